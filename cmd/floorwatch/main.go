@@ -1,0 +1,91 @@
+// Command floorwatch is the program for people: it runs the whole product on
+// one machine and runs each stage alone on a file.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// stdio is what a command talks to, so that tests can stand in for a terminal.
+type stdio struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+type command struct {
+	name, summary string
+	run           func(ctx context.Context, args []string, std stdio) error
+}
+
+var commands = []command{}
+
+// errUsage marks an error of the command line or the configuration: exit code
+// 2, nothing started.
+var errUsage = errors.New("usage")
+
+// errSilent ends with exit code 1 after the command has said why.
+var errSilent = errors.New("already reported")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "floorwatch:", err)
+		os.Exit(2)
+	default:
+		if !errors.Is(err, errSilent) {
+			fmt.Fprintln(os.Stderr, "floorwatch:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, std stdio) error {
+	if len(args) == 0 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help" {
+		usage(std.Out)
+		if len(args) == 0 {
+			return fmt.Errorf("%w: name a command", errUsage)
+		}
+		return nil
+	}
+	for _, c := range commands {
+		if c.name == args[0] {
+			return c.run(ctx, args[1:], std)
+		}
+	}
+	return fmt.Errorf("%w: unknown command %q; floorwatch -h lists them", errUsage, args[0])
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "floorwatch measures how long people wait, from cameras, and keeps the footage behind each figure.")
+	fmt.Fprintln(w, "\nUsage: floorwatch COMMAND [flags]; floorwatch COMMAND -h explains one.")
+	for _, c := range commands {
+		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.summary)
+	}
+}
+
+// parseFlags parses args and turns a bad flag or a missing argument into a
+// usage error. want is the number of positional arguments, -1 for any.
+func parseFlags(fs *flag.FlagSet, args []string, std stdio, want int) error {
+	fs.SetOutput(std.Err)
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if want >= 0 && fs.NArg() != want {
+		return fmt.Errorf("%w: %s takes %d argument(s), got %d; -h explains", errUsage, fs.Name(), want, fs.NArg())
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package floorwatch
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Kinds of record.
+const (
+	KindInterval = "interval"
+	KindStay     = "stay"
+	KindWait     = "wait"
+	KindCount    = "count"
+	KindSegment  = "segment"
+	KindGap      = "gap"
+	KindAlert    = "alert"
+	KindHealth   = "health"
+)
+
+// Header is what every record carries. At is the capture time at which the
+// record settled; it also says how long a figure was on its way.
+type Header struct {
+	Kind   string `json:"kind"`
+	Camera string `json:"camera,omitempty"`
+	Zone   string `json:"zone,omitempty"`
+	ID     string `json:"id,omitempty"`
+	At     Time   `json:"at"`
+	Rev    string `json:"rev,omitempty"` // Scene.Rev of the zone's geometry
+	By     string `json:"by,omitempty"`  // detector and model
+}
+
+// Stay is one person in one zone, [Enter, Exit). Exit is nil while it runs,
+// which only `floorwatch stays` prints, at the end of its input.
+// SeenS + MergedS = Exit - Enter.
+type Stay struct {
+	Header
+	Enter     Time    `json:"enter"`
+	Exit      *Time   `json:"exit"`
+	EnterSeen bool    `json:"enter_seen"` // the border was seen crossed inwards
+	ExitSeen  bool    `json:"exit_seen"`  // and outwards; false: the track was lost
+	SeenS     float64 `json:"seen_s"`     // seconds with the person inside and seen
+	MergedS   float64 `json:"merged_s"`   // seconds of the breaks that were joined
+	Tracks    []int64 `json:"tracks"`     // track ids, in order of appearance
+}
+
+// Outcomes of a wait.
+const (
+	OutcomeServed    = "served"
+	OutcomeAbandoned = "abandoned"
+	OutcomeUnknown   = "unknown" // the track was lost inside the queue
+	OutcomeLeft      = "left"    // no service zone in view: wait = stay
+)
+
+// Wait is one person's time from joining a queue to the start of service.
+// Zone is the queue zone; End is nil while the person waits. Direct marks
+// service without a stay in the queue, a wait of 0 s.
+type Wait struct {
+	Header
+	Enter       Time   `json:"enter"`
+	End         *Time  `json:"end"`
+	Outcome     string `json:"outcome,omitempty"`
+	ServiceZone string `json:"service_zone,omitempty"`
+	EnterSeen   bool   `json:"enter_seen"`
+	Direct      bool   `json:"direct,omitempty"`
+}
+
+// Sum is a set of durations in seconds in a form that adds up.
+type Sum struct {
+	N   int64   `json:"n"`
+	Sum float64 `json:"sum"`
+	Min float64 `json:"min"` // 0 when N is 0
+	Max float64 `json:"max"`
+}
+
+// Add takes one duration in seconds in.
+func (s *Sum) Add(v float64) {
+	if s.N == 0 || v < s.Min {
+		s.Min = v
+	}
+	if s.N == 0 || v > s.Max {
+		s.Max = v
+	}
+	s.N++
+	s.Sum += v
+}
+
+// Interval is what happened in one zone in [Start, End), published once.
+type Interval struct {
+	Header
+	Start     Time    `json:"start"`
+	End       Time    `json:"end"`
+	Coverage  float64 `json:"coverage"`   // share of the interval that was observed, 0..1
+	ObservedS float64 `json:"observed_s"` // the same in seconds
+	PersonS   float64 `json:"person_s"`   // person-seconds in the zone while observed
+	Occupancy float64 `json:"occupancy"`  // PersonS / ObservedS; 0 when not observed
+	Min       int64   `json:"occupancy_min"`
+	Max       int64   `json:"occupancy_max"`
+	Inside    int64   `json:"inside"`   // open stays at End
+	Arrived   int64   `json:"arrived"`  // enters with the border seen crossed
+	Appeared  int64   `json:"appeared"` // enters without
+	Departed  int64   `json:"departed"` // exits with the border seen crossed
+	Lost      int64   `json:"lost"`     // exits without
+	Stays     Sum     `json:"stays"`    // stays that ended in the interval, s
+	// The same for waits in queue zones; absent elsewhere.
+	Waits     *Sum  `json:"waits,omitempty"`
+	Served    int64 `json:"served,omitempty"`
+	Abandoned int64 `json:"abandoned,omitempty"`
+	Unknown   int64 `json:"unknown,omitempty"`
+}
+
+// What a gap is of.
+const (
+	OfFootage     = "footage"
+	OfObservation = "observation"
+)
+
+// Gap is a span [From, To) without footage or without observation, with its
+// cause. To is nil while it lasts. A gap of lost records (Of "records") names
+// the range of sequence numbers instead.
+type Gap struct {
+	Header
+	Of    string `json:"of"`
+	From  Time   `json:"from"`
+	To    *Time  `json:"to"`
+	Cause string `json:"cause"`
+	Log   string `json:"log,omitempty"`
+	First uint64 `json:"first,omitempty"`
+	N     uint64 `json:"n,omitempty"`
+}
+
+// OfRecords marks a gap in the sequence of an outbox.
+const OfRecords = "records"
+
+// Segment says that a piece of footage was sealed. Seal holds the seal's bytes
+// verbatim (docs/seal.md); the other fields repeat what it says, for queries.
+type Segment struct {
+	Header
+	File   string `json:"file"`
+	Chain  string `json:"chain"`
+	Seq    uint64 `json:"seq"`
+	Start  Time   `json:"start"`
+	End    Time   `json:"end"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+	Seal   string `json:"seal"`
+}
+
+// Health is a box's word about itself, once a minute; Figures by name.
+type Health struct {
+	Header
+	Figures map[string]float64 `json:"figures"`
+	Notes   []string           `json:"notes,omitempty"`
+}
+
+// Alert is an early warning.
+type Alert struct {
+	Header
+	Level string  `json:"level"`
+	Since Time    `json:"since"`
+	Value float64 `json:"value"`
+	Limit float64 `json:"limit"`
+}
+
+// Count is what crossed a line, or what a counter of another maker said.
+type Count struct {
+	Header
+	Line  string `json:"line"`
+	Start Time   `json:"start"`
+	End   Time   `json:"end"`
+	In    int64  `json:"in"`
+	Out   int64  `json:"out"`
+}
+
+// MarshalRecord encodes a record as the bytes that are stored and sent, and
+// refuses one that is larger than a batch may be.
+func MarshalRecord(r any) (json.RawMessage, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode record: %w", err)
+	}
+	if len(b) > MaxRecordBytes {
+		return nil, fmt.Errorf("record has %d bytes, limit %d", len(b), MaxRecordBytes)
+	}
+	return b, nil
+}
+
+// ParseRecord decodes one record into the type of its kind: *Stay, *Wait and so
+// on. Unknown fields are ignored; an unknown kind is an error.
+func ParseRecord(b []byte) (any, error) {
+	var h Header
+	if err := json.Unmarshal(b, &h); err != nil {
+		return nil, fmt.Errorf("parse record: %w", err)
+	}
+	r, ok := map[string]any{
+		KindInterval: new(Interval), KindStay: new(Stay), KindWait: new(Wait),
+		KindCount: new(Count), KindSegment: new(Segment), KindGap: new(Gap),
+		KindAlert: new(Alert), KindHealth: new(Health),
+	}[h.Kind]
+	if !ok {
+		return nil, fmt.Errorf("parse record: unknown kind %q", h.Kind)
+	}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("parse %s record: %w", h.Kind, err)
+	}
+	return r, nil
+}
