@@ -1,0 +1,216 @@
+// Package api is HTTP for programs: the figures, the footage and the live state
+// of floorwatch as JSON, CSV, MP4 and server-sent events. New returns one
+// handler; what it reads comes through the interfaces declared here, and the
+// pages for people (package web) are mounted beside it.
+//
+// Everything is read-only: GET and HEAD. Times in a query are Unix milliseconds
+// or RFC 3339; times in an answer are Unix milliseconds, in CSV RFC 3339, UTC.
+// An error is {"error": what went wrong, "hint": what to do next}.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"floorwatch"
+)
+
+// ErrNotFound is what a source returns (wrapped or not) when the thing asked
+// for is not there: no footage in the span, no picture yet.
+var ErrNotFound = errors.New("not found")
+
+// Query selects records of one edge in [From, To): stays by their exit,
+// intervals by their start, gaps by overlap. Empty Camera or Zone means all.
+// At most Limit records are wanted, the newest.
+type Query struct {
+	Store, Edge, Camera, Zone string
+	From, To                  floorwatch.Time
+	Limit                     int
+}
+
+// Figures is where measured records come from. Order does not matter. It must
+// be safe for concurrent use; an empty answer is no error.
+type Figures interface {
+	Stays(ctx context.Context, q Query) ([]floorwatch.Stay, error)
+	Intervals(ctx context.Context, q Query) ([]floorwatch.Interval, error)
+	Gaps(ctx context.Context, q Query) ([]floorwatch.Gap, error)
+}
+
+// Source names one camera.
+type Source struct {
+	Store  string `json:"store"`
+	Edge   string `json:"edge"`
+	Camera string `json:"camera"`
+}
+
+// Clip is a playable fragmented MP4 whose media time 0 is capture time Start.
+// Codec is an RFC 6381 name such as avc1.64001f, or "" when unknown.
+type Clip struct {
+	Start, End floorwatch.Time
+	Data       []byte
+	Codec      string
+}
+
+// Footage is where recorded video comes from. Clip returns what there is of
+// [from, to), ErrNotFound when there is nothing. Safe for concurrent use.
+type Footage interface {
+	Segments(ctx context.Context, c Source, from, to floorwatch.Time) ([]floorwatch.Segment, error)
+	Clip(ctx context.Context, c Source, from, to floorwatch.Time) (Clip, error)
+}
+
+// Pictures is what a camera worker saw: its lines in [from, to), events among
+// them, and the newest still as a JPEG with its capture time. Safe for
+// concurrent use; ErrNotFound when there is nothing.
+type Pictures interface {
+	Lines(ctx context.Context, c Source, from, to floorwatch.Time) ([]floorwatch.Frame, error)
+	Still(ctx context.Context, c Source) (jpeg []byte, t floorwatch.Time, err error)
+}
+
+// Settings of the handler. Figures and Hub are required; without Footage or
+// Pictures the answers that need them are 404 and say so.
+type Settings struct {
+	Sites    []Site
+	Figures  Figures
+	Footage  Footage
+	Pictures Pictures
+	Hub      *Hub
+	Pages    http.Handler     // everything outside /api/ and /healthz; nil = 404
+	Hosts    []string         // further Host names accepted beside loopback ones
+	Log      *slog.Logger     // nil = discard
+	Now      func() time.Time // nil = time.Now
+	// Heartbeat is the time between two pings of an event stream; 0 = 10 s.
+	Heartbeat time.Duration
+}
+
+type server struct {
+	Settings
+	mux   *http.ServeMux
+	clips clipCache
+}
+
+// New returns the handler of the whole site.
+func New(set Settings) http.Handler {
+	if set.Log == nil {
+		set.Log = slog.New(slog.DiscardHandler)
+	}
+	if set.Now == nil {
+		set.Now = time.Now
+	}
+	if set.Hub == nil {
+		set.Hub = NewHub()
+	}
+	if set.Heartbeat <= 0 {
+		set.Heartbeat = 10 * time.Second
+	}
+	s := &server{Settings: set, mux: http.NewServeMux()}
+	s.clips.load = make(chan struct{}, 2)
+	for path, h := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"/api/sites": s.sites, "/api/live": s.live, "/api/events": s.events,
+		"/api/stays": s.stays, "/api/intervals": s.intervals, "/api/series": s.series,
+		"/api/timeline": s.timeline, "/api/clip": s.clip, "/api/clip.mp4": s.clipFile,
+		"/api/still.jpg": s.still, "/healthz": s.healthz,
+	} {
+		s.mux.Handle(path, s.answer(h))
+	}
+	s.mux.Handle("/api/", s.answer(func(http.ResponseWriter, *http.Request) error {
+		return &fault{http.StatusNotFound, "no such endpoint", "see the list in the documentation of cloud/api"}
+	}))
+	if set.Pages != nil {
+		s.mux.Handle("/", set.Pages)
+	}
+	return s
+}
+
+// maxURL bounds the request line; the server bounds the headers.
+const maxURL = 8 << 10
+
+// ServeHTTP guards every request before it reaches an endpoint. Pages bind to
+// loopback, where any site that a browser visits could reach them by DNS
+// rebinding; so the Host must be one that we answer to, and requests that a
+// browser marks as cross-site are refused.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
+	if f := s.refuse(r); f != nil {
+		if f.status == http.StatusMethodNotAllowed {
+			h.Set("Allow", "GET, HEAD")
+		}
+		writeFault(w, f)
+		return
+	}
+	if r.Method == http.MethodOptions {
+		h.Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+func (s *server) refuse(r *http.Request) *fault {
+	api := strings.HasPrefix(r.URL.Path, "/api/")
+	switch {
+	case r.URL.Path != "/healthz" && !s.knownHost(r.Host):
+		return &fault{http.StatusForbidden, "this host name is not served here", "open the page by its loopback address, or list the name in the configuration"}
+	case len(r.RequestURI) > maxURL:
+		return &fault{http.StatusRequestURITooLong, "the address is too long", "send fewer or shorter parameters"}
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions:
+		return &fault{http.StatusMethodNotAllowed, "this interface is read-only", "use GET or HEAD"}
+	case api && r.Header.Get("Sec-Fetch-Site") == "cross-site":
+		return &fault{http.StatusForbidden, "another site asked for this", "open the address directly"}
+	}
+	return nil
+}
+
+// knownHost tells whether the Host header names this machine's loopback or one
+// of Settings.Hosts.
+func (s *server) knownHost(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
+		return true
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || slices.Contains(s.Hosts, host)
+}
+
+func (s *server) healthz(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, map[string]any{"ok": true, "t": floorwatch.TimeOf(s.Now())})
+}
+
+func (s *server) still(w http.ResponseWriter, r *http.Request) error {
+	c, err := s.camera(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	if s.Pictures == nil {
+		return noPicture
+	}
+	jpeg, t, err := s.Pictures.Still(r.Context(), c)
+	if errors.Is(err, ErrNotFound) {
+		return noPicture
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "image/jpeg")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Capture-Time", t.String())
+	_, err = w.Write(jpeg)
+	return gone(err)
+}
+
+var noPicture = &fault{http.StatusNotFound, "this camera has given no picture yet", "check that the camera worker runs and that its source opens"}

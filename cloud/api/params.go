@@ -1,0 +1,193 @@
+package api
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"floorwatch"
+)
+
+// Bounds of a query.
+const (
+	MaxSpan     = 32 * 24 * time.Hour // of records and series
+	MaxClipSpan = 5 * time.Minute
+	MaxStays    = 50_000 // records in one answer, and stays behind one p90
+	maxInterval = 300_000
+	maxTracks   = 64
+	defaultSpan = time.Hour
+)
+
+// param returns a parameter that is given at most once.
+func param(v url.Values, name string) (string, error) {
+	switch all := v[name]; {
+	case len(all) == 0:
+		return "", nil
+	case len(all) > 1:
+		return "", bad("give it once", "parameter %s is given %d times", name, len(all))
+	default:
+		return all[0], nil
+	}
+}
+
+func nameParam(v url.Values, name string) (string, error) {
+	s, err := param(v, name)
+	if err != nil || s == "" {
+		return "", err
+	}
+	if !floorwatch.ValidName(s) {
+		return "", bad("use "+floorwatch.NameRule, "parameter %s is not a name", name)
+	}
+	return s, nil
+}
+
+func intParam(v url.Values, name string, def, lo, hi int) (int, error) {
+	s, err := param(v, name)
+	if err != nil || s == "" {
+		return def, err
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < lo || n > hi {
+		return 0, bad("give a whole number from "+strconv.Itoa(lo)+" to "+strconv.Itoa(hi), "parameter %s is out of range", name)
+	}
+	return n, nil
+}
+
+// maxTime is the year 2200.
+const maxTime floorwatch.Time = 7258118400000
+
+func timeParam(v url.Values, name string, def floorwatch.Time) (floorwatch.Time, error) {
+	s, err := param(v, name)
+	if err != nil || s == "" {
+		return def, err
+	}
+	t := floorwatch.Time(-1)
+	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
+		t = floorwatch.Time(ms)
+	} else if p, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		t = floorwatch.TimeOf(p)
+	}
+	if t < 0 || t > maxTime {
+		return 0, bad("give Unix milliseconds or RFC 3339, such as 2026-03-01T08:00:00Z", "parameter %s is not a time", name)
+	}
+	return t, nil
+}
+
+// span reads from and to; to defaults to now, from to span before it.
+func (s *server) span(v url.Values, def, limit time.Duration) (from, to floorwatch.Time, err error) {
+	if to, err = timeParam(v, "to", floorwatch.TimeOf(s.Now())); err != nil {
+		return 0, 0, err
+	}
+	if from, err = timeParam(v, "from", max(0, to.Add(-def))); err != nil {
+		return 0, 0, err
+	}
+	if from >= to {
+		return 0, 0, bad("from must lie before to", "the span is empty")
+	}
+	if to.Sub(from) > limit {
+		return 0, 0, bad("ask for at most "+limit.String(), "the span is too long")
+	}
+	return from, to, nil
+}
+
+// source reads store, edge and camera. A store or edge that is not given is the
+// only one there is; camera stays empty when it is not given.
+func (s *server) source(v url.Values) (c Source, err error) {
+	if c.Store, err = nameParam(v, "store"); err != nil {
+		return c, err
+	}
+	if c.Edge, err = nameParam(v, "edge"); err != nil {
+		return c, err
+	}
+	if c.Camera, err = nameParam(v, "camera"); err != nil {
+		return c, err
+	}
+	site, err := pick(s.Sites, "store", c.Store, func(x Site) string { return x.Name })
+	if err != nil {
+		return c, err
+	}
+	edge, err := pick(site.Edges, "edge", c.Edge, func(x Edge) string { return x.Name })
+	if err != nil {
+		return c, err
+	}
+	c.Store, c.Edge = site.Name, edge.Name
+	return c, nil
+}
+
+// camera is source for endpoints that need a camera.
+func (s *server) camera(v url.Values) (Source, error) {
+	c, err := s.source(v)
+	if err != nil {
+		return c, err
+	}
+	cam, err := pick(s.edge(c).Cameras, "camera", c.Camera, func(x Camera) string { return x.Name })
+	c.Camera = cam.Name
+	return c, err
+}
+
+func pick[T any](all []T, what, name string, of func(T) string) (T, error) {
+	var none T
+	if name == "" && len(all) == 1 {
+		return all[0], nil
+	}
+	for _, x := range all {
+		if of(x) == name {
+			return x, nil
+		}
+	}
+	if name == "" {
+		return none, bad("name one of those in /api/sites", "parameter %s is missing", what)
+	}
+	return none, &fault{404, "no " + what + " " + name + " is configured", "see /api/sites"}
+}
+
+// query reads what the record endpoints share.
+func (s *server) query(v url.Values, defLimit, maxLimit int) (q Query, err error) {
+	c, err := s.source(v)
+	if err != nil {
+		return q, err
+	}
+	q.Store, q.Edge, q.Camera = c.Store, c.Edge, c.Camera
+	if q.Zone, err = nameParam(v, "zone"); err != nil {
+		return q, err
+	}
+	if q.From, q.To, err = s.span(v, defaultSpan, MaxSpan); err != nil {
+		return q, err
+	}
+	q.Limit, err = intParam(v, "limit", defLimit, 1, maxLimit)
+	return q, err
+}
+
+// wantCSV reads format.
+func wantCSV(v url.Values) (bool, error) {
+	f, err := param(v, "format")
+	if err != nil {
+		return false, err
+	}
+	if f != "" && f != "json" && f != "csv" {
+		return false, bad("use json or csv", "parameter format is unknown")
+	}
+	return f == "csv", nil
+}
+
+// tracks reads a comma-separated list of track ids.
+func tracks(v url.Values) (map[int64]bool, error) {
+	s, err := param(v, "tracks")
+	if err != nil || s == "" {
+		return nil, err
+	}
+	parts := strings.Split(s, ",")
+	if len(parts) > maxTracks {
+		return nil, bad("name at most 64", "parameter tracks names %d ids", len(parts))
+	}
+	ids := make(map[int64]bool, len(parts))
+	for _, p := range parts {
+		id, err := strconv.ParseInt(p, 10, 64)
+		if err != nil || id < 0 {
+			return nil, bad("give whole numbers, split by commas", "parameter tracks is not a list of ids")
+		}
+		ids[id] = true
+	}
+	return ids, nil
+}
