@@ -95,8 +95,33 @@ func iou(a, b floorwatch.Person) float64 {
 	return w * h / (a.W*a.H + b.W*b.H - w*h)
 }
 
-// likeness says from 0 to 1 how well a box continues a track.
-func likeness(p *person, d floorwatch.Person) float64 { return iou(p.box, d) }
+// How far boxes are widened, in standard deviations of the predicted place,
+// before they are compared: what stands beside the prediction may still be the
+// person when the prediction is vague, as at few frames a second. A track with
+// one box has no velocity yet, so its prediction errs by a whole step.
+const (
+	widenKnown     = 0.2
+	widenTentative = 1.0
+)
+
+// likeness says from 0 to 1 how well a box continues a track: the overlap of
+// the widened boxes times the squared ratio of their heights. Heights change
+// slowly and tell a near person from a far one where boxes overlap (the idea of
+// Hybrid-SORT's height-modulated overlap, Yang et al., AAAI 2024).
+func likeness(p *person, d floorwatch.Person) float64 {
+	widen := widenKnown
+	if p.id == 0 {
+		widen = widenTentative
+	}
+	by := widen * math.Sqrt(p.body.cx.pxx)
+	ratio := min(p.box.H, d.H) / max(p.box.H, d.H)
+	return sq(ratio) * iou(grow(p.box, by), grow(d, by))
+}
+
+// grow widens a box by a margin in pixels on every side.
+func grow(b floorwatch.Person, by float64) floorwatch.Person {
+	return floorwatch.Person{X: b.X - by, Y: b.Y - by, W: b.W + 2*by, H: b.H + 2*by}
+}
 
 // fused is the likeness weighted by the detector's own certainty, so that of
 // two boxes on one person the surer one is taken.
