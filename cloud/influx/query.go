@@ -1,0 +1,284 @@
+package influx
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"floorwatch"
+)
+
+// MaxRows bounds the answer to one query.
+const MaxRows = 100_000
+
+// ErrTooMany says that a query without a limit has more than MaxRows rows: ask
+// for a shorter window.
+var ErrTooMany = errors.New("more than 100000 rows; ask for a shorter window")
+
+// Query selects records. Store and Edge are required; Camera and Zone may be
+// empty for all. From and To bound the record's own time, half-open: a stay's
+// exit, a wait's end, an interval's start; a gap is taken when it overlaps.
+// Limit > 0 keeps the newest Limit rows; 0 wants all, and fails with ErrTooMany
+// rather than answer with a part.
+type Query struct {
+	Store, Edge  string
+	Camera, Zone string
+	From, To     floorwatch.Time
+	Limit        int
+}
+
+// Stays returns the stays that ended in [From, To), oldest first.
+func (c *Client) Stays(ctx context.Context, q Query) ([]floorwatch.Stay, error) {
+	return selectRows(ctx, c, q, floorwatch.KindStay, q.within(), decodeStay)
+}
+
+// Waits returns the waits that ended in [From, To), oldest first.
+func (c *Client) Waits(ctx context.Context, q Query) ([]floorwatch.Wait, error) {
+	return selectRows(ctx, c, q, floorwatch.KindWait, q.within(), decodeWait)
+}
+
+// Intervals returns the intervals that start in [From, To), oldest first.
+func (c *Client) Intervals(ctx context.Context, q Query) ([]floorwatch.Interval, error) {
+	return selectRows(ctx, c, q, floorwatch.KindInterval, q.within(), decodeInterval)
+}
+
+// Gaps returns the gaps of all kinds that overlap [From, To), in order of their
+// ends.
+func (c *Client) Gaps(ctx context.Context, q Query) ([]floorwatch.Gap, error) {
+	overlap := fmt.Sprintf(`time >= %d AND "from" < %d`, int64(q.From)*1e6, int64(q.To))
+	return selectRows(ctx, c, q, floorwatch.KindGap, overlap, decodeGap)
+}
+
+// Counts returns what crossed lines in the counts that ended in [From, To),
+// oldest first. Zone is not looked at.
+func (c *Client) Counts(ctx context.Context, q Query) ([]floorwatch.Count, error) {
+	q.Zone = ""
+	return selectRows(ctx, c, q, floorwatch.KindCount, q.within(), decodeCount)
+}
+
+func (q Query) within() string {
+	return fmt.Sprintf(`time >= %d AND time < %d`, int64(q.From)*1e6, int64(q.To)*1e6)
+}
+
+// where checks the names and returns the conditions on tags.
+func (q Query) where() (string, error) {
+	if q.Store == "" || q.Edge == "" {
+		return "", errors.New("store and edge must be named")
+	}
+	var b strings.Builder
+	for _, t := range [...][2]string{{"store", q.Store}, {"edge", q.Edge}, {"camera", q.Camera}, {"zone", q.Zone}} {
+		if t[1] == "" {
+			continue
+		}
+		if !floorwatch.ValidName(t[1]) {
+			return "", fmt.Errorf("%s %.50q: a name is %s", t[0], t[1], floorwatch.NameRule)
+		}
+		fmt.Fprintf(&b, ` AND "%s" = '%s'`, t[0], t[1]) // a valid name needs no escape
+	}
+	if q.From < 0 || q.To < q.From || q.To > maxQueryTime {
+		return "", fmt.Errorf("window from %d to %d is no span of Unix milliseconds", q.From, q.To)
+	}
+	return b.String(), nil
+}
+
+// maxQueryTime keeps a stamp in nanoseconds below 2^63.
+const maxQueryTime floorwatch.Time = 9_000_000_000_000
+
+// selectRows runs one SELECT over the columns that decode asks for and returns
+// its rows by time.
+func selectRows[T any](ctx context.Context, c *Client, q Query, kind, span string, decode func(*cursor) T) ([]T, error) {
+	tags, err := q.where()
+	if err != nil {
+		return nil, fmt.Errorf("query %s records: %w", kind, err)
+	}
+	at, client, err := c.connect()
+	if err != nil {
+		return nil, err
+	}
+	limit := MaxRows + 1
+	if q.Limit > 0 {
+		limit = min(q.Limit, MaxRows)
+	}
+	db, rp := c.names()
+	// The newest first, so that a limit keeps them; turned round below.
+	statement := fmt.Sprintf(`SELECT * FROM %s.%s.%s WHERE %s%s ORDER BY time DESC LIMIT %d`,
+		quoteName(db), quoteName(rp), quoteName(kind), span, tags, limit)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	tables, err := influxQL(ctx, client, at, db, statement)
+	if err != nil {
+		return nil, fmt.Errorf("query %s records: %w", kind, err)
+	}
+	var out []T
+	for _, t := range tables {
+		cur := newCursor(t.Columns)
+		for _, v := range t.Values {
+			cur.row = v
+			out = append(out, decode(cur))
+		}
+		if cur.err != nil {
+			return nil, fmt.Errorf("query %s records: %w", kind, cur.err)
+		}
+	}
+	if q.Limit == 0 && len(out) > MaxRows {
+		return nil, fmt.Errorf("query %s records: %w", kind, ErrTooMany)
+	}
+	slices.Reverse(out)
+	return out, nil
+}
+
+// quoteName quotes an identifier of InfluxQL.
+func quoteName(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"`
+}
+
+// cursor reads one row by column name. A column that is absent or null reads as
+// the zero value; the first value of a wrong type is kept as err.
+type cursor struct {
+	column map[string]int
+	row    []any
+	err    error
+}
+
+func newCursor(columns []string) *cursor {
+	c := &cursor{column: make(map[string]int, len(columns))}
+	for i, name := range columns {
+		c.column[name] = i
+	}
+	return c
+}
+
+func (c *cursor) value(name string) any {
+	if i, ok := c.column[name]; ok && i < len(c.row) {
+		return c.row[i]
+	}
+	return nil
+}
+
+func (c *cursor) fail(name string, v any) {
+	if c.err == nil {
+		c.err = fmt.Errorf("column %s holds %.50q (%T), which floorwatch never wrote", name, fmt.Sprint(v), v)
+	}
+}
+
+func (c *cursor) text(name string) string {
+	v := c.value(name)
+	s, ok := v.(string)
+	if !ok && v != nil {
+		c.fail(name, v)
+	}
+	return s
+}
+
+func (c *cursor) flag(name string) bool {
+	v := c.value(name)
+	b, ok := v.(bool)
+	if !ok && v != nil {
+		c.fail(name, v)
+	}
+	return b
+}
+
+func (c *cursor) int(name string) int64 {
+	v := c.value(name)
+	if v == nil {
+		return 0
+	}
+	n, _ := v.(json.Number)
+	i, err := strconv.ParseInt(string(n), 10, 64)
+	if err != nil {
+		c.fail(name, v)
+	}
+	return i
+}
+
+func (c *cursor) float(name string) float64 {
+	v := c.value(name)
+	if v == nil {
+		return 0
+	}
+	n, _ := v.(json.Number)
+	f, err := strconv.ParseFloat(string(n), 64)
+	if err != nil {
+		c.fail(name, v)
+	}
+	return f
+}
+
+func (c *cursor) time(name string) floorwatch.Time { return floorwatch.Time(c.int(name)) }
+
+func (c *cursor) header(kind string) floorwatch.Header {
+	return floorwatch.Header{
+		Kind: kind, Camera: c.text("camera"), Zone: c.text("zone"), ID: c.text("id"),
+		At: c.time("at"), Rev: c.text("rev"), By: c.text("by"),
+	}
+}
+
+func (c *cursor) sum(name string) floorwatch.Sum {
+	return floorwatch.Sum{
+		N: c.int(name + "_n"), Sum: c.float(name + "_sum"),
+		Min: c.float(name + "_min"), Max: c.float(name + "_max"),
+	}
+}
+
+func decodeStay(c *cursor) floorwatch.Stay {
+	exit := c.time("exit")
+	s := floorwatch.Stay{
+		Header: c.header(floorwatch.KindStay), Enter: c.time("enter"), Exit: &exit,
+		EnterSeen: c.flag("enter_seen"), ExitSeen: c.flag("exit_seen"),
+		SeenS: c.float("seen_s"), MergedS: c.float("merged_s"),
+	}
+	if err := json.Unmarshal([]byte(c.text("tracks")), &s.Tracks); err != nil {
+		c.fail("tracks", c.text("tracks"))
+	}
+	return s
+}
+
+func decodeWait(c *cursor) floorwatch.Wait {
+	end := c.time("end")
+	return floorwatch.Wait{
+		Header: c.header(floorwatch.KindWait), Enter: c.time("enter"), End: &end,
+		Outcome: c.text("outcome"), ServiceZone: c.text("service_zone"),
+		EnterSeen: c.flag("enter_seen"), Direct: c.flag("direct"),
+	}
+}
+
+func decodeInterval(c *cursor) floorwatch.Interval {
+	v := floorwatch.Interval{
+		Header: c.header(floorwatch.KindInterval), Start: c.time("start"), End: c.time("end"),
+		Coverage: c.float("coverage"), ObservedS: c.float("observed_s"),
+		PersonS: c.float("person_s"), Occupancy: c.float("occupancy"),
+		Min: c.int("occupancy_min"), Max: c.int("occupancy_max"), Inside: c.int("inside"),
+		Arrived: c.int("arrived"), Appeared: c.int("appeared"),
+		Departed: c.int("departed"), Lost: c.int("lost"), Stays: c.sum("stays"),
+	}
+	if c.value("waits_n") != nil {
+		waits := c.sum("waits")
+		v.Waits = &waits
+		v.Served, v.Abandoned, v.Unknown = c.int("served"), c.int("abandoned"), c.int("unknown")
+	}
+	return v
+}
+
+func decodeGap(c *cursor) floorwatch.Gap {
+	g := floorwatch.Gap{
+		Header: c.header(floorwatch.KindGap), Of: c.text("of"), From: c.time("from"), Cause: c.text("cause"),
+		Log: c.text("lost_log"), First: uint64(c.int("lost_first")), N: uint64(c.int("lost_n")),
+	}
+	if c.value("to") != nil {
+		to := c.time("to")
+		g.To = &to
+	}
+	return g
+}
+
+func decodeCount(c *cursor) floorwatch.Count {
+	return floorwatch.Count{
+		Header: c.header(floorwatch.KindCount), Line: c.text("line"),
+		Start: c.time("start"), End: c.time("end"), In: c.int("in"), Out: c.int("out"),
+	}
+}

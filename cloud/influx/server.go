@@ -1,0 +1,374 @@
+package influx
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"floorwatch/internal/durable"
+)
+
+// Defaults of a Server, and of the database it keeps.
+const (
+	DefaultDatabase  = "floorwatch"
+	DefaultPolicy    = "raw"
+	DefaultRetention = 400 * 24 * time.Hour
+
+	startTimeout = 60 * time.Second // a cold start replays the WAL of every shard
+	stopTimeout  = 3 * time.Second
+	adminUser    = "floorwatch"
+	passwordFile = "admin-password"
+	configFile   = "influxd.conf"
+)
+
+// Server runs InfluxDB 1.8.10 as a child on loopback, its data under Dir. Its
+// port is picked by the system and changes with every start, so ask Endpoint
+// each time. The zero value of every field but Dir is usable.
+type Server struct {
+	Bin       string        // influxd; "" looks it up on PATH
+	Dir       string        // made if absent, readable by us alone
+	Database  string        // DefaultDatabase
+	Policy    string        // the retention policy's name, DefaultPolicy
+	Retention time.Duration // DefaultRetention; at least one hour
+	Log       *slog.Logger  // nil discards
+
+	mu      sync.Mutex
+	at      Endpoint
+	changed chan struct{} // closed when at changes
+}
+
+// Endpoint is where an InfluxDB answers and the token it wants.
+type Endpoint struct{ URL, Token string }
+
+// At returns an endpoint that never changes, for a server that others run.
+func At(url, token string) func() (Endpoint, error) {
+	return func() (Endpoint, error) { return Endpoint{url, token}, nil }
+}
+
+// errDown is what Endpoint answers while the child is not up.
+var errDown = errors.New("find influxdb: influxd is not up; it is started again by itself")
+
+// Endpoint tells where the running child answers; an error while there is none.
+func (s *Server) Endpoint() (Endpoint, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at.URL == "" {
+		return Endpoint{}, errDown
+	}
+	return s.at, nil
+}
+
+// WaitReady returns once the child answers and its database is there.
+func (s *Server) WaitReady(ctx context.Context) (Endpoint, error) {
+	for {
+		s.mu.Lock()
+		at := s.at
+		if s.changed == nil {
+			s.changed = make(chan struct{})
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		if at.URL != "" {
+			return at, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Endpoint{}, fmt.Errorf("wait for influxd: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func (s *Server) setEndpoint(at Endpoint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = at
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// Run starts the child and returns when it is gone: nil after ctx ended, else
+// an error that says why it died. It may be called again after that.
+func (s *Server) Run(ctx context.Context) error {
+	log := s.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	bin, password, err := s.prepare()
+	if err != nil {
+		return err
+	}
+	// The death signal is sent when the thread that forked ends, so keep it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	childCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	cmd := exec.CommandContext(childCtx, bin, "run", "-config", filepath.Join(s.Dir, configFile))
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = stopTimeout
+	// A group of its own: Ctrl-C must not stop the database before its writers.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	lines := &logLines{log: log, addr: make(chan string, 1)}
+	cmd.Stdout, cmd.Stderr = lines, lines
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w; run make test or make run, which install it", bin, err)
+	}
+	setup := make(chan struct{})
+	go func() {
+		defer close(setup)
+		if err := s.setUp(childCtx, lines.addr, password); err != nil {
+			cancel(err)
+		}
+	}()
+	err = cmd.Wait()
+	cause := context.Cause(childCtx)
+	cancel(nil)
+	<-setup
+	s.setEndpoint(Endpoint{})
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case cause != nil:
+		return fmt.Errorf("set up influxd: %w", cause)
+	case err == nil:
+		err = errors.New("it ended by itself")
+	}
+	return fmt.Errorf("run influxd: %w; its last words: %s", err, lines.lastWords())
+}
+
+// prepare makes the folder, the password and the configuration file.
+func (s *Server) prepare() (bin, password string, err error) {
+	if bin = s.Bin; bin == "" {
+		bin = "influxd"
+	}
+	if bin, err = exec.LookPath(bin); err != nil {
+		return "", "", fmt.Errorf("find influxd: %w; run make test or make run, which install it", err)
+	}
+	if err := durable.MkdirAll(s.Dir, 0o700); err != nil {
+		return "", "", fmt.Errorf("prepare influxd: %w", err)
+	}
+	if password, err = s.password(); err != nil {
+		return "", "", err
+	}
+	if err := os.WriteFile(filepath.Join(s.Dir, configFile), s.config(), 0o600); err != nil {
+		return "", "", fmt.Errorf("prepare influxd: %w", err)
+	}
+	return bin, password, nil
+}
+
+// password reads the admin's password, or makes one before the user exists.
+func (s *Server) password() (string, error) {
+	path := filepath.Join(s.Dir, passwordFile)
+	b, err := os.ReadFile(path)
+	if err == nil && len(bytes.TrimSpace(b)) > 0 {
+		return string(bytes.TrimSpace(b)), nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read influxd's password: %w", err)
+	}
+	var raw [24]byte
+	_, _ = rand.Read(raw[:]) // never fails: it ends the program instead
+	password := hex.EncodeToString(raw[:])
+	return password, durable.WriteFile(path, []byte(password+"\n"), 0o600)
+}
+
+// config is influxd's configuration: loopback only, ports by the system,
+// nothing phoned home, caches for a box that does other work too.
+func (s *Server) config() []byte {
+	dir := func(name string) string { return strconv.Quote(filepath.Join(s.Dir, name)) }
+	return fmt.Appendf(nil, `# written by floorwatch at every start
+reporting-disabled = true
+bind-address = "127.0.0.1:0"
+[meta]
+dir = %s
+retention-autocreate = false
+logging-enabled = false
+[data]
+dir = %s
+wal-dir = %s
+index-version = "tsi1"
+wal-fsync-delay = "0s"
+query-log-enabled = false
+cache-max-memory-size = "128m"
+cache-snapshot-memory-size = "8m"
+max-concurrent-compactions = 1
+max-series-per-database = 100000
+[coordinator]
+write-timeout = "10s"
+query-timeout = "60s"
+[http]
+bind-address = "127.0.0.1:0"
+auth-enabled = true
+flux-enabled = true
+log-enabled = false
+pprof-enabled = false
+max-body-size = 16777216
+[logging]
+suppress-logo = true
+format = "json"
+level = "info"
+[monitor]
+store-enabled = false
+[continuous_queries]
+enabled = false
+[subscriber]
+enabled = false
+`, dir("meta"), dir("data"), dir("wal"))
+}
+
+// setUp waits for the port, makes user, database and retention policy, and
+// publishes the endpoint.
+func (s *Server) setUp(ctx context.Context, addr <-chan string, password string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("influxd did not come up within a minute; look at the disk"))
+	defer cancel()
+	at := Endpoint{Token: adminUser + ":" + password}
+	select {
+	case a := <-addr:
+		at.URL = "http://" + a
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := s.createDatabase(ctx, at, password); err != nil {
+		return err
+	}
+	s.setEndpoint(at)
+	return nil
+}
+
+func (s *Server) createDatabase(ctx context.Context, at Endpoint, password string) error {
+	db, rp := s.names()
+	keep := s.Retention
+	if keep == 0 {
+		keep = DefaultRetention
+	}
+	if keep < time.Hour {
+		return fmt.Errorf("retention of %s: InfluxDB keeps at least 1h", keep)
+	}
+	client := &http.Client{Timeout: 30 * time.Second}
+	defer client.CloseIdleConnections()
+	create := fmt.Sprintf(`CREATE DATABASE %s`, quoteName(db))
+	_, err := influxQL(ctx, client, at, "", create)
+	var status *statusError
+	if errors.As(err, &status) && status.code == http.StatusForbidden {
+		// A new instance has no user yet and lets nobody in but the first admin.
+		user := fmt.Sprintf(`CREATE USER %s WITH PASSWORD '%s' WITH ALL PRIVILEGES`, quoteName(adminUser), password)
+		if _, err := influxQL(ctx, client, Endpoint{URL: at.URL}, "", user); err != nil {
+			return fmt.Errorf("create influxdb user: %w", err)
+		}
+		_, err = influxQL(ctx, client, at, "", create)
+	}
+	if err != nil {
+		return fmt.Errorf("create influxdb database: %w; if %s was lost, the data under %s can no longer be opened", err, passwordFile, s.Dir)
+	}
+	hours := int64(keep / time.Hour)
+	spec := fmt.Sprintf(`%s ON %s DURATION %dh REPLICATION 1`, quoteName(rp), quoteName(db), hours)
+	// It is there already at every start but the first, perhaps with another duration.
+	_, createErr := influxQL(ctx, client, at, "", `CREATE RETENTION POLICY `+spec+` DEFAULT`)
+	if _, err := influxQL(ctx, client, at, "", `ALTER RETENTION POLICY `+spec+` DEFAULT`); err != nil {
+		return fmt.Errorf("set influxdb retention: %w", errors.Join(createErr, err))
+	}
+	return nil
+}
+
+func (s *Server) names() (db, rp string) {
+	db, rp = s.Database, s.Policy
+	if db == "" {
+		db = DefaultDatabase
+	}
+	if rp == "" {
+		rp = DefaultPolicy
+	}
+	return db, rp
+}
+
+// logLines reads the child's log: it finds the HTTP port and passes on what an
+// operator should see. It is written by one goroutine only (exec's).
+type logLines struct {
+	log  *slog.Logger
+	addr chan string
+	rest []byte
+
+	mu   sync.Mutex
+	last []string
+}
+
+const (
+	maxLogLine = 64 << 10
+	keptWords  = 5
+)
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
+		if !found {
+			break
+		}
+		l.line(line)
+		l.rest = rest
+	}
+	if len(l.rest) > maxLogLine {
+		l.rest = nil
+	}
+	return len(p), nil
+}
+
+func (l *logLines) line(b []byte) {
+	var m struct{ Lvl, Msg, Service, Addr, Error string }
+	if json.Unmarshal(b, &m) != nil { // a panic's trace, or a word before the log is set up
+		if text := strings.TrimSpace(string(b)); text != "" {
+			l.keep(text)
+			l.log.Warn("influxd says", "text", text)
+		}
+		return
+	}
+	if _, _, err := net.SplitHostPort(m.Addr); err == nil && m.Service == "httpd" && m.Msg == "Listening on HTTP" {
+		select {
+		case l.addr <- m.Addr:
+		default:
+		}
+	}
+	if m.Lvl == "warn" || m.Lvl == "error" || m.Error != "" {
+		l.keep(strings.TrimSpace(m.Msg + " " + m.Error))
+		// The first CREATE DATABASE of a new instance is refused on purpose.
+		if m.Lvl == "warn" || m.Lvl == "error" {
+			l.log.Warn("influxd says", "text", m.Msg, "service", m.Service, "error", m.Error)
+		}
+	}
+}
+
+func (l *logLines) keep(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last = append(l.last, text[:min(len(text), 300)]); len(l.last) > keptWords {
+		l.last = l.last[1:]
+	}
+}
+
+func (l *logLines) lastWords() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.last) == 0 {
+		return "none"
+	}
+	return strings.Join(l.last, " | ")
+}
