@@ -1,0 +1,119 @@
+#!/bin/sh
+# Installs what floorwatch needs and is missing, and says what and why. A second
+# run finds everything there and does nothing. Called by the Makefile:
+#   deploy/setup.sh run    what `make run` needs
+#   deploy/setup.sh test   what `make test` needs on top of that
+# Debian packages come from Debian 12, the rest by explicit version through the
+# Go module proxy and npm. Nothing is put outside the project but Debian packages.
+set -eu
+
+INFLUXD_VERSION=v1.8.10
+UPLOT_VERSION=1.6.32
+OPENCV_DOC_VTEST=./usr/share/doc/opencv-doc/examples/data/vtest.avi
+VTEST_SHA256=45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf
+
+cd "$(dirname "$0")/.."
+tools=$PWD/.tools
+say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+# package [command-or-file that shows it is there] why
+missing='' reasons=''
+need() {
+	package=$1 why=$2
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] && return 0
+	missing="$missing $package"
+	reasons="$reasons    $package: $why
+"
+}
+
+install_packages() {
+	[ -n "$missing" ] || return 0
+	say "Debian packages to install:"
+	printf '%s' "$reasons"
+	[ "$(id -u)" = 0 ] || die "installing Debian packages needs root; run: sudo apt-get install$missing"
+	apt-get -qq update || die "apt-get update failed; check the network and /etc/apt"
+	# shellcheck disable=SC2086
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing |
+		awk '/^Setting up/ { n++; printf "\r    %d packages set up", n; fflush() } END { if (n) print "" }'
+	for package in $missing; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] ||
+			die "$package could not be installed; run: apt-get install$missing"
+	done
+}
+
+packages() {
+	[ -r /etc/os-release ] && . /etc/os-release
+	[ "${VERSION_ID:-}" = 12 ] || say "this is ${PRETTY_NAME:-not Debian}; floorwatch is made for Debian 12 (gocv v0.31.0 needs its OpenCV 4.6)"
+	need ca-certificates "certificates, without which the Go module proxy cannot be reached"
+	need libopencv-dev "OpenCV 4.6, which the camera worker sees with"
+	need g++ "compiles the camera worker's bridge to OpenCV"
+	need pkg-config "tells that compiler where OpenCV is"
+	need ffmpeg "records cameras and serves the demonstration film as one"
+	command -v npm >/dev/null || need npm "fetches the chart library of the pages (with Node)"
+	if [ "$1" = test ]; then
+		need chromium "the tests open the pages in a real browser"
+		need fonts-wqy-microhei "a Chinese font for that browser"
+		need mosquitto "the tests deliver through a real MQTT broker"
+		need openssl "the tests check signatures with a second tool"
+	fi
+	install_packages
+}
+
+go_present() {
+	command -v go >/dev/null || die "Go is not on PATH; install Go 1.26 (https://go.dev/dl) and try again"
+}
+
+influxd() {
+	[ -x "$tools/bin/influxd" ] && return 0
+	say "building InfluxDB $INFLUXD_VERSION, the database (one to two minutes)"
+	mkdir -p "$tools/bin"
+	GOBIN="$tools/bin" CGO_ENABLED=0 GOFLAGS=-buildvcs=false go install -v \
+		"github.com/influxdata/influxdb/cmd/influxd@$INFLUXD_VERSION" 2>"$tools/influxd.log" &
+	pid=$!
+	while kill -0 $pid 2>/dev/null; do
+		printf '\r    %d packages compiled' "$(wc -l <"$tools/influxd.log")"
+		sleep 1
+	done
+	echo
+	wait $pid || { tail -n 20 "$tools/influxd.log" >&2; die "InfluxDB could not be built; the lines above say why"; }
+}
+
+charts() {
+	stamp=cloud/web/static/vendor/.version
+	[ "$(cat $stamp 2>/dev/null || true)" = "$UPLOT_VERSION" ] && return 0
+	say "fetching uPlot $UPLOT_VERSION, the chart library of the pages"
+	(cd cloud/web && npm ci --silent --no-audit --no-fund && npm run --silent vendor) ||
+		die "npm could not fetch the chart library; check the network and run: make web"
+	echo "$UPLOT_VERSION" >$stamp
+}
+
+film() {
+	[ -s .cache/film.mp4 ] && return 0
+	mkdir -p .cache
+	if [ ! -s .cache/vtest.avi ]; then
+		say "fetching the demonstration film out of Debian's opencv-doc (96 MB, unpacked without installing)"
+		rm -rf .cache/deb && mkdir -p .cache/deb
+		[ -n "$(find /var/lib/apt/lists -name '*_Packages*' 2>/dev/null | head -n 1)" ] || apt-get -qq update
+		(cd .cache/deb && apt-get -o APT::Sandbox::User=root download opencv-doc) || die "opencv-doc could not be fetched; run apt-get update and try again"
+		dpkg-deb --fsys-tarfile .cache/deb/*.deb | tar -xO $OPENCV_DOC_VTEST >.cache/vtest.tmp
+		echo "$VTEST_SHA256  .cache/vtest.tmp" | sha256sum -c --quiet || die "vtest.avi is not the film that the figures of this project were measured on"
+		mv .cache/vtest.tmp .cache/vtest.avi
+		rm -rf .cache/deb
+	fi
+	say "encoding the film to H.264, one key frame a second"
+	ffmpeg -nostdin -loglevel error -y -i .cache/vtest.avi -an -c:v libx264 -preset fast -crf 20 -pix_fmt yuv420p \
+		-g 10 -keyint_min 10 -sc_threshold 0 -bf 0 -movflags +faststart -f mp4 .cache/film.tmp
+	mv .cache/film.tmp .cache/film.mp4
+}
+
+case "${1:-}" in
+run | test)
+	packages "$1"
+	go_present
+	influxd
+	charts
+	film
+	;;
+*) die "say what for: deploy/setup.sh run | test" ;;
+esac
