@@ -8,3 +8,6 @@
 // kinds and fields of version 1 (fields are added, never changed in meaning),
 // and the bytes of the seal format (docs/seal.md).
 package floorwatch
+
+// BuildVersion names the build; the Makefile sets it.
+var BuildVersion = "unknown"

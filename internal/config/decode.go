@@ -103,7 +103,7 @@ func Parse(file string, b []byte, into any) error {
 	if len(b) > MaxFile {
 		return fmt.Errorf("%s has more than %d bytes; a configuration is smaller", file, MaxFile)
 	}
-	r := &Report{file: file, nodes: map[string]*yaml.Node{}}
+	r := &Report{file: file, nodes: map[string]*yaml.Node{}, hidden: map[string]bool{}}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(b, &doc); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
@@ -122,8 +122,12 @@ func Parse(file string, b []byte, into any) error {
 type Report struct {
 	file     string
 	nodes    map[string]*yaml.Node
+	hidden   map[string]bool
 	problems []Problem
 }
+
+// Hide keeps the value at key out of messages, because it may hold a secret.
+func (r *Report) Hide(key string) { r.hidden[key] = true }
 
 // Problem books that the value at key is wrong; want says what would be right.
 // A key that the file does not name is reported at its nearest parent's line.
@@ -132,7 +136,7 @@ func (r *Report) Problem(key, want string, args ...any) {
 	for k := key; ; k = parentKey(k) {
 		if n, ok := r.nodes[k]; ok {
 			p.Line = n.Line
-			if k == key {
+			if k == key && !r.hidden[k] {
 				p.Value = show(n)
 			}
 			break

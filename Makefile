@@ -1,0 +1,72 @@
+# floorwatch. Two commands matter:
+#   make run     installs what is missing and shows the whole product on real footage
+#   make test    installs what is missing and tests everything for real
+# make help lists the rest.
+
+SHELL := /bin/sh
+export PATH := $(CURDIR)/bin:$(CURDIR)/.tools/bin:$(PATH):/usr/local/go/bin
+export GOFLAGS := -buildvcs=false
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X floorwatch.BuildVersion=$(VERSION)
+# Packages that link OpenCV: the only ones with cgo.
+CGO_PACKAGES := ./edge/camera ./cmd/floorwatch-camera
+PURE_PACKAGES = $(shell go list ./... | grep -v -e /edge/camera -e /cmd/floorwatch-camera)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+GOFUMPT := mvdan.cc/gofumpt@v0.9.2
+
+# make run SOURCE=rtsp://…, a video file or a device number; PAGE=address:port
+SOURCE ?=
+PAGE ?=
+
+.PHONY: run test build web models check layers unit bench clean help
+
+run: export FLOORWATCH_STARTED := $(shell date +%s)
+run: export FLOORWATCH_SOURCE := $(SOURCE)
+run:
+	@deploy/setup.sh run
+	@$(MAKE) --no-print-directory build
+	@exec bin/floorwatch run -config deploy/floorwatch.yaml $(if $(PAGE),-page $(PAGE))
+
+build: ## compiles the programs into bin/
+	@mkdir -p bin
+	@test -x bin/floorwatch-camera || echo "==> compiling the programs (gocv is large: one to three minutes the first time)"
+	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/floorwatch
+	@go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/floorwatch-camera
+
+web: ## fetches the chart library of the pages through npm
+	@rm -rf cloud/web/static/vendor && deploy/setup.sh run
+
+models: build ## fetches the detector's weights: make models [MIRROR=folder]
+	@bin/floorwatch models -dir models $(if $(MIRROR),-mirror $(MIRROR))
+
+test: ## installs what is missing and tests everything
+	@deploy/setup.sh test
+	@$(MAKE) --no-print-directory build check layers unit
+
+check: ## formatting, vet, staticcheck, go.mod
+	@echo "==> gofumpt, go vet, go.mod, staticcheck"
+	@out=$$(go run $(GOFUMPT) -l *.go edge cloud cmd internal models); test -z "$$out" || { echo "not formatted: $$out"; exit 1; }
+	@go vet ./...
+	@go mod tidy -diff
+	@go run $(STATICCHECK) ./...
+
+layers: ## what may import what
+	@echo "==> layers"
+	@CGO_ENABLED=0 go build -o /dev/null ./cmd/floorwatch
+	@deploy/layers.sh
+
+unit: ## every test, against the real servers
+	@echo "==> tests"
+	@go test -race -timeout 10m $(PURE_PACKAGES)
+	@go test -tags matprofile -timeout 5m $(CGO_PACKAGES)
+
+bench: ## benchmarks of every package
+	@go test -run '^$$' -bench . -benchmem $(PURE_PACKAGES) $(CGO_PACKAGES)
+
+clean: ## removes what was built; keeps tools, film and data
+	rm -rf bin
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo "  make run      installs what is missing and shows the product; SOURCE=rtsp://… for your camera"

@@ -1,0 +1,167 @@
+package edge
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+
+	"floorwatch"
+	"floorwatch/internal/config"
+)
+
+// Config is an edge box's configuration: what stands in its YAML file.
+type Config struct {
+	Store    string        `yaml:"store"`
+	Edge     string        `yaml:"edge"`
+	Data     string        `yaml:"data"`
+	Models   string        `yaml:"models"`
+	Interval time.Duration `yaml:"interval"`
+	Cameras  []Camera      `yaml:"cameras"`
+	Footage  Footage       `yaml:"footage"`
+	Outbox   Outbox        `yaml:"outbox"`
+}
+
+// Camera is one source of pictures and what is measured on them.
+type Camera struct {
+	Name     string           `yaml:"name"`
+	Label    floorwatch.Label `yaml:"label"`
+	Source   string           `yaml:"source"`
+	Username string           `yaml:"username"`
+	Password config.Secret    `yaml:"password_file"`
+	Detector string           `yaml:"detector"`
+	FPS      float64          `yaml:"fps"`
+	Record   bool             `yaml:"record"`
+	Masks    Masks            `yaml:"masks"`
+	config.SceneKeys
+}
+
+// Masks are the privacy masks of a camera: polygons that are blackened before
+// anything looks at the picture, in pixels of the stream. InCamera says that
+// the camera itself masks, so that its stream may be recorded as it is.
+type Masks struct {
+	InCamera bool                 `yaml:"in_camera"`
+	Polygons [][]floorwatch.Point `yaml:"polygons"`
+}
+
+// Footage says how much recording a box keeps.
+type Footage struct {
+	Segment  time.Duration `yaml:"segment"`
+	MaxBytes config.Bytes  `yaml:"max_bytes"`
+	MaxAge   time.Duration `yaml:"max_age"`
+}
+
+// Outbox bounds what waits for the cloud.
+type Outbox struct {
+	MaxBytes config.Bytes  `yaml:"max_bytes"`
+	Commit   time.Duration `yaml:"commit"`
+}
+
+// DefaultConfig returns the defaults of every key.
+func DefaultConfig() Config {
+	return Config{
+		Data:     "data",
+		Models:   "models",
+		Interval: 5 * time.Minute,
+		Footage:  Footage{Segment: time.Minute, MaxBytes: 20e9, MaxAge: 30 * 24 * time.Hour},
+		Outbox:   Outbox{MaxBytes: 256 << 20, Commit: 200 * time.Millisecond},
+	}
+}
+
+// SetDefaults implements config.Defaulter.
+func (c *Camera) SetDefaults() {
+	c.Detector = "auto"
+	c.FPS = 10
+	c.Record = true
+}
+
+// Check reports what cannot run; key is where the configuration stands in its
+// file, "" for the whole file.
+func (c *Config) Check(r *config.Report, key string) {
+	at := func(name string) string {
+		if key == "" {
+			return name
+		}
+		return key + "." + name
+	}
+	config.CheckName(r, at("store"), c.Store, map[string]string{})
+	config.CheckName(r, at("edge"), c.Edge, map[string]string{})
+	if c.Data == "" {
+		r.Problem(at("data"), "want the folder for records and footage")
+	}
+	config.CheckDuration(r, at("interval"), c.Interval, time.Second, 24*time.Hour)
+	if c.Interval > 0 && (24*time.Hour)%c.Interval != 0 {
+		r.Problem(at("interval"), "a day must hold a whole number of intervals: 10s, 1m, 5m, 15m, 1h …")
+	}
+	config.CheckDuration(r, at("footage.segment"), c.Footage.Segment, 2*time.Second, time.Hour)
+	config.CheckDuration(r, at("footage.max_age"), c.Footage.MaxAge, time.Minute, 10*365*24*time.Hour)
+	checkBytes(r, at("footage.max_bytes"), c.Footage.MaxBytes, 50e6)
+	checkBytes(r, at("outbox.max_bytes"), c.Outbox.MaxBytes, 1<<20)
+	config.CheckDuration(r, at("outbox.commit"), c.Outbox.Commit, 10*time.Millisecond, 10*time.Second)
+	if len(c.Cameras) == 0 {
+		r.Problem(at("cameras"), "want at least one camera")
+	}
+	cameras, zones := map[string]string{}, map[string]string{}
+	for i := range c.Cameras {
+		c.Cameras[i].check(r, fmt.Sprintf("%s[%d]", at("cameras"), i), cameras, zones)
+	}
+}
+
+func checkBytes(r *config.Report, key string, b, low config.Bytes) {
+	if b < low {
+		r.Problem(key, "want at least %d bytes", low)
+	}
+}
+
+func (c *Camera) check(r *config.Report, key string, cameras, zones map[string]string) {
+	config.CheckName(r, key+".name", c.Name, cameras)
+	switch c.Detector {
+	case "auto", "motion", "hog", "nanodet":
+	default:
+		r.Problem(key+".detector", "want auto, motion, hog or nanodet")
+	}
+	if c.FPS < 1 || c.FPS > 60 {
+		r.Problem(key+".fps", "want 1 to 60 analysed frames a second")
+	}
+	c.checkSource(r, key)
+	if len(c.Masks.Polygons) > 0 && c.Record && !c.Masks.InCamera {
+		r.Problem(key+".masks", "footage would show what the masks hide: set record: false, or let the camera mask and set in_camera: true")
+	}
+	for i, p := range c.Masks.Polygons {
+		if len(p) < 3 {
+			r.Problem(fmt.Sprintf("%s.masks.polygons[%d]", key, i), "want at least 3 points [x, y]")
+		}
+	}
+	c.CheckScene(r, key, zones)
+}
+
+func (c *Camera) checkSource(r *config.Report, key string) {
+	if c.Source == "" {
+		r.Problem(key+".source", "want rtsp://HOST/PATH, the path of a video file, or a video device: 0 or /dev/video0")
+		return
+	}
+	if u, err := url.Parse(c.Source); err == nil && u.User != nil {
+		r.Hide(key + ".source")
+		r.Problem(key+".source", "holds a password; write it to a file and name it: username and password_file")
+	}
+	if c.Username == "" && c.Password != "" {
+		r.Problem(key+".username", "is missing; password_file needs it")
+	}
+}
+
+// address returns the source with its credentials, for a worker's environment;
+// it is never logged.
+func (c *Camera) address() (string, error) {
+	if c.Username == "" {
+		return c.Source, nil
+	}
+	password, err := c.Password.Read()
+	if err != nil {
+		return "", fmt.Errorf("camera %s: %w", c.Name, err)
+	}
+	u, err := url.Parse(c.Source)
+	if err != nil {
+		return "", fmt.Errorf("camera %s: source is not an address", c.Name)
+	}
+	u.User = url.UserPassword(c.Username, password)
+	return u.String(), nil
+}
