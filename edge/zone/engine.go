@@ -1,0 +1,294 @@
+// Package zone turns the tracks of one camera into stays in its zones, and says
+// when the camera was not watching. It is pure: what comes out is a function of
+// the lines that went in, and of nothing else. Start with New, Feed it every
+// line of the camera worker, and Close it at the end.
+//
+// # How a stay is told
+//
+// A person is where their ground point is. A stay begins with the first frame
+// inside the polygon and ends with the first frame outside, so that mean dwell
+// has no bias, but only a clear crossing counts: in a band around the border (a
+// twentieth of the person's height) people count as being where they were,
+// until they leave the band or have been on the other side for min_stay +
+// merge_gap. The stay then begins or ends where the border was crossed. Breaks
+// up to merge_gap are joined, whether the person stepped out or was out of
+// sight; a stay shorter than min_stay is none. Who is out of sight for longer
+// than merge_gap has a stay that ends, lost, with the last sighting.
+//
+// # What is promised
+//
+// Every record is certain when it comes out, within Scene.Settle of the moment
+// it speaks of. Its stamp At is the moment at which it became certain by these
+// rules. Ticks therefore change when records come out, and nothing else.
+package zone
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"floorwatch"
+)
+
+// TickLag is how far behind its stamp a tick moves the engine's clock: frames
+// that are still in the worker's hands when the agent writes the tick are
+// younger than that and are still taken.
+const TickLag = 5 * time.Second
+
+// Engine is not safe for use by more than one goroutine.
+type Engine struct {
+	camera, rev, by string
+	areas           []area
+	picture         floorwatch.Size // pixels of the polygons; zero: those of the stream
+	stream          floorwatch.Size // pixels of the latest line
+
+	tracks map[int64]*track
+	spare  []*track // forgotten tracks, to be used again
+	now    floorwatch.Time
+	begun  bool
+	watch  watch
+	forget floorwatch.Time // a track unseen for longer is as good as new
+	out    []settled
+}
+
+// settled is a record with its place in the order of what comes out.
+type settled struct {
+	at   floorwatch.Time
+	zone int
+	id   int64
+	rec  any
+}
+
+// New prepares an engine for one camera. It refuses a scene with a zone that
+// has no area, no valid name, or the name of another.
+func New(camera string, scene floorwatch.Scene) (*Engine, error) {
+	e := &Engine{camera: camera, picture: scene.Picture, tracks: make(map[int64]*track)}
+	names := make(map[string]bool)
+	for _, z := range scene.Zones {
+		a, err := newArea(z)
+		if err != nil {
+			return nil, err
+		}
+		if names[z.Name] {
+			return nil, fmt.Errorf("zone %s: the name is used twice", z.Name)
+		}
+		names[z.Name] = true
+		e.areas = append(e.areas, a)
+		e.forget = max(e.forget, a.patience)
+	}
+	e.rev = scene.Rev()
+	return e, nil
+}
+
+// Now returns the time up to which the engine knows everything: the stamp of
+// the latest line, or TickLag before the latest tick.
+func (e *Engine) Now() floorwatch.Time { return e.now }
+
+// Feed takes one line in and returns what has become certain by it, ordered by
+// At: *floorwatch.Stay, with Exit nil when a stay has just been recognised and
+// once more when it is over, and *floorwatch.Gap, with To nil when the gap has
+// just been noticed and once more, under the same ID, when it has ended. A line
+// whose stamp is not after the lines before it changes nothing and is an error.
+func (e *Engine) Feed(f floorwatch.Frame) ([]any, error) {
+	if f.Event == floorwatch.EventTick {
+		if t := f.T.Add(-TickLag); e.begun && t > e.now {
+			e.advance(t)
+		}
+		return e.flush(), nil
+	}
+	if e.begun && f.T < e.now || f.Event == "" && e.watch.seen && f.T <= e.watch.lastFrame {
+		return nil, fmt.Errorf("camera line at %d comes after one at %d: stamps must grow", f.T, e.now)
+	}
+	e.begun = true
+	e.advance(f.T)
+	if f.W > 0 && f.H > 0 {
+		e.stream = floorwatch.Size{Width: f.W, Height: f.H}
+	}
+	switch f.Event {
+	case "":
+		e.frame(f)
+	case floorwatch.EventOpen:
+		e.open(f)
+	case floorwatch.EventStall:
+		e.dark(f.T, cmp.Or(f.Cause, CauseStall))
+	case floorwatch.EventClosed:
+		e.dark(f.T, cmp.Or(f.Cause, CauseClosed))
+	}
+	return e.flush(), nil
+}
+
+// Close returns what is left at the end of the input: stays whose person was
+// seen to leave, the other stays with Exit nil, and a gap without end. The
+// engine is of no use afterwards.
+func (e *Engine) Close() []any {
+	if !e.begun {
+		return nil
+	}
+	for _, tr := range e.tracks {
+		for z := range tr.visits {
+			if v := &tr.visits[z]; v.active && v.qualified && v.outAt != 0 {
+				e.settle(e.now, z, tr)
+			} else if v.active && v.qualified {
+				e.emit(e.now, z, tr.id, e.stay(e.now, z, tr))
+			}
+		}
+	}
+	e.endOfInput()
+	return e.flush()
+}
+
+// advance moves the clock to t and settles what has become certain by then.
+func (e *Engine) advance(t floorwatch.Time) {
+	e.now = t
+	e.noticeGap(t)
+	e.settleDue(t)
+}
+
+func (e *Engine) settleDue(t floorwatch.Time) {
+	for id, tr := range e.tracks {
+		for z := range tr.visits {
+			v := &tr.visits[z]
+			if !v.active {
+				continue
+			}
+			if due := v.due(&e.areas[z], tr); due <= t {
+				e.settle(due, z, tr)
+			}
+		}
+		if t-tr.lastSeen > e.forget && !slices.ContainsFunc(tr.visits, func(v visit) bool { return v.active }) {
+			delete(e.tracks, id)
+			e.spare = append(e.spare, tr)
+		}
+	}
+}
+
+// settle ends a visit; a stay that it was comes out.
+func (e *Engine) settle(at floorwatch.Time, z int, tr *track) {
+	v := &tr.visits[z]
+	if v.qualified {
+		s := e.stay(at, z, tr)
+		exit := v.end(tr.lastSeen)
+		s.Exit, s.ExitSeen = &exit, v.outAt != 0
+		e.emit(at, z, tr.id, s)
+	}
+	v.active = false
+}
+
+// stay returns the record of a running stay.
+func (e *Engine) stay(at floorwatch.Time, z int, tr *track) *floorwatch.Stay {
+	v, name := &tr.visits[z], e.areas[z].name
+	h := e.header(floorwatch.KindStay, at)
+	h.Zone = name
+	h.ID = name + "-" + strconv.FormatInt(int64(v.enter), 10) + "-" + strconv.FormatInt(tr.id, 10)
+	return &floorwatch.Stay{
+		Header: h, Enter: v.enter, EnterSeen: v.enterSeen,
+		SeenS:   seconds(v.end(tr.lastSeen) - v.enter - v.merged),
+		MergedS: seconds(v.merged),
+		Tracks:  []int64{tr.id},
+	}
+}
+
+func seconds(t floorwatch.Time) float64 { return float64(t) / 1000 }
+
+func (e *Engine) header(kind string, at floorwatch.Time) floorwatch.Header {
+	return floorwatch.Header{Kind: kind, Camera: e.camera, At: at, Rev: e.rev, By: e.by}
+}
+
+// frame takes in where people are.
+func (e *Engine) frame(f floorwatch.Frame) {
+	e.light(f.T)
+	sx, sy := e.scale()
+	for _, p := range f.People {
+		if p.ID > 0 { // a detection without a track is nobody yet
+			e.sight(f.T, p, sx, sy)
+		}
+	}
+	for _, tr := range e.tracks {
+		if tr.lastSeen != f.T && tr.absentAt == 0 {
+			tr.absentAt = f.T
+		}
+	}
+	e.settleDue(f.T)
+}
+
+func (e *Engine) sight(t floorwatch.Time, p floorwatch.Person, sx, sy float64) {
+	tr, known := e.tracks[p.ID]
+	if known && tr.lastSeen == t {
+		return // the same id twice in one frame: the first counts
+	}
+	if !known {
+		tr = e.newTrack(p.ID)
+	}
+	g := p.Ground()
+	g.X, g.Y = g.X*sx, g.Y*sy
+	for z := range e.areas {
+		a := &e.areas[z]
+		in, clear := a.locate(g, p.H*sy)
+		if tr.visits[z].sight(a, tr, t, known, in, clear) {
+			announced := e.stay(t, z, tr)
+			announced.SeenS = seconds(tr.visits[z].end(t)-announced.Enter) - announced.MergedS
+			e.emit(t, z, tr.id, announced)
+		}
+	}
+	tr.lastSeen, tr.absentAt = t, 0
+}
+
+func (e *Engine) newTrack(id int64) *track {
+	var tr *track
+	if n := len(e.spare); n > 0 {
+		tr, e.spare = e.spare[n-1], e.spare[:n-1]
+		clear(tr.visits)
+	} else {
+		tr = &track{visits: make([]visit, len(e.areas))}
+	}
+	tr.id, tr.absentAt = id, 0
+	e.tracks[id] = tr
+	return tr
+}
+
+// scale returns the factors from the stream's pixels to the polygons'.
+func (e *Engine) scale() (sx, sy float64) {
+	if e.picture.Width <= 0 || e.picture.Height <= 0 || e.stream.Width == 0 {
+		return 1, 1
+	}
+	return float64(e.picture.Width) / float64(e.stream.Width), float64(e.picture.Height) / float64(e.stream.Height)
+}
+
+// open begins a new session: nobody can be told to be who they were.
+func (e *Engine) open(f floorwatch.Frame) {
+	for _, tr := range e.tracks {
+		for z := range tr.visits {
+			if tr.visits[z].active {
+				e.settle(f.T, z, tr)
+			}
+		}
+		e.spare = append(e.spare, tr)
+	}
+	clear(e.tracks)
+	e.dark(f.T, CauseReopened)
+	e.by = f.By
+}
+
+func (e *Engine) emit(at floorwatch.Time, zone int, id int64, rec any) {
+	e.out = append(e.out, settled{at, zone, id, rec})
+}
+
+// flush returns the records in an order that does not depend on chance: by time,
+// gaps first, then by zone and track, a stay's beginning before its end.
+func (e *Engine) flush() []any {
+	if len(e.out) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(e.out, func(a, b settled) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.zone, b.zone), cmp.Compare(a.id, b.id))
+	})
+	recs := make([]any, len(e.out))
+	for i, s := range e.out {
+		recs[i] = s.rec
+	}
+	clear(e.out)
+	e.out = e.out[:0]
+	return recs
+}
