@@ -18,9 +18,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
+	"floorwatch/internal/child"
 	"floorwatch/internal/durable"
 )
 
@@ -31,7 +31,6 @@ const (
 	DefaultRetention = 400 * 24 * time.Hour
 
 	startTimeout = 60 * time.Second // a cold start replays the WAL of every shard
-	stopTimeout  = 3 * time.Second
 	adminUser    = "floorwatch"
 	passwordFile = "admin-password"
 	configFile   = "influxd.conf"
@@ -122,11 +121,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	childCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	cmd := exec.CommandContext(childCtx, bin, "run", "-config", filepath.Join(s.Dir, configFile))
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = stopTimeout
-	// A group of its own: Ctrl-C must not stop the database before its writers.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd := child.Command(childCtx, bin, "run", "-config", filepath.Join(s.Dir, configFile))
 	lines := &logLines{log: log, addr: make(chan string, 1)}
 	cmd.Stdout, cmd.Stderr = lines, lines
 	if err := cmd.Start(); err != nil {
