@@ -1,0 +1,184 @@
+// The page: reads what is configured, then keeps every part up to date from the
+// event stream.
+import { $, el } from "./dom.js";
+import { applyTexts, label, language, onLanguage, setLanguage, t } from "./i18n.js";
+import { offset, setServerTime, setZone, timeZone } from "./format.js";
+import { Failure, get, listen } from "./net.js";
+import { at, isHere } from "./state.js";
+import { clearLive, drawLive, takeLive } from "./live.js";
+import { ageStill, drawScene, loadStill, redrawScene, resetScene, startScene } from "./scene.js";
+import { clearStays, drawStays, loadStays, takeStay } from "./stays.js";
+import { clearCharts, drawCharts, loadCharts, refreshEvery, startCharts } from "./charts.js";
+import { clearTimeline, drawTimeline, loadTimeline } from "./timeline.js";
+import { redrawPlayer, startPlayer } from "./player.js";
+
+let choices = [];
+let connected = null; // null: not yet
+const edges = new Map(); // store/edge -> state
+
+function trouble(e) {
+  const box = $("trouble");
+  box.hidden = !e;
+  if (!e) return;
+  box.textContent = e instanceof Failure ? t("trouble", { what: e.message, hint: e.hint || "" }) : t("trouble.net", { what: e.message });
+}
+
+// attempt runs a load and shows what stops it; the next success takes it back.
+async function attempt(...loads) {
+  const done = await Promise.allSettled(loads.map((f) => f()));
+  trouble(done.find((d) => d.status === "rejected")?.reason);
+}
+
+async function loadSites() {
+  const got = await get("/api/sites");
+  setServerTime(got.t);
+  choices = got.stores.flatMap((store) => store.edges.flatMap((edge) => edge.cameras.map((camera) => ({ store, edge, camera }))));
+}
+
+function choose(i) {
+  Object.assign(at, choices[i]);
+  setZone(at.store.time_zone);
+  clearLive();
+  resetScene();
+  clearStays();
+  clearCharts();
+  clearTimeline();
+  drawWhere();
+  refreshAll();
+}
+
+const refreshAll = () => attempt(loadStill, loadLive, loadStays, loadCharts, loadTimeline);
+
+async function loadLive() {
+  const got = await get("/api/live");
+  setServerTime(got.t);
+  for (const s of got.edges) edges.set(`${s.store}/${s.edge}`, s);
+  for (const v of got.zones) takeLive(v);
+  drawConnection();
+}
+
+function drawWhere() {
+  const names = (c) => [label(c.store), label(c.edge), label(c.camera)];
+  if (!choices.length) $("where").replaceChildren();
+  else if (choices.length === 1) $("where").replaceChildren(...names(at).flatMap((n, i) => (i ? [el("i", {}, "/"), el("b", {}, n)] : [el("b", {}, n)])));
+  else {
+    $("where").replaceChildren(el("select", { "aria-label": t("where.label"), onchange: (e) => choose(Number(e.target.value)) },
+      ...choices.map((c, i) => el("option", { value: i, selected: c.camera === at.camera }, names(c).join(" / ")))));
+  }
+  const notice = at.camera?.notice?.[language()] || at.camera?.notice?.en || at.camera?.notice?.zh || "";
+  $("notice").textContent = notice;
+  $("notice").hidden = !notice;
+  $("zone-note").textContent = at.store ? t("tz", { zone: timeZone(), offset: offset() }) : "";
+  document.title = at.camera ? t("title", { camera: label(at.camera) }) : "floorwatch";
+}
+
+function drawConnection() {
+  const s = at.store && edges.get(`${at.store.name}/${at.edge.name}`);
+  let [cls, key] = ["", "conn.wait"];
+  if (connected === false) [cls, key] = ["bad", "conn.lost"];
+  else if (connected && s?.state === "offline") [cls, key] = ["bad", "conn.edge"];
+  else if (connected && s?.state === "stopped") [cls, key] = ["bad", "conn.stopped"];
+  else if (connected) [cls, key] = ["ok", "conn.ok"];
+  $("conn").className = `pill ${cls}`;
+  const text = t(key);
+  if ($("conn").lastElementChild.textContent !== text) $("conn").lastElementChild.textContent = text;
+}
+
+const terms = ["stay", "seen", "border", "occupancy", "live", "longest", "arrivals", "mean", "p90", "coverage", "gap", "settle"];
+
+function drawDefs() {
+  $("deflist").replaceChildren(...terms.flatMap((k) => [
+    el("dt", { id: "def-" + k, tabindex: "-1" }, t("def." + k)), el("dd", {}, t("def." + k + ".text")),
+  ]));
+}
+
+function openDefs(term) {
+  $("defs").showModal();
+  for (const d of $("deflist").querySelectorAll("dt")) d.classList.toggle("here", d.id === "def-" + term);
+  const here = term && $("def-" + term);
+  here?.focus();
+  here?.scrollIntoView({ block: "start" });
+}
+
+function drawAll() {
+  $("lang").textContent = t("lang.other");
+  $("lang").lang = language() === "zh" ? "en" : "zh-CN";
+  drawDefs();
+  drawWhere();
+  drawConnection();
+  if (!at.camera) return;
+  redrawScene();
+  drawStays();
+  drawCharts();
+  drawTimeline();
+  redrawPlayer();
+}
+
+function startControls() {
+  $("lang").onclick = () => setLanguage(language() === "zh" ? "en" : "zh");
+  $("defs-open").onclick = () => openDefs();
+  document.addEventListener("click", (e) => {
+    const q = e.target.closest("[data-def]");
+    if (q) openDefs(q.dataset.def);
+    if (e.target.closest("dialog .close") || e.target.matches("dialog")) e.target.closest("dialog").close();
+  });
+  onLanguage(drawAll);
+}
+
+function startEvents() {
+  let charts = 0, footage = 0;
+  const soon = (id, f) => id || setTimeout(f, 1500); // records come in batches
+  listen({
+    ping: (v) => setServerTime(v.t),
+    live: takeLive,
+    state: (v) => { edges.set(`${v.store}/${v.edge}`, v); drawConnection(); },
+    stay: takeStay,
+    interval: (v) => {
+      if (isHere(v)) charts = soon(charts, () => { charts = 0; attempt(() => loadCharts(refreshEvery())); });
+    },
+    segment: (v) => { if (isHere(v)) footage = soon(footage, () => { footage = 0; attempt(loadTimeline); }); },
+    gap: (v) => { if (isHere(v)) footage = soon(footage, () => { footage = 0; attempt(loadTimeline); }); },
+  }, (ok) => {
+    const again = ok && connected === false;
+    connected = ok;
+    drawConnection();
+    if (again) refreshAll(); // what was missed while we were cut off
+  });
+}
+
+function startTimers() {
+  setInterval(() => { drawLive(); ageStill(); drawConnection(); }, 1000);
+  setInterval(() => { if (!document.hidden) loadStill(); }, 10000);
+  setInterval(() => { if (!document.hidden) attempt(() => loadCharts(refreshEvery()), loadTimeline); }, 15000);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && at.camera) refreshAll(); });
+}
+
+async function start() {
+  applyTexts();
+  startControls();
+  startScene();
+  startPlayer();
+  drawAll();
+  await startCharts(() => {
+    clearCharts();
+    clearTimeline();
+    attempt(loadCharts, loadTimeline);
+  });
+  for (let wait = 1000; ; wait = Math.min(wait * 2, 15000)) {
+    try {
+      await loadSites();
+      break;
+    } catch (e) {
+      trouble(e);
+      await new Promise((f) => setTimeout(f, wait));
+    }
+  }
+  trouble(null);
+  if (!choices.length) return trouble(new Failure(0, t("none.sites"), ""));
+  choose(0);
+  drawScene();
+  startEvents();
+  startTimers();
+}
+
+start();
