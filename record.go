@@ -106,6 +106,7 @@ type Interval struct {
 	Served    int64 `json:"served,omitempty"`
 	Abandoned int64 `json:"abandoned,omitempty"`
 	Unknown   int64 `json:"unknown,omitempty"`
+	Direct    int64 `json:"direct,omitempty"` // of Served: waits of 0 s without a stay in the queue
 }
 
 // What a gap is of.

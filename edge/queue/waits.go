@@ -135,8 +135,8 @@ func (w *Waits) Feed(rec any) []*floorwatch.Wait {
 func (p *walker) queued(l *line, s *floorwatch.Stay) []*floorwatch.Wait {
 	i := slices.IndexFunc(p.joins, func(j *join) bool { return j.stay.ID == s.ID })
 	if i < 0 {
+		i = len(p.joins)
 		p.joins = append(p.joins, &join{stay: s})
-		i = len(p.joins) - 1
 	}
 	j := p.joins[i]
 	j.stay = s
