@@ -27,7 +27,9 @@ export function drawLive() {
   for (const b of host.querySelectorAll(".badge")) b.remove();
   const size = pictureSize($("still-img"));
   for (const z of at.camera.zones) host.append(badge(z, newest.get(z.name), size));
+  const held = document.activeElement?.closest("#tiles .tile")?.dataset.zone;
   $("tiles").replaceChildren(...at.camera.zones.map((z) => tile(z, newest.get(z.name))));
+  if (held) $("tiles").querySelector(`[data-zone="${held}"] button`)?.focus();
 }
 
 function badge(z, v, size) {
