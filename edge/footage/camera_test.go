@@ -1,0 +1,123 @@
+package footage_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"floorwatch"
+	"floorwatch/edge/footage"
+	"floorwatch/edge/relay"
+)
+
+// testKey is the same in all tests.
+func testKey() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed([]byte("a seed for tests, thirty-two by."))
+}
+
+// makeFilm encodes seconds of moving picture with a keyframe each second; every
+// flash seconds the first half second is white.
+func makeFilm(t *testing.T, seconds, flash string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "film.mp4")
+	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=320x240:r=10:d="+seconds,
+		"-vf", "drawbox=color=white:t=fill:enable='lt(mod(t,"+flash+"),0.5)'",
+		"-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-bf", "0", "-pix_fmt", "yuv420p", path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("encode film: %v: %s", err, out)
+	}
+	return path
+}
+
+// startCamera serves film as a live camera until stop is called.
+func startCamera(t *testing.T, film string) (url string, stop func()) {
+	t.Helper()
+	r, err := relay.New(relay.Settings{Source: film})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.Run(ctx); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	}()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return r.URL(), stop
+}
+
+// records collects what a recorder emits.
+type records struct {
+	mu   sync.Mutex
+	list []any
+}
+
+func (r *records) emit(rec any) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, rec)
+	return nil
+}
+
+func (r *records) segments() (out []floorwatch.Segment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.list {
+		if s, ok := x.(floorwatch.Segment); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (r *records) gaps() (out []floorwatch.Gap) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.list {
+		if g, ok := x.(floorwatch.Gap); ok {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// startRecorder runs a recorder of camera "door" until stop is called.
+func startRecorder(t *testing.T, dir, url string, emit func(any) error) (stop func()) {
+	t.Helper()
+	r := &footage.Recorder{
+		Dir: dir, Store: "s1", Edge: "box", Camera: "door", Source: url, Every: 3 * time.Second,
+		Key: testKey(), Emit: emit,
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return stop
+}
+
+func waitFor(t *testing.T, what string, limit time.Duration, ok func() bool) {
+	t.Helper()
+	deadline := time.After(limit)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("no %s within %v", what, limit)
+		case <-tick.C:
+		}
+	}
+}

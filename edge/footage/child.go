@@ -1,0 +1,168 @@
+package footage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+
+	"floorwatch"
+)
+
+// child is one ffmpeg that copies a stream to its stdout. It dies with the
+// thread that started it, so the caller keeps that thread (LockOSThread).
+type child struct {
+	cmd  *exec.Cmd
+	out  io.ReadCloser
+	errs tail
+}
+
+// startChild starts ffmpeg on source. probe is how long it may look at the
+// stream before it begins, in seconds. Known hole: the address, with its
+// password, can be read in the process list of this machine.
+func startChild(path, source string, probe float64) (*child, error) {
+	c := &child{}
+	us := fmt.Sprint(int(probe * 1e6))
+	args := []string{"-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-fflags", "nobuffer", "-analyzeduration", us, "-probesize", fmt.Sprint(int(probe * 2e6))}
+	if strings.HasPrefix(source, "rtsp") {
+		args = append(args, "-rtsp_transport", "tcp", "-timeout", "5000000")
+	}
+	args = append(args, "-i", source, "-map", "0:v:0", "-c", "copy", "-an", "-f", "mp4",
+		"-movflags", "frag_keyframe+empty_moov+default_base_moof", "-flush_packets", "1", "pipe:1")
+	c.cmd = exec.Command(path, args...)
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	c.cmd.Stderr = &c.errs
+	var err error
+	if c.out, err = c.cmd.StdoutPipe(); err != nil {
+		return nil, fmt.Errorf("start ffmpeg: %w", err)
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start ffmpeg: %w; install ffmpeg or name it in the configuration", err)
+	}
+	return c, nil
+}
+
+// signal reaches ffmpeg and whatever it started.
+func (c *child) signal(sig syscall.Signal) { _ = syscall.Kill(-c.cmd.Process.Pid, sig) }
+
+// tail keeps the end of what a child says.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+const tailBytes = 4096
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	t.buf = append([]byte(nil), t.buf[max(0, len(t.buf)-tailBytes):]...)
+	return len(p), nil
+}
+
+// lastLine returns the last line without the secrets of source.
+func (t *tail) lastLine(source string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := strings.Split(strings.TrimSpace(string(t.buf)), "\n")
+	return cleanCause(redact(lines[len(lines)-1], source))
+}
+
+// redact takes an address with its credentials out of text, in the forms in
+// which ffmpeg prints them.
+func redact(text, source string) string {
+	text = strings.ReplaceAll(text, source, "the camera")
+	u, err := url.Parse(source)
+	if err != nil || u.User == nil {
+		return text
+	}
+	password, _ := u.User.Password()
+	for _, secret := range []string{u.User.String(), password, url.QueryEscape(password)} {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	return text
+}
+
+// cleanCause makes text fit for the cause line of a seal.
+func cleanCause(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, strings.TrimSpace(text))
+	return strings.TrimSpace(text[:min(len(text), floorwatch.MaxSealCause-60)])
+}
+
+// arrival is what the pump reads from a child: the init segment or a fragment.
+type arrival struct {
+	init *initSegment
+	frag fragment
+}
+
+// pump reads arrivals until the child's output ends and stamps each at once. It
+// closes to, after which err is set when the output was no MP4 of ffmpeg's.
+type pump struct {
+	to  chan arrival
+	err error
+}
+
+func (p *pump) run(r io.Reader, now func() Stamp, quit <-chan struct{}) {
+	defer close(p.to)
+	in, err := readInit(r)
+	if err != nil {
+		p.err = err
+		return
+	}
+	if !send(p.to, arrival{init: &in}, quit) {
+		return
+	}
+	for {
+		f, err := in.nextFragment(r)
+		if err != nil {
+			p.err = err
+			return
+		}
+		f.stamp = now()
+		if !send(p.to, arrival{frag: f}, quit) {
+			return
+		}
+	}
+}
+
+func send(to chan<- arrival, a arrival, quit <-chan struct{}) bool {
+	select {
+	case to <- a:
+		return true
+	case <-quit:
+		return false
+	}
+}
+
+// nextFragment reads the next moof and mdat of a live stream, skipping what
+// stands around them.
+func (in initSegment) nextFragment(r io.Reader) (fragment, error) {
+	var moof []byte
+	for {
+		kind, raw, err := readBox(r)
+		if err != nil {
+			return fragment{}, err
+		}
+		switch kind {
+		case "moof":
+			moof = raw
+		case "mdat":
+			if moof == nil {
+				return fragment{}, errors.New("media without its moof")
+			}
+			return in.parseFragment(moof, raw)
+		}
+	}
+}

@@ -1,0 +1,316 @@
+package footage
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"floorwatch"
+	"floorwatch/internal/durable"
+)
+
+// Holds says what must stay. Held is asked before each deletion and may be
+// called at any time.
+type Holds interface {
+	Held(camera string, from, to floorwatch.Time) bool
+}
+
+// Retention deletes the oldest footage, of all cameras below Dir, when it is too
+// old, too much, or the disk runs full. Each deletion is a seal in the camera's
+// chain, written before the files go; seals are never deleted.
+type Retention struct {
+	Dir         string
+	Store, Edge string
+	Key         ed25519.PrivateKey
+	MaxBytes    int64         // of footage and trails; 0 = no limit
+	MaxAge      time.Duration // 0 = no limit
+	MinFree     float64       // share of the disk; 0 = DefaultMinFree
+	Holds       Holds         // nil = nothing is held
+	Clock       func() Stamp  // nil = SystemClock
+	Every       time.Duration // between two looks; 0 = 1 min
+	Log         *slog.Logger  // nil = discard
+
+	free     func(dir string) (float64, error) // tests fill the disk with it
+	known    map[string]kept                   // footage by path: seals never change
+	finished bool
+}
+
+// spareFree is kept free beyond MinFree, so that the recorder need not stop.
+const spareFree = 0.01
+
+// Run looks every Every until ctx ends.
+func (r *Retention) Run(ctx context.Context) error {
+	if len(r.Key) != ed25519.PrivateKeySize {
+		return errors.New("retain footage: no key; make one with floorwatch-edge key")
+	}
+	log := r.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	every := r.Every
+	if every == 0 {
+		every = time.Minute
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
+			log.Error("retention could not do its work; recording will stop when the disk is full", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// kept is one file that may be deleted: footage or a trail.
+type kept struct {
+	camera, path string // path below Dir
+	bytes        int64
+	from, to     floorwatch.Time
+	seal         string // hash, of footage
+}
+
+// Reasons of a deletion.
+const (
+	reasonAge  = "older than the retention"
+	reasonSize = "footage budget reached"
+	reasonDisk = "disk reserve reached"
+)
+
+// sweep deletes what must go, oldest first.
+func (r *Retention) sweep(ctx context.Context) error {
+	files, total, err := r.list(ctx)
+	if err != nil {
+		return err
+	}
+	if !r.finished {
+		if err := r.finish(files); err != nil {
+			return err
+		}
+		return r.sweep(ctx)
+	}
+	now := newSteady(r.Clock, 0).now()
+	missing, err := r.missing()
+	if err != nil {
+		return err
+	}
+	gone := map[string][]kept{} // by camera and reason
+	for _, f := range files {
+		reason := ""
+		switch {
+		case r.MaxAge > 0 && now.Wall.Sub(f.to) > r.MaxAge:
+			reason = reasonAge
+		case r.MaxBytes > 0 && total > r.MaxBytes:
+			reason = reasonSize
+		case missing > 0:
+			reason = reasonDisk
+		}
+		if reason == "" || r.Holds != nil && r.Holds.Held(f.camera, f.from, f.to) {
+			continue
+		}
+		total, missing = total-f.bytes, missing-f.bytes
+		key := f.camera + "\n" + reason
+		gone[key] = append(gone[key], f)
+	}
+	for key, list := range gone {
+		camera, reason, _ := strings.Cut(key, "\n")
+		for part := range slices.Chunk(list, floorwatch.MaxSealGone) {
+			if err := r.remove(camera, reason, now, part); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// missing returns how many bytes must go for the disk's reserve.
+func (r *Retention) missing() (int64, error) {
+	ask, limit := r.free, r.MinFree
+	if ask == nil {
+		ask = diskFree
+	}
+	if limit == 0 {
+		limit = DefaultMinFree
+	}
+	free, err := ask(r.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil || free >= limit+spareFree {
+		return 0, err
+	}
+	size, err := diskSize(r.Dir)
+	return int64((limit + spareFree - free) * float64(size)), err
+}
+
+// list returns the files below Dir, oldest first, and their bytes.
+func (r *Retention) list(ctx context.Context) (files []kept, total int64, err error) {
+	cameras, err := os.ReadDir(r.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("list footage: %w", err)
+	}
+	for _, c := range cameras {
+		if !c.IsDir() || !floorwatch.ValidName(c.Name()) {
+			continue
+		}
+		found, err := r.listCamera(ctx, c.Name())
+		if err != nil {
+			return nil, 0, err
+		}
+		files = append(files, found...)
+	}
+	slices.SortFunc(files, func(a, b kept) int { return int(min(1, max(-1, a.to-b.to))) })
+	for _, f := range files {
+		total += f.bytes
+	}
+	return files, total, nil
+}
+
+func (r *Retention) listCamera(ctx context.Context, camera string) ([]kept, error) {
+	dir := filepath.Join(r.Dir, camera)
+	days, err := listDays(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []kept
+	for _, name := range days {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		d, err := listDay(filepath.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		for _, seq := range d.files {
+			if f, ok := r.segment(camera, filepath.Join(name, fileName(seq)), filepath.Join(dir, name, sealName(seq))); ok {
+				out = append(out, f)
+			}
+		}
+		out = append(out, r.trails(camera, name)...)
+	}
+	return out, nil
+}
+
+// segment describes a sealed file. One without a readable seal is left alone:
+// nobody could say afterwards what was deleted.
+func (r *Retention) segment(camera, path, seal string) (kept, bool) {
+	if f, ok := r.known[camera+"/"+path]; ok {
+		return f, true
+	}
+	s, raw, err := readSeal(seal)
+	if err != nil || s.Kind != floorwatch.SealSegment {
+		return kept{}, false
+	}
+	if r.known == nil {
+		r.known = map[string]kept{}
+	}
+	f := kept{camera, filepath.Join(camera, path), s.Length, s.Start, s.End, floorwatch.SealHash(raw)}
+	r.known[f.path] = f
+	return f, true
+}
+
+// finish deletes, once, what the newest deletions name and a crash left.
+func (r *Retention) finish(files []kept) error {
+	gone := map[string]bool{}
+	for camera := range camerasOf(files) {
+		dir := filepath.Join(r.Dir, camera)
+		h, err := findHead(dir)
+		if err != nil {
+			return err
+		}
+		const recent = 5000 // far more seals than can follow an unfinished deletion
+		err = eachSealAfter(dir, h.used-min(h.used, recent), func(s floorwatch.Seal, _ []byte) error {
+			for _, hash := range s.Gone {
+				gone[hash] = true
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	left := slices.DeleteFunc(slices.Clone(files), func(f kept) bool { return f.seal == "" || !gone[f.seal] })
+	r.finished = true
+	return removeAll(r.Dir, left, r.known)
+}
+
+func camerasOf(files []kept) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range files {
+		out[f.camera] = true
+	}
+	return out
+}
+
+// trails lists the hours of camera lines of one day.
+func (r *Retention) trails(camera, day string) []kept {
+	entries, _ := os.ReadDir(filepath.Join(r.Dir, camera, day))
+	var out []kept
+	for _, e := range entries {
+		t, err := time.Parse("2006-01-02/trail-15.jsonl", day+"/"+e.Name())
+		if err != nil {
+			continue
+		}
+		if st, err := e.Info(); err == nil {
+			from := floorwatch.TimeOf(t)
+			out = append(out, kept{camera: camera, path: filepath.Join(camera, day, e.Name()), bytes: st.Size(), from: from, to: from.Add(time.Hour)})
+		}
+	}
+	return out
+}
+
+// remove books the deletion of one camera's files and then deletes them. A crash
+// in between leaves files that finish deletes.
+func (r *Retention) remove(camera, reason string, now Stamp, files []kept) error {
+	s := floorwatch.Seal{
+		Kind: floorwatch.SealDeleted, At: now.Wall, Synced: now.Synced, Boot: now.Boot, Cause: reason,
+	}
+	for _, f := range files {
+		if f.seal == "" {
+			continue
+		}
+		if s.Gone == nil || f.from < s.Start {
+			s.Start = f.from
+		}
+		s.Gone, s.End = append(s.Gone, f.seal), max(s.End, f.to)
+	}
+	if s.Gone != nil {
+		c := chain{dir: filepath.Join(r.Dir, camera), store: r.Store, edge: r.Edge, camera: camera, key: r.Key}
+		if err := c.append(s, ""); err != nil {
+			return err
+		}
+	}
+	return removeAll(r.Dir, files, r.known)
+}
+
+func removeAll(dir string, files []kept, known map[string]kept) error {
+	dirs := map[string]bool{}
+	for _, f := range files {
+		path := filepath.Join(dir, f.path)
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete footage: %w", err)
+		}
+		delete(known, f.path)
+		dirs[filepath.Dir(path)] = true
+	}
+	for d := range dirs {
+		if err := durable.SyncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package footage
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"floorwatch"
+	"floorwatch/internal/durable"
+)
+
+// Trail keeps the camera workers' lines beside the footage, one file an hour and
+// camera. It is for showing boxes over a picture and is not evidence: a power
+// cut may take the last second and more of it.
+type Trail struct {
+	Dir string
+
+	mu    sync.Mutex
+	open  map[string]*trailFile
+	timer *time.Timer
+	err   error // of the last flush
+}
+
+type trailFile struct {
+	path string
+	f    *os.File
+	w    *bufio.Writer
+}
+
+// Limits of what Lines returns.
+const (
+	maxLinesSpan  = time.Hour
+	maxLines      = 100_000
+	maxLinesBytes = 64 << 20
+	flushEvery    = time.Second
+)
+
+func trailPath(dir, camera string, t floorwatch.Time) string {
+	return filepath.Join(dir, camera, dayOf(t), t.Time().Format("trail-15.jsonl"))
+}
+
+// Append adds a camera's line, with or without its newline. It is written
+// within a second; an error of that writing comes with the next Append.
+func (t *Trail) Append(camera string, at floorwatch.Time, line []byte) error {
+	if !floorwatch.ValidName(camera) || len(line) > floorwatch.MaxLine {
+		return fmt.Errorf("append to trail of %.50q: bad name, or a line of %d bytes", camera, len(line))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f, err := t.file(camera, trailPath(t.Dir, camera, at))
+	if err != nil {
+		return err
+	}
+	_, _ = f.w.Write(bytes.TrimSpace(line)) // bufio keeps the error for Flush
+	_ = f.w.WriteByte('\n')
+	if t.timer == nil {
+		t.timer = time.AfterFunc(flushEvery, t.flushDue)
+	}
+	err, t.err = t.err, nil
+	return err
+}
+
+// file returns the open file of the camera, changing it with the hour.
+func (t *Trail) file(camera, path string) (*trailFile, error) {
+	if f := t.open[camera]; f != nil {
+		if f.path == path {
+			return f, nil
+		}
+		delete(t.open, camera)
+		if err := f.close(); err != nil {
+			t.err = err
+		}
+	}
+	if err := durable.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open trail: %w", err)
+	}
+	if err := endLine(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if t.open == nil {
+		t.open = map[string]*trailFile{}
+	}
+	t.open[camera] = &trailFile{path, f, bufio.NewWriterSize(f, 64<<10)}
+	return t.open[camera], nil
+}
+
+// endLine ends a line that a crash tore, so that the next one stays whole.
+func endLine(f *os.File) error {
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return err
+	}
+	var last [1]byte
+	if _, err := f.ReadAt(last[:], st.Size()-1); err != nil {
+		return fmt.Errorf("open trail: %w", err)
+	}
+	if last[0] == '\n' {
+		return nil
+	}
+	_, err = f.Write([]byte{'\n'})
+	return err
+}
+
+func (f *trailFile) close() error { return errors.Join(f.w.Flush(), f.f.Close()) }
+
+func (t *Trail) flushDue() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timer = nil
+	t.flush()
+}
+
+// flush writes out what is buffered. A file that failed is dropped, so that the
+// next line opens it anew.
+func (t *Trail) flush() {
+	for camera, f := range t.open {
+		if err := f.w.Flush(); err != nil {
+			t.err = fmt.Errorf("write trail: %w", err)
+			_ = f.f.Close()
+			delete(t.open, camera)
+		}
+	}
+}
+
+// Close writes out what is buffered and closes the files.
+func (t *Trail) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timer != nil {
+		t.timer.Stop()
+		t.timer = nil
+	}
+	err := t.err
+	for camera, f := range t.open {
+		err = errors.Join(err, f.close())
+		delete(t.open, camera)
+	}
+	t.err = nil
+	return err
+}
+
+// Lines returns the frames of a camera in [from, to), at most an hour of them.
+// Lines that are torn or damaged are left out.
+func (t *Trail) Lines(ctx context.Context, camera string, from, to floorwatch.Time) ([]floorwatch.Frame, error) {
+	if err := checkSpan(camera, from, to, maxLinesSpan); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	t.flush()
+	t.mu.Unlock()
+	root, err := os.OpenRoot(t.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("read trail: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	l := lines{from: from, to: to}
+	for hour := from.Floor(time.Hour); hour < to; hour = hour.Add(time.Hour) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := l.read(ctx, root, trailPath("", camera, hour)); err != nil {
+			return nil, err
+		}
+	}
+	return l.out, nil
+}
+
+type lines struct {
+	from, to floorwatch.Time
+	out      []floorwatch.Frame
+	bytes    int
+}
+
+func (l *lines) read(ctx context.Context, root *os.Root, path string) error {
+	f, err := root.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read trail: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	sc := bufio.NewScanner(f)
+	sc.Buffer(make([]byte, 64<<10), floorwatch.MaxLine+1)
+	for n := 0; sc.Scan(); n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		fr, err := floorwatch.ParseFrame(sc.Bytes())
+		if err != nil || fr.T < l.from || fr.T >= l.to {
+			continue
+		}
+		l.out = append(l.out, fr)
+		if l.bytes += len(sc.Bytes()); len(l.out) > maxLines || l.bytes > maxLinesBytes {
+			return fmt.Errorf("read trail: more than %d lines or %d MiB; ask for a shorter span", maxLines, maxLinesBytes>>20)
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return fmt.Errorf("read trail: %w", err)
+	}
+	return nil
+}
+
+// checkSpan refuses names and spans from outside that cannot be served.
+func checkSpan(camera string, from, to floorwatch.Time, limit time.Duration) error {
+	switch {
+	case !floorwatch.ValidName(camera):
+		return fmt.Errorf("camera %.50q: a name is %s", camera, floorwatch.NameRule)
+	case from < 0 || from >= to || to > 1<<53:
+		return fmt.Errorf("span %d to %d is none", from, to)
+	case to-from > floorwatch.Time(limit.Milliseconds()):
+		return fmt.Errorf("span of %v, limit %v", to.Sub(from), limit)
+	}
+	return nil
+}
