@@ -7,8 +7,8 @@
 //
 // A person is where their ground point is. A stay begins with the first frame
 // inside the polygon and ends with the first frame outside, so that mean dwell
-// has no bias, but only a clear crossing counts: in a band around the border (a
-// twentieth of the person's height) people count as being where they were,
+// has no bias, but only a clear crossing counts: in a band around the border (3 %
+// of the person's height wide) people count as being where they were,
 // until they leave the band or have been on the other side for min_stay +
 // merge_gap. The stay then begins or ends where the border was crossed. Breaks
 // up to merge_gap are joined, whether the person stepped out or was out of
@@ -119,16 +119,16 @@ func (e *Engine) Feed(f floorwatch.Frame) ([]any, error) {
 	return e.flush(), nil
 }
 
-// Close returns what is left at the end of the input: stays whose person was
-// seen to leave, the other stays with Exit nil, and a gap without end. The
-// engine is of no use afterwards.
+// Close returns what is left at the end of the input: stays whose person had
+// left or was out of sight, which nothing can continue any more, the other stays
+// with Exit nil, and a gap without end. The engine is of no use afterwards.
 func (e *Engine) Close() []any {
 	if !e.begun {
 		return nil
 	}
 	for _, tr := range e.tracks {
 		for z := range tr.visits {
-			if v := &tr.visits[z]; v.active && v.qualified && v.outAt != 0 {
+			if v := &tr.visits[z]; v.active && (v.outAt != 0 || tr.absentAt != 0) {
 				e.settle(e.now, z, tr)
 			} else if v.active && v.qualified {
 				e.emit(e.now, z, tr.id, e.stay(e.now, z, tr))

@@ -64,7 +64,7 @@ func (e *Engine) light(t floorwatch.Time) {
 	switch {
 	case !w.seen:
 		e.gap(t, 0, &t, CauseStart)
-		w.recent = append(w.recent, blind{0, t})
+		w.recent = append(w.recent, blind{t - ms(liveWindow), t})
 	case w.dark:
 		e.gap(t, w.lastFrame, &t, w.cause)
 		w.recent = append(w.recent, blind{w.lastFrame, t})
