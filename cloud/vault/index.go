@@ -32,7 +32,7 @@ type Index struct{ db *sql.DB }
 type refusal struct{ error }
 
 // Refused tells callers that the record itself is at fault.
-func (refusal) Refused() bool { return true }
+func (refusal) Refused() bool   { return true }
 func (r refusal) Unwrap() error { return r.error }
 
 const schema = `

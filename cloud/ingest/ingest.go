@@ -1,0 +1,562 @@
+// Package ingest takes what edge boxes send, stores it and says so.
+//
+//	broker ─> queue ─> collect: parse, check ─> deliver ─┬─> Store  (figures)
+//	  ^       (bytes      (batches of several   (repeats ├─> Index  (seals)
+//	  │        bounded)    boxes in one write)   until   ├─> DB     (dead letters)
+//	  └──────────── acknowledge each range <── stored) ──┘
+//
+// Nothing is acknowledged before all of it is stored. An Ingest keeps no state
+// of its own: what it has not acknowledged when it is killed, the boxes send
+// again, and storing twice changes nothing. While the database is away it holds
+// at most MaxQueued bytes and two writes, leaves the rest unread and goes on by
+// itself. Set the fields of Ingest and call Run.
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"floorwatch"
+)
+
+// Point is one record and where it comes from; cloud/influx has the very same
+// unnamed type, so that its client is a PointStore without importing this package.
+type Point = struct {
+	Store, Edge string
+	Log         string
+	Seq         uint64
+	Record      any
+}
+
+// PointStore keeps figures. Write returns nil only when every point is durable;
+// points written twice change nothing. An error with a method
+// Bad() map[int]error names, by index, points that can never be stored, all
+// others being durable; any other error is repeated.
+type PointStore interface {
+	Write(ctx context.Context, points []Point) error
+}
+
+// SegmentIndex keeps seals of footage. PutSegment returns nil once it is durable, also
+// for the same one again. An error whose method Refused() returns true cannot
+// be mended by repeating; any other error is repeated.
+type SegmentIndex interface {
+	PutSegment(ctx context.Context, store, edge string, s floorwatch.Segment) error
+}
+
+// Limits of an Ingest.
+const (
+	MaxQueued = 16 << 20 // bytes of messages that wait to be read
+
+	maxMessages      = 4096
+	maxPoints        = 5000 // of one write, plus one batch
+	maxHeld          = 8 << 20
+	retryLetters     = 100
+	retryEvery       = 2 * time.Second
+	firstWriteDelay  = 100 * time.Millisecond
+	lastWriteDelay   = 10 * time.Second
+	defaultRetention = 400 * 24 * time.Hour
+)
+
+// Ingest moves batches from the broker into the stores. Fields are set before
+// Run and not changed after.
+type Ingest struct {
+	Broker    Broker
+	Plain     bool // subscribe plainly instead of sharing with other instances
+	Registry  Registry
+	Store     PointStore
+	Index     SegmentIndex
+	DB        *DB
+	Retention time.Duration // older records are refused; 400 days when 0
+	// Stored is called after a batch is confirmed, with its stored records
+	// (*floorwatch.Stay and so on), by one goroutine; it must not block. nil: none.
+	Stored func(store, edge string, recs []any)
+	Log    *slog.Logger     // nil discards
+	Now    func() time.Time // nil: time.Now
+
+	fig    figures
+	client atomic.Pointer[mqtt.Client]
+	queued atomic.Int64
+}
+
+// message is what came in one MQTT message, or a dead letter that is tried again.
+type message struct {
+	topic    string
+	payload  []byte
+	received time.Time
+	letter   string // hash of that letter
+}
+
+// item is one record of a batch that passed the checks.
+type item struct {
+	seq uint64
+	rec any
+	raw json.RawMessage
+}
+
+// job is one message on its way to the stores.
+type job struct {
+	message
+	store, edge string // of the topic, which the broker vouches for
+	log         string // "" when there is nothing to acknowledge
+	first       uint64
+	n           int
+	items       []item
+	letters     []Letter
+}
+
+// Stats returns the figures so far.
+func (g *Ingest) Stats() Stats { return g.fig.stats() }
+
+// Run works until ctx ends and returns when its goroutines are gone; an error
+// only for settings that cannot work.
+func (g *Ingest) Run(ctx context.Context) error {
+	if err := g.Registry.Validate(); err != nil {
+		return fmt.Errorf("read registry: %w", err)
+	}
+	if g.Store == nil || g.Index == nil || g.DB == nil {
+		return errors.New("start ingest: a store, an index and a DB are needed")
+	}
+	if g.Log == nil {
+		g.Log = slog.New(slog.DiscardHandler)
+	}
+	if g.Now == nil {
+		g.Now = time.Now
+	}
+	if g.Retention == 0 {
+		g.Retention = defaultRetention
+	}
+	filter := floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafUp
+	if !g.Plain {
+		filter = "$share/ingest/" + filter
+	}
+	queue := make(chan message, maxMessages)
+	jobs := make(chan []*job)
+	l := &link{broker: g.Broker, topics: map[string]byte{filter: 1}, log: g.Log, up: g.setClient, message: func(m mqtt.Message) { g.take(queue, m) }}
+	var wg sync.WaitGroup
+	wg.Go(func() { l.run(ctx) })
+	wg.Go(func() { g.collect(ctx, queue, jobs) })
+	wg.Go(func() { g.deliverAll(ctx, jobs) })
+	wg.Wait()
+	return nil
+}
+
+func (g *Ingest) setClient(c mqtt.Client) {
+	if c == nil {
+		g.client.Store(nil)
+		return
+	}
+	g.client.Store(&c)
+}
+
+// take queues a message, or leaves it to be sent again when the queue is full:
+// the broker forgets it, the box does not.
+func (g *Ingest) take(queue chan<- message, m mqtt.Message) {
+	size := int64(len(m.Payload()))
+	if g.queued.Add(size) > MaxQueued {
+		g.queued.Add(-size)
+		g.fig.count(func(s *Stats) { s.Unread++ })
+		return
+	}
+	select {
+	case queue <- message{topic: m.Topic(), payload: m.Payload(), received: g.Now()}:
+	default:
+		g.queued.Add(-size)
+		g.fig.count(func(s *Stats) { s.Unread++ })
+	}
+}
+
+// collect reads messages into the next write while the last one is under way:
+// an idle ingest writes at once, a busy one in large pieces.
+func (g *Ingest) collect(ctx context.Context, queue <-chan message, jobs chan<- []*job) {
+	tick := time.NewTicker(retryEvery)
+	defer tick.Stop()
+	var held []*job
+	records, size := 0, 0
+	add := func(m message) {
+		j, err := g.read(ctx, m)
+		if err != nil {
+			if ctx.Err() == nil {
+				g.Log.Warn("a batch is left to be sent again: names cannot be checked", "error", err)
+			}
+			g.fig.count(func(s *Stats) { s.Unread++ })
+			return
+		}
+		held = append(held, j)
+		records += max(j.n, 1)
+		size += len(m.payload)
+	}
+	for {
+		in, out := queue, jobs
+		if records >= maxPoints || size >= maxHeld {
+			in = nil
+		}
+		if len(held) == 0 {
+			out = nil
+		}
+		select {
+		case m := <-in:
+			g.queued.Add(-int64(len(m.payload)))
+			add(m)
+		case out <- held:
+			held, records, size = nil, 0, 0
+		case <-tick.C:
+			if in == nil {
+				continue
+			}
+			for _, m := range g.retries(ctx) {
+				add(m)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// retries turns marked dead letters back into messages.
+func (g *Ingest) retries(ctx context.Context) []message {
+	letters, err := g.DB.takeRetries(ctx, retryLetters)
+	if err != nil {
+		if ctx.Err() == nil {
+			g.Log.Warn("cannot look for dead letters to try again", "error", err)
+		}
+		return nil
+	}
+	var out []message
+	for _, l := range letters {
+		m := message{topic: l.Topic, payload: l.Bytes, received: l.Received.Time(), letter: l.hash()}
+		if !l.Whole {
+			store, edge, _, err := floorwatch.ParseTopic(l.Topic)
+			if err != nil {
+				continue // only whole letters come from elsewhere
+			}
+			b := floorwatch.Batch{V: floorwatch.Version, Store: store, Edge: edge, Log: l.Log, First: l.First, N: 1, Records: []json.RawMessage{l.Bytes}}
+			if m.payload, err = b.Encode(); err != nil {
+				continue
+			}
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// read checks a message and sorts its records into those to be stored and dead
+// letters. An error means that the DB could not be asked.
+func (g *Ingest) read(ctx context.Context, m message) (*job, error) {
+	j := &job{message: m}
+	var leaf []string
+	var err error
+	if j.store, j.edge, leaf, err = floorwatch.ParseTopic(m.topic); err == nil && (len(leaf) != 1 || leaf[0] != floorwatch.LeafUp) {
+		err = fmt.Errorf("topic %.200q is no box's", m.topic)
+	}
+	if err != nil {
+		return j.refuse(err), nil
+	}
+	b, err := floorwatch.ParseBatch(m.payload)
+	if err != nil {
+		return j.refuse(err), nil
+	}
+	j.log, j.first, j.n = b.Log, b.First, b.N
+	if b.Store != j.store || b.Edge != j.edge {
+		return j.refuse(fmt.Errorf("batch from %s/%s came on the topic of %s/%s", b.Store, b.Edge, j.store, j.edge)), nil
+	}
+	edge, ok := g.Registry.edge(j.store, j.edge)
+	if !ok {
+		return j.refuse(fmt.Errorf("box %s of store %s is not registered; add it to the configuration, then retry", j.edge, j.store)), nil
+	}
+	now := g.Now()
+	w := window{floorwatch.TimeOf(now.Add(-g.Retention)), floorwatch.TimeOf(now.Add(maxAhead))}
+	for i, raw := range b.Records {
+		it := item{seq: b.First + uint64(i), raw: raw}
+		it.rec, err = g.record(ctx, edge, raw, w)
+		var f fault
+		switch {
+		case err == nil:
+			j.items = append(j.items, it)
+		case errors.As(err, &f):
+			j.refuseItem(it, f)
+		default:
+			return nil, err
+		}
+	}
+	return j, nil
+}
+
+// fault is what is wrong with a record, as opposed to with us.
+type fault struct{ error }
+
+// record parses and checks one record and admits its names; a fault when it is
+// to be refused.
+func (g *Ingest) record(ctx context.Context, edge Edge, raw []byte, w window) (any, error) {
+	if len(raw) > floorwatch.MaxRecordBytes {
+		return nil, fault{fmt.Errorf("record has %d bytes, limit %d", len(raw), floorwatch.MaxRecordBytes)}
+	}
+	rec, err := floorwatch.ParseRecord(raw)
+	if err != nil {
+		return nil, fault{err}
+	}
+	if err := check(rec, w); err != nil {
+		return nil, fault{err}
+	}
+	if err := checkKey(rec, edge); err != nil {
+		return nil, fault{err}
+	}
+	for _, n := range namesOf(rec) {
+		err := g.DB.admit(ctx, edge.Store, edge.ID, n[0], n[1])
+		if errors.Is(err, errTooManyNames) {
+			return nil, fault{err}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return rec, nil
+}
+
+// checkKey refuses a seal that another key than the registered box's signed.
+func checkKey(rec any, edge Edge) error {
+	s, ok := rec.(*floorwatch.Segment)
+	if !ok || len(edge.Key) == 0 {
+		return nil
+	}
+	seal, err := floorwatch.ParseSeal([]byte(s.Seal))
+	if err != nil {
+		return err
+	}
+	if !edge.Key.Equal(seal.Key) {
+		return fmt.Errorf("the seal is signed with %x, which is not the registered key of this box", seal.Key)
+	}
+	return nil
+}
+
+// namesOf lists the names in a record that become tags or field keys, each with
+// its sort.
+func namesOf(rec any) [][2]string {
+	if _, ok := rec.(*floorwatch.Segment); ok {
+		return nil // no point
+	}
+	h := headOf(rec)
+	var out [][2]string
+	if h.Camera != "" {
+		out = append(out, [2]string{"camera", h.Camera})
+	}
+	if h.Zone != "" {
+		out = append(out, [2]string{"zone", h.Camera + "/" + h.Zone})
+	}
+	if r, ok := rec.(*floorwatch.Health); ok {
+		for name := range r.Figures {
+			out = append(out, [2]string{"figure", name})
+		}
+	}
+	return out
+}
+
+// refuse makes the whole message one dead letter.
+func (j *job) refuse(reason error) *job {
+	j.letters = append(j.letters, Letter{
+		Topic: j.topic, Log: j.log, First: j.first, N: j.n, Whole: true,
+		Bytes: j.payload, Reason: reason.Error(), Received: floorwatch.TimeOf(j.received),
+	})
+	return j
+}
+
+func (j *job) refuseItem(it item, reason error) {
+	j.letters = append(j.letters, Letter{
+		Topic: j.topic, Log: j.log, First: it.seq, N: 1,
+		Bytes: it.raw, Reason: reason.Error(), Received: floorwatch.TimeOf(j.received),
+	})
+}
+
+// deliverAll stores one write after another.
+func (g *Ingest) deliverAll(ctx context.Context, in <-chan []*job) {
+	for {
+		select {
+		case jobs := <-in:
+			if g.deliver(ctx, jobs) != nil {
+				return // ctx ended; the boxes will send it again
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// deliver stores what the jobs hold, repeating until it is stored or ctx ends,
+// and then acknowledges each.
+func (g *Ingest) deliver(ctx context.Context, jobs []*job) error {
+	for _, step := range []func(context.Context, []*job) error{g.storePoints, g.indexSegments, g.storeLetters} {
+		if err := g.persist(ctx, func() error { return step(ctx, jobs) }); err != nil {
+			return err
+		}
+	}
+	now := g.Now()
+	for _, j := range jobs {
+		g.fig.confirmed(j, now)
+		g.acknowledge(j)
+		if g.Stored != nil && len(j.items) > 0 {
+			recs := make([]any, len(j.items))
+			for i, it := range j.items {
+				recs[i] = it.rec
+			}
+			g.Stored(j.store, j.edge, recs)
+		}
+	}
+	return nil
+}
+
+// persist repeats step with growing, jittered delays until it succeeds.
+func (g *Ingest) persist(ctx context.Context, step func() error) error {
+	began := g.Now()
+	for n, delay := 0, firstWriteDelay; ; n, delay = n+1, min(2*delay, lastWriteDelay) {
+		err := step()
+		if ctx.Err() != nil && err != nil {
+			return ctx.Err()
+		}
+		if err == nil {
+			if n > 0 {
+				g.Log.Info("storing again", "after", g.Now().Sub(began).Round(time.Millisecond))
+			}
+			return nil
+		}
+		g.fig.count(func(s *Stats) { s.Outages++ })
+		if n == 0 {
+			g.Log.Warn("cannot store; nothing is acknowledged and the boxes keep it; trying again", "error", err)
+		}
+		select {
+		case <-time.After(delay/2 + rand.N(delay/2)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// storePoints writes the figures of all jobs at once. Points that the store
+// refuses become dead letters of their jobs.
+func (g *Ingest) storePoints(ctx context.Context, jobs []*job) error {
+	var points []Point
+	type place struct {
+		j  *job
+		at int
+	}
+	var places []place
+	for _, j := range jobs {
+		for i, it := range j.items {
+			if _, ok := it.rec.(*floorwatch.Segment); ok {
+				continue
+			}
+			points = append(points, Point{Store: j.store, Edge: j.edge, Log: j.log, Seq: it.seq, Record: it.rec})
+			places = append(places, place{j, i})
+		}
+	}
+	if len(points) == 0 {
+		return nil
+	}
+	began := time.Now()
+	err := g.Store.Write(ctx, points)
+	var partly interface{ Bad() map[int]error }
+	if err != nil && !errors.As(err, &partly) {
+		return err
+	}
+	g.fig.count(func(*Stats) { g.fig.write.add(time.Since(began)) })
+	if err == nil {
+		return nil
+	}
+	bad := map[*job]map[int]error{}
+	for i, reason := range partly.Bad() {
+		if i < 0 || i >= len(places) {
+			return fmt.Errorf("store names point %d of %d: %w", i, len(places), reason)
+		}
+		p := places[i]
+		if bad[p.j] == nil {
+			bad[p.j] = map[int]error{}
+		}
+		bad[p.j][p.at] = reason
+	}
+	for j, reasons := range bad {
+		j.takeOut(reasons)
+	}
+	return nil
+}
+
+// indexSegments stores the seals.
+func (g *Ingest) indexSegments(ctx context.Context, jobs []*job) error {
+	for _, j := range jobs {
+		bad := map[int]error{}
+		for i, it := range j.items {
+			s, ok := it.rec.(*floorwatch.Segment)
+			if !ok {
+				continue
+			}
+			err := g.Index.PutSegment(ctx, j.store, j.edge, *s)
+			var refused interface{ Refused() bool }
+			switch {
+			case err == nil:
+			case errors.As(err, &refused) && refused.Refused():
+				bad[i] = err
+			default:
+				return err
+			}
+		}
+		j.takeOut(bad)
+	}
+	return nil
+}
+
+// takeOut moves the items named by index to the dead letters.
+func (j *job) takeOut(bad map[int]error) {
+	if len(bad) == 0 {
+		return
+	}
+	kept := j.items[:0]
+	for i, it := range j.items {
+		if reason := bad[i]; reason != nil {
+			j.refuseItem(it, reason)
+			continue
+		}
+		kept = append(kept, it)
+	}
+	j.items = kept
+}
+
+func (g *Ingest) storeLetters(ctx context.Context, jobs []*job) error {
+	var letters []Letter
+	var done []string
+	for _, j := range jobs {
+		letters = append(letters, j.letters...)
+		if j.letter != "" {
+			done = append(done, j.letter)
+		}
+	}
+	if err := g.DB.put(ctx, letters, done...); err != nil {
+		return err
+	}
+	g.fig.count(func(s *Stats) { s.DeadLetters += int64(len(letters)) })
+	if len(letters) > 0 {
+		g.Log.Warn("records refused; floorwatch-cloud dead-letters list shows them", "letters", len(letters), "first", letters[0].Reason)
+	}
+	return nil
+}
+
+// acknowledge tells the box. When that does not reach it, it sends the batch
+// again and is told again.
+func (g *Ingest) acknowledge(j *job) {
+	if j.log == "" {
+		return
+	}
+	payload, err := json.Marshal(floorwatch.Ack{V: floorwatch.Version, Log: j.log, First: j.first, N: j.n})
+	if err != nil {
+		g.Log.Error("cannot encode an acknowledgement", "error", err)
+		return
+	}
+	if c := g.client.Load(); c != nil && (*c).IsConnectionOpen() {
+		(*c).Publish(floorwatch.Topic(j.store, j.edge, floorwatch.LeafAck), 1, false, payload)
+	}
+}

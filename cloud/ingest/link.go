@@ -1,0 +1,173 @@
+package ingest
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+)
+
+// Broker says where the MQTT broker is and who we are to it.
+type Broker struct {
+	URL      string // tcp://host:port or tls://host:port
+	User     string
+	Password string
+	TLS      *tls.Config // nil: the system's roots
+}
+
+const (
+	connectTimeout = 10 * time.Second
+	keepAlive      = 10 * time.Second
+	publishTimeout = 5 * time.Second
+	firstDelay     = 250 * time.Millisecond
+	lastDelay      = 30 * time.Second
+	// steady is how long a connection must hold before the delay starts anew.
+	steady = 10 * time.Second
+)
+
+// link keeps one connection to the broker with one subscription. paho's own
+// reconnect has no jitter and keeps what it could not send, so every connection
+// is a new client with a clean session: what was not acknowledged comes again.
+type link struct {
+	broker  Broker
+	topics  map[string]byte // filter: QoS
+	message func(mqtt.Message)
+	up      func(mqtt.Client) // nil argument: down
+	log     *slog.Logger
+}
+
+// run connects again and again until ctx ends.
+func (l *link) run(ctx context.Context) {
+	delay := firstDelay
+	told := false
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := l.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > steady {
+			delay, told = firstDelay, false
+		}
+		if !told {
+			l.log.Warn("no connection to the broker; trying again", "broker", l.host(), "error", err)
+			told = true
+		}
+		select { // half of it random, so that instances do not come all at once
+		case <-time.After(delay/2 + mathrand.N(delay/2)):
+		case <-ctx.Done():
+		}
+		delay = min(2*delay, lastDelay)
+	}
+}
+
+func (l *link) host() string {
+	u, err := url.Parse(l.broker.URL)
+	if err != nil {
+		return "unreadable address"
+	}
+	return u.Host // never the credentials
+}
+
+// once connects, subscribes and returns when the connection is lost.
+func (l *link) once(ctx context.Context) error {
+	lost := make(chan error, 1)
+	var d dialer
+	o := mqtt.NewClientOptions().AddBroker(l.broker.URL).SetClientID(clientID()).
+		SetUsername(l.broker.User).SetPassword(l.broker.Password).
+		SetProtocolVersion(4).SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).
+		SetConnectTimeout(connectTimeout).SetKeepAlive(keepAlive).SetPingTimeout(keepAlive).SetWriteTimeout(publishTimeout).
+		SetOrderMatters(true). // the handler never blocks
+		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { l.message(m) }).
+		SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err }).
+		SetCustomOpenConnectionFn(func(u *url.URL, _ mqtt.ClientOptions) (net.Conn, error) { return d.dial(ctx, u, l.broker.TLS) })
+	client := mqtt.NewClient(o)
+	defer client.Disconnect(100) // ms for what is still to be sent
+	// A peer that takes the connection and says nothing must not hold us at the end.
+	stop := context.AfterFunc(ctx, d.close)
+	token := client.Connect()
+	if !token.WaitTimeout(2 * connectTimeout) {
+		d.close()
+		return errors.New("connect to broker: no answer")
+	}
+	if err := token.Error(); err != nil {
+		stop()
+		return fmt.Errorf("connect to broker: %w", err)
+	}
+	sub := client.SubscribeMultiple(l.topics, nil)
+	if !sub.WaitTimeout(connectTimeout) || sub.Error() != nil {
+		stop()
+		return fmt.Errorf("subscribe: %w", errors.Join(sub.Error(), errors.New("the broker did not confirm")))
+	}
+	for filter, code := range sub.(*mqtt.SubscribeToken).Result() {
+		if code == 0x80 {
+			stop()
+			return fmt.Errorf("subscribe to %s: the broker refuses it; its access list must allow it to %q", filter, l.broker.User)
+		}
+	}
+	if !stop() {
+		return ctx.Err()
+	}
+	l.log.Info("connected to the broker", "broker", l.host())
+	l.up(client)
+	defer l.up(nil)
+	select {
+	case err := <-lost:
+		return fmt.Errorf("broker connection lost: %w", err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// dialer opens the one connection of a client, so that it can be cut from
+// outside while the broker still owes its first answer.
+type dialer struct {
+	mu   sync.Mutex
+	conn net.Conn
+}
+
+func (d *dialer) dial(ctx context.Context, u *url.URL, conf *tls.Config) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	var conn net.Conn
+	var err error
+	switch u.Scheme {
+	case "tcp", "mqtt":
+		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+	case "tls", "ssl", "mqtts":
+		conn, err = (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", u.Host)
+	default:
+		err = fmt.Errorf("broker address begins with %q, want tcp:// or tls://", u.Scheme)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.conn = conn
+	d.mu.Unlock()
+	return conn, nil
+}
+
+func (d *dialer) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conn != nil {
+		_ = d.conn.Close()
+	}
+}
+
+func clientID() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the program instead
+	return "floorwatch-" + hex.EncodeToString(b[:])
+}

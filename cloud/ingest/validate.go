@@ -1,0 +1,292 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"floorwatch"
+)
+
+// Limits of a record beyond those of the wire contract.
+const (
+	maxAhead    = 10 * time.Minute
+	maxInterval = 24 * time.Hour
+	maxID       = 200  // bytes of an id, a rev or a by
+	maxCause    = 2048 // bytes of a cause or a note
+	maxTracks   = 1000
+	maxFigures  = 64
+	maxNotes    = 20
+	maxCount    = 1 << 40 // nothing on a shop floor is counted further
+	// slack is the rounding that seconds on the wire may carry.
+	slack = 0.01
+)
+
+// window is the span in which a record may lie.
+type window struct{ oldest, newest floorwatch.Time }
+
+// check tells why rec cannot be true or cannot be stored; nil when it can. It
+// never panics, whatever a box sends.
+func check(rec any, w window) error {
+	switch r := rec.(type) {
+	case *floorwatch.Stay:
+		return checkStay(r, w)
+	case *floorwatch.Wait:
+		return checkWait(r, w)
+	case *floorwatch.Interval:
+		return checkInterval(r, w)
+	case *floorwatch.Gap:
+		return checkGap(r, w)
+	case *floorwatch.Count:
+		return checkCount(r, w)
+	case *floorwatch.Segment:
+		return checkSegment(r, w)
+	case *floorwatch.Alert:
+		return checkAlert(r, w)
+	case *floorwatch.Health:
+		return checkHealth(r, w)
+	}
+	return fmt.Errorf("a %T is no record that is stored", rec)
+}
+
+// header checks what every record carries. needs lists what must be there.
+func header(h floorwatch.Header, w window, needs ...string) error {
+	for _, t := range [...]struct{ what, name string }{{"camera", h.Camera}, {"zone", h.Zone}} {
+		if t.name != "" && !floorwatch.ValidName(t.name) {
+			return fmt.Errorf("%s %.50q: a name is %s", t.what, t.name, floorwatch.NameRule)
+		}
+	}
+	for _, need := range needs {
+		if v := map[string]string{"camera": h.Camera, "zone": h.Zone, "id": h.ID}[need]; v == "" {
+			return fmt.Errorf("%s is missing", need)
+		}
+	}
+	for _, t := range [...]struct{ what, text string }{{"id", h.ID}, {"rev", h.Rev}, {"by", h.By}} {
+		if len(t.text) > maxID {
+			return fmt.Errorf("%s has %d bytes, limit %d", t.what, len(t.text), maxID)
+		}
+	}
+	return w.holds("at", h.At)
+}
+
+func (w window) holds(what string, t floorwatch.Time) error {
+	switch {
+	case t < w.oldest:
+		return fmt.Errorf("%s %d is older than the retention, which reaches back to %s", what, t, w.oldest)
+	case t > w.newest:
+		return fmt.Errorf("%s %d is more than %s ahead of the clock", what, t, maxAhead)
+	}
+	return nil
+}
+
+// span checks [start, end): in order, its end within the window, its start a
+// stamp and not a forgotten field.
+func (w window) span(start, end floorwatch.Time) error {
+	if start <= 0 || start > end {
+		return fmt.Errorf("span from %d to %d runs backwards or starts before 1970", start, end)
+	}
+	return w.holds("end", end)
+}
+
+// seconds refuses what is no duration; the comparison is false for NaN too.
+func seconds(what string, v, limit float64) error {
+	if !(v >= 0 && v <= limit) {
+		return fmt.Errorf("%s is %v, want 0 to %v", what, v, limit)
+	}
+	return nil
+}
+
+func checkStay(r *floorwatch.Stay, w window) error {
+	if r.Exit == nil {
+		return errors.New("the stay is still open; only ended ones are stored")
+	}
+	length := floorwatch.Seconds(r.Exit.Sub(r.Enter))
+	if len(r.Tracks) > maxTracks {
+		return fmt.Errorf("%d tracks, limit %d", len(r.Tracks), maxTracks)
+	}
+	return first(
+		header(r.Header, w, "camera", "zone", "id"),
+		w.span(r.Enter, *r.Exit),
+		seconds("seen_s", r.SeenS, length+slack),
+		seconds("merged_s", r.MergedS, length+slack),
+		seconds("seen_s + merged_s", r.SeenS+r.MergedS, length+slack),
+	)
+}
+
+func checkWait(r *floorwatch.Wait, w window) error {
+	if r.End == nil {
+		return errors.New("the wait is still open; only ended ones are stored")
+	}
+	switch r.Outcome {
+	case floorwatch.OutcomeServed, floorwatch.OutcomeAbandoned, floorwatch.OutcomeUnknown, floorwatch.OutcomeLeft:
+	default:
+		return fmt.Errorf("outcome %.50q is none of served, abandoned, unknown, left", r.Outcome)
+	}
+	if r.ServiceZone != "" && !floorwatch.ValidName(r.ServiceZone) {
+		return fmt.Errorf("service_zone %.50q: a name is %s", r.ServiceZone, floorwatch.NameRule)
+	}
+	return first(header(r.Header, w, "camera", "zone", "id"), w.span(r.Enter, *r.End))
+}
+
+func checkInterval(r *floorwatch.Interval, w window) error {
+	length := r.End.Sub(r.Start)
+	if length <= 0 || length > maxInterval {
+		return fmt.Errorf("an interval of %s, want more than 0 and at most %s", length, maxInterval)
+	}
+	if r.Min > r.Max {
+		return fmt.Errorf("occupancy_min %d is above occupancy_max %d", r.Min, r.Max)
+	}
+	err := first(
+		header(r.Header, w, "camera", "zone"),
+		w.span(r.Start, r.End),
+		w.holds("start", r.Start), // it is the point's time
+		seconds("coverage", r.Coverage, 1+slack),
+		seconds("observed_s", r.ObservedS, length.Seconds()+slack),
+		seconds("person_s", r.PersonS, math.MaxFloat64),
+		seconds("occupancy", r.Occupancy, maxCount),
+		sum("stays", &r.Stays),
+		sum("waits", r.Waits),
+	)
+	if err != nil {
+		return err
+	}
+	return counts(r.Min, r.Max, r.Inside, r.Arrived, r.Appeared, r.Departed, r.Lost, r.Served, r.Abandoned, r.Unknown)
+}
+
+func sum(what string, s *floorwatch.Sum) error {
+	if s == nil {
+		return nil
+	}
+	if s.Min > s.Max {
+		return fmt.Errorf("%s: min %v is above max %v", what, s.Min, s.Max)
+	}
+	return first(
+		counts(s.N),
+		seconds(what+" sum", s.Sum, math.MaxFloat64),
+		seconds(what+" min", s.Min, math.MaxFloat64),
+		seconds(what+" max", s.Max, math.MaxFloat64),
+	)
+}
+
+func counts(all ...int64) error {
+	for _, n := range all {
+		if n < 0 || n > maxCount {
+			return fmt.Errorf("a count is %d, want 0 to %d", n, int64(maxCount))
+		}
+	}
+	return nil
+}
+
+func checkGap(r *floorwatch.Gap, w window) error {
+	if r.Cause == "" || len(r.Cause) > maxCause {
+		return fmt.Errorf("cause has %d bytes, want 1 to %d", len(r.Cause), maxCause)
+	}
+	switch r.Of {
+	case floorwatch.OfRecords:
+		return checkLostRecords(r, w)
+	case floorwatch.OfFootage, floorwatch.OfObservation:
+	default:
+		return fmt.Errorf("a gap of %.50q, want footage, observation or records", r.Of)
+	}
+	if r.To == nil {
+		return errors.New("the gap is still open; only ended ones are stored")
+	}
+	return first(header(r.Header, w, "camera"), w.span(r.From, *r.To))
+}
+
+// checkLostRecords: such a gap names numbers; when they were lost may be unknown.
+func checkLostRecords(r *floorwatch.Gap, w window) error {
+	if r.First == 0 || r.N == 0 || r.First > math.MaxInt64 || r.N > math.MaxInt64 {
+		return fmt.Errorf("lost records %d+%d: numbers count from 1 and stay below 2^63", r.First, r.N)
+	}
+	if len(r.Log) > maxID {
+		return fmt.Errorf("log has %d bytes, limit %d", len(r.Log), maxID)
+	}
+	if r.To != nil {
+		return first(header(r.Header, w), w.span(max(r.From, 1), *r.To))
+	}
+	return header(r.Header, w)
+}
+
+func checkCount(r *floorwatch.Count, w window) error {
+	if !floorwatch.ValidName(r.Line) {
+		return fmt.Errorf("line %.50q: a name is %s", r.Line, floorwatch.NameRule)
+	}
+	return first(header(r.Header, w), w.span(r.Start, r.End), counts(r.In, r.Out))
+}
+
+// checkSegment looks at what the index does not: the index compares with the seal.
+func checkSegment(r *floorwatch.Segment, w window) error {
+	if r.Seq == 0 || r.Seq > math.MaxInt64 || r.Bytes < 0 {
+		return fmt.Errorf("seq %d, bytes %d: numbers count from 1", r.Seq, r.Bytes)
+	}
+	return first(header(r.Header, w, "camera"), w.span(r.Start, r.End))
+}
+
+func checkAlert(r *floorwatch.Alert, w window) error {
+	if !floorwatch.ValidName(r.Level) {
+		return fmt.Errorf("level %.50q: a name is %s", r.Level, floorwatch.NameRule)
+	}
+	return first(header(r.Header, w), w.span(r.Since, r.At), finite(r.Value), finite(r.Limit))
+}
+
+func checkHealth(r *floorwatch.Health, w window) error {
+	if len(r.Figures) > maxFigures || len(r.Notes) > maxNotes {
+		return fmt.Errorf("%d figures and %d notes, limits %d and %d", len(r.Figures), len(r.Notes), maxFigures, maxNotes)
+	}
+	for name, v := range r.Figures {
+		if !floorwatch.ValidName(name) {
+			return fmt.Errorf("figure %.50q: a name is %s", name, floorwatch.NameRule)
+		}
+		if err := finite(v); err != nil {
+			return err
+		}
+	}
+	for _, n := range r.Notes {
+		if len(n) > maxCause {
+			return fmt.Errorf("a note has %d bytes, limit %d", len(n), maxCause)
+		}
+	}
+	return header(r.Header, w)
+}
+
+func finite(v float64) error {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return fmt.Errorf("%v is no figure", v)
+	}
+	return nil
+}
+
+// first returns the first error of a list.
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// headOf returns the header of a record of any kind.
+func headOf(rec any) floorwatch.Header {
+	switch r := rec.(type) {
+	case *floorwatch.Stay:
+		return r.Header
+	case *floorwatch.Wait:
+		return r.Header
+	case *floorwatch.Interval:
+		return r.Header
+	case *floorwatch.Gap:
+		return r.Header
+	case *floorwatch.Count:
+		return r.Header
+	case *floorwatch.Segment:
+		return r.Header
+	case *floorwatch.Alert:
+		return r.Header
+	case *floorwatch.Health:
+		return r.Header
+	}
+	return floorwatch.Header{}
+}
