@@ -1,0 +1,262 @@
+// Package uplink carries the records of an outbox to the cloud over MQTT 3.1.1
+// and settles them when the cloud has acknowledged them, never before: a
+// broker's PUBACK says nothing about the database behind it.
+//
+// Make an Uplink with New and let Run do the rest. PublishLive may be called at
+// any time and never waits for the network.
+package uplink
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/url"
+	"sync"
+	"time"
+
+	"floorwatch"
+)
+
+// Outbox is the queue that an uplink empties. Next hands out durable records
+// that were not handed out since Rewind, N = 0 when there are none; it leaves
+// Store and Edge empty. Ack settles a range for good, in any order and more than
+// once; its error means that the range is not the outbox's. All are safe for
+// concurrent use, and an error of Next may pass.
+type Outbox interface {
+	Rewind()
+	Next(maxRecords, maxBytes int) (floorwatch.Batch, error)
+	Ack(log string, first uint64, n int) error
+}
+
+// Settings say where the broker is and who we are.
+type Settings struct {
+	Broker             string // tcp://host:1883 or ssl://host:8883
+	Username, Password string
+	TLS                *tls.Config // for ssl://; nil: the system's roots
+	Store, Edge        string
+	Version            string // of the program, told in the state
+	Log                *slog.Logger
+
+	Outbox   Outbox
+	OutboxID func() string   // the current log, told in the state; nil: not told
+	Changed  <-chan struct{} // a value says that Next may have more
+}
+
+// timing holds the durations of the contract; tests shorten them.
+type timing struct {
+	connect   time.Duration // for dialling and each step of the greeting
+	keepAlive time.Duration // longest silence from us
+	silence   time.Duration // longest silence from the broker; then the link is dead
+	write     time.Duration // longest one write may take
+	resend    time.Duration // an unacknowledged batch goes again after this,
+	jitter    time.Duration // plus up to this
+	backOff   time.Duration // longest pause between attempts to connect
+	retry     time.Duration // after the outbox could not be read
+}
+
+var contract = timing{
+	connect: 10 * time.Second, keepAlive: 10 * time.Second, silence: 20 * time.Second, write: 10 * time.Second,
+	resend: 30 * time.Second, jitter: 5 * time.Second, backOff: 30 * time.Second, retry: time.Second,
+}
+
+const (
+	window      = 4        // batches in flight
+	maxAck      = 1 << 10  // bytes of an acknowledgement
+	maxLive     = 1 << 10  // zones waiting to be published
+	maxLiveSize = 64 << 10 // bytes of one live message
+	steady      = time.Minute
+)
+
+// Uplink is the link of one edge box. Run may be called once at a time.
+type Uplink struct {
+	set    Settings
+	broker *url.URL
+	time   timing
+
+	acked chan struct{} // a batch left the window
+	fresh chan struct{} // live has something
+
+	mu     sync.Mutex
+	flight map[flightKey]*flight // nil while there is no session
+	live   map[string][]byte     // by zone, the newest
+	stats  Stats
+}
+
+type flightKey struct {
+	log   string
+	first uint64
+}
+
+// flight is a batch that waits for its acknowledgement.
+type flight struct {
+	n       int
+	payload []byte
+	due     time.Time // when to send it again
+	puback  <-chan struct{}
+}
+
+// Stats is what an uplink says of itself. Counts are since New.
+type Stats struct {
+	Since    time.Time // connected since; zero: not connected
+	LastAck  time.Time
+	InFlight int    // batches
+	Batches  uint64 // sent for the first time in a session
+	Resent   uint64 // batches sent again within a session
+	Acked    uint64 // records
+	Ignored  uint64 // acknowledgements that were not believed
+	Connects uint64
+}
+
+// New checks the settings. It opens nothing.
+func New(set Settings) (*Uplink, error) {
+	broker, err := url.Parse(set.Broker)
+	if err != nil {
+		return nil, fmt.Errorf("parse broker address: %w; write it like tcp://host:1883 or ssl://host:8883", err)
+	}
+	if _, ok := schemes[broker.Scheme]; !ok || broker.Port() == "" {
+		return nil, fmt.Errorf("broker address %q: write it like tcp://host:1883 or ssl://host:8883", broker.Redacted())
+	}
+	for what, name := range map[string]string{"store": set.Store, "edge": set.Edge} {
+		if !floorwatch.ValidName(name) {
+			return nil, fmt.Errorf("%s name %.50q: a name is %s", what, name, floorwatch.NameRule)
+		}
+	}
+	if set.Outbox == nil {
+		return nil, fmt.Errorf("uplink has no outbox")
+	}
+	if set.Log == nil {
+		set.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Uplink{
+		set: set, broker: broker, time: contract,
+		acked: make(chan struct{}, 1), fresh: make(chan struct{}, 1),
+		live: make(map[string][]byte),
+	}, nil
+}
+
+// Run keeps the link up until ctx ends, and then says "stopped". It returns nil.
+func (u *Uplink) Run(ctx context.Context) error {
+	for failures := 0; ; failures++ {
+		began := time.Now()
+		err := u.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(began) > steady {
+			failures = 0
+		}
+		pause := u.pause(failures)
+		u.set.Log.Warn("uplink is down; records wait in the outbox", "broker", u.broker.Redacted(), "err", err, "retry_in", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// pause is the back-off with full jitter: anything up to a bound that doubles,
+// so that boxes cut off together do not return together.
+func (u *Uplink) pause(failures int) time.Duration {
+	bound := min(u.time.backOff, time.Second<<min(failures, 10))
+	return rand.N(bound) + 10*time.Millisecond
+}
+
+// Stats returns the figures of this moment.
+func (u *Uplink) Stats() Stats {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	st := u.stats
+	st.InFlight = len(u.flight)
+	return st
+}
+
+// PublishLive sends the present of a zone to displays, if the link is up. While
+// one waits to be sent, a newer one of the same zone takes its place.
+func (u *Uplink) PublishLive(l floorwatch.Live) {
+	b, err := json.Marshal(l)
+	if err != nil || len(b) > maxLiveSize || !floorwatch.ValidName(l.Zone) {
+		u.set.Log.Warn("live figures not published", "zone", fmt.Sprintf("%.50q", l.Zone), "err", err, "bytes", len(b))
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, waits := u.live[l.Zone]; u.flight == nil || !waits && len(u.live) >= maxLive {
+		return
+	}
+	u.live[l.Zone] = b
+	signal(u.fresh)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// onAck settles the batch that an acknowledgement names, if that batch is in
+// flight; anything else is not believed. Batches are sent again with the ranges
+// that they had, so a late acknowledgement of an early sending fits too.
+func (u *Uplink) onAck(payload []byte, retained bool) {
+	n, err := u.believe(payload, retained)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err != nil {
+		u.stats.Ignored++
+		u.set.Log.Info("acknowledgement ignored", "reason", err)
+		return
+	}
+	u.stats.Acked += uint64(n)
+	u.stats.LastAck = time.Now()
+	signal(u.acked)
+}
+
+func (u *Uplink) believe(payload []byte, retained bool) (n int, err error) {
+	if len(payload) > maxAck {
+		return 0, fmt.Errorf("it has %d bytes, limit %d", len(payload), maxAck)
+	}
+	if retained {
+		return 0, fmt.Errorf("it was retained by the broker, so it is old")
+	}
+	var a floorwatch.Ack
+	if err := json.Unmarshal(payload, &a); err != nil {
+		return 0, fmt.Errorf("parse acknowledgement: %w", err)
+	}
+	if a.V != floorwatch.Version {
+		return 0, fmt.Errorf("it has version %d, want %d", a.V, floorwatch.Version)
+	}
+	key := flightKey{a.Log, a.First}
+	u.mu.Lock()
+	f, ok := u.flight[key]
+	if ok && f.n == a.N {
+		delete(u.flight, key)
+	}
+	u.mu.Unlock()
+	if !ok || f.n != a.N {
+		return 0, fmt.Errorf("no batch of %d records from %d of log %.20q is on its way", a.N, a.First, a.Log)
+	}
+	return a.N, u.set.Outbox.Ack(a.Log, a.First, a.N)
+}
+
+// encode writes the envelope around the records' own bytes: a JSON encoder
+// would rewrite them, and what is sealed must arrive unaltered.
+func (u *Uplink) encode(b floorwatch.Batch) []byte {
+	size := 0
+	for _, r := range b.Records {
+		size += len(r) + 1
+	}
+	p := make([]byte, 0, size+256)
+	p = fmt.Appendf(p, `{"v":%d,"store":%q,"edge":%q,"log":%q,"first":%d,"n":%d,"records":[`,
+		floorwatch.Version, u.set.Store, u.set.Edge, b.Log, b.First, len(b.Records))
+	for i, r := range b.Records {
+		if i > 0 {
+			p = append(p, ',')
+		}
+		p = append(p, r...)
+	}
+	return append(p, "]}"...)
+}
