@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,8 +38,8 @@ type trailFile struct {
 
 // Limits of what Lines returns.
 const (
-	maxLinesSpan  = time.Hour
-	maxLines      = 100_000
+	maxLinesSpan  = 6 * time.Hour
+	maxLines      = 200_000
 	maxLinesBytes = 64 << 20
 	flushEvery    = time.Second
 )
@@ -150,7 +152,7 @@ func (t *Trail) Close() error {
 	return err
 }
 
-// Lines returns the frames of a camera in [from, to), at most an hour of them.
+// Lines returns the frames of a camera in [from, to), at most six hours.
 // Lines that are torn or damaged are left out.
 func (t *Trail) Lines(ctx context.Context, camera string, from, to floorwatch.Time) ([]floorwatch.Frame, error) {
 	if err := checkSpan(camera, from, to, maxLinesSpan); err != nil {
@@ -174,6 +176,56 @@ func (t *Trail) Lines(ctx context.Context, camera string, from, to floorwatch.Ti
 		}
 	}
 	return l.out, nil
+}
+
+// Last returns the stamp of a camera's last whole line, 0 when there is none.
+func (t *Trail) Last(camera string) (floorwatch.Time, error) {
+	if !floorwatch.ValidName(camera) {
+		return 0, fmt.Errorf("camera %.50q: a name is %s", camera, floorwatch.NameRule)
+	}
+	t.mu.Lock()
+	t.flush()
+	t.mu.Unlock()
+	days, err := listDays(filepath.Join(t.Dir, camera))
+	if err != nil {
+		return 0, err
+	}
+	for _, day := range slices.Backward(days) {
+		hours, err := filepath.Glob(filepath.Join(t.Dir, camera, day, "trail-*.jsonl")) // sorted
+		if err != nil {
+			return 0, fmt.Errorf("list trail: %w", err)
+		}
+		for _, path := range slices.Backward(hours) {
+			if last, err := lastStamp(path); err != nil || last != 0 {
+				return last, err
+			}
+		}
+	}
+	return 0, nil
+}
+
+// lastStamp looks for the last whole line near the end of a file.
+func lastStamp(path string) (floorwatch.Time, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, fmt.Errorf("read trail: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("read trail: %w", err)
+	}
+	const enough = 4 * floorwatch.MaxLine
+	b, err := io.ReadAll(io.NewSectionReader(f, max(0, st.Size()-enough), enough))
+	if err != nil {
+		return 0, fmt.Errorf("read trail: %w", err)
+	}
+	for _, line := range slices.Backward(bytes.Split(b, []byte("\n"))) {
+		if fr, err := floorwatch.ParseFrame(line); err == nil {
+			return fr.T, nil
+		}
+	}
+	return 0, nil
 }
 
 type lines struct {
