@@ -54,7 +54,7 @@ var steps = []time.Duration{
 
 // buckets is how many a chart shows at most when the step is ours to choose.
 const (
-	buckets    = 200
+	buckets    = 60
 	maxBuckets = 5000
 )
 

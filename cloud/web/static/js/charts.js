@@ -157,7 +157,7 @@ function draw(kind) {
       y: { range: (_, lo, hi) => [0, nice(hi)] },
     },
     axes: [
-      { ...axis, space: 64, values: (_, v) => v.map((s) => (days ? day(s * 1000) : minute(s * 1000))) },
+      { ...axis, size: 30, space: 64, values: (_, v) => v.map((s) => (days ? day(s * 1000) : minute(s * 1000))) },
       { ...axis, size: 40, space: 34, values: (_, v) => v.map((n) => figure(n, 1)) },
     ],
     series: [{}, ...data.zones.map((z) => ({
@@ -210,6 +210,9 @@ function hatch(ctx, x, y, w, h, ink, strength) {
   ctx.restore();
 }
 
+// count says how many stays are behind a mean or a percentile.
+const count = (z, kind, i) => (kind.def === "mean" || kind.def === "p90" ? ` (n = ${figure(z.stays[i], 0)})` : "");
+
 // read writes the figures under the cursor, or the newest ones.
 function read(u, kind, out) {
   const i = u?.cursor.idx == null ? data.zones[0].pending.lastIndexOf(false) : Math.floor(u.cursor.idx / 2);
@@ -217,5 +220,5 @@ function read(u, kind, out) {
   const ms = data.zones[0].t[i];
   const when = `${range > 3600 ? day(ms) + " " : ""}${clock(ms)} – ${clock(ms + data.step_s * 1000)}`;
   out.replaceChildren(el("span", { class: "plain" }, when), ...data.zones.map((z) =>
-    el("span", { class: zoneClass(z.zone) }, `${figure(z[kind.column][i], kind.digits)} · ${t("charts.coverage", { coverage: percent(z.coverage[i]) })}`)));
+    el("span", { class: zoneClass(z.zone) }, `${figure(z[kind.column][i], kind.digits)}${count(z, kind, i)} · ${t("charts.coverage", { coverage: percent(z.coverage[i]) })}`)));
 }

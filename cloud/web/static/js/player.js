@@ -13,6 +13,7 @@ const hold = 1000; // ms over which a box is interpolated between two frames
 let clip = null; // {start, end, frames, ...} as the server said it
 let job = null; // what is being played: {from, to, stay}
 let turn = 0;
+let shown = null; // media time of the frame on the screen, s
 
 export function playStay(stay) {
   play({ from: stay.enter - lead, to: stay.exit + tail, stay, seek: stay.enter - lead });
@@ -117,7 +118,9 @@ function paint() {
   ctx.setTransform(1, 0, 0, 1, 0, 0);
   ctx.clearRect(0, 0, c.width, c.height);
   if (!v.videoWidth) return;
-  const ms = clip.start + v.currentTime * 1000;
+  // The clock of the player runs ahead of the picture that is on the screen;
+  // boxes belong to the picture.
+  const ms = clip.start + (shown ?? v.currentTime) * 1000;
   $("clock").textContent = full(ms);
   const seen = peopleAt(clip.frames, ms);
   zone(ctx, c);
@@ -165,6 +168,12 @@ function marked(ctx, p, px) {
   ctx.fillText(text, p.x + 5 * px, y + 13 * px);
 }
 
+function follow(_, frame) {
+  if (!$("player").open) return;
+  shown = frame.mediaTime;
+  $("video").requestVideoFrameCallback(follow);
+}
+
 function loop() {
   if (!$("player").open) return;
   paint();
@@ -187,7 +196,12 @@ export function startPlayer() {
     v.removeAttribute("src");
     v.load();
   });
-  v.addEventListener("loadstart", () => requestAnimationFrame(loop));
+  v.addEventListener("loadstart", () => {
+    shown = null;
+    if (!v.getAttribute("src")) return;
+    v.requestVideoFrameCallback?.(follow);
+    requestAnimationFrame(loop);
+  });
   v.addEventListener("error", () => { if (clip && v.getAttribute("src")) say(t("clip.broken")); });
   $("clip-speed").onchange = (e) => { v.playbackRate = Number(e.target.value); };
   $("clip-back").onclick = () => {

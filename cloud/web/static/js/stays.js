@@ -1,7 +1,7 @@
 // The list of stays as they end, newest first.
 import { $, el } from "./dom.js";
 import { t } from "./i18n.js";
-import { clock, day, span } from "./format.js";
+import { clock, day, now, span } from "./format.js";
 import { address, get } from "./net.js";
 import { at, isHere, params, zoneClass, zoneLabel } from "./state.js";
 import { playStay } from "./player.js";
@@ -47,7 +47,7 @@ function row(x) {
   const border = (seen, name, yes, no) => el("span", { class: seen ? "" : "no", title: t(seen ? yes : no) }, `${seen ? "✓" : "○"} ${name}`);
   return el("li", { class: `${zoneClass(x.zone)}${x.fresh ? " fresh" : ""}`, "data-key": x.zone + "/" + x.id },
     el("button", { class: "play", "aria-label": t("stays.play", { zone: zoneLabel(x.zone), time }), onclick: () => playStay(x) }, "▶"),
-    el("div", { class: "who" }, el("strong", {}, zoneLabel(x.zone)), el("span", {}, `${day(x.enter)} ${time} – ${clock(x.exit)}`)),
+    el("div", { class: "who" }, el("strong", {}, zoneLabel(x.zone)), el("span", {}, `${day(x.enter) === day(now()) ? "" : day(x.enter) + " "}${time} – ${clock(x.exit)}`)),
     el("div", { class: "border", role: "img", "aria-label": `${t(x.enter_seen ? "stays.enter" : "stays.enterno")}; ${t(x.exit_seen ? "stays.exit" : "stays.exitno")}` },
       border(x.enter_seen, t("stays.in"), "stays.enter", "stays.enterno"), border(x.exit_seen, t("stays.out"), "stays.exit", "stays.exitno")),
     el("div", { class: "len", title: t("stays.seen", { seen: span(x.seen_s), merged: span(x.merged_s) }) }, span(x.duration_s),

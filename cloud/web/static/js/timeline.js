@@ -9,6 +9,7 @@ import { playFrom } from "./player.js";
 
 let data = null;
 let turn = 0;
+let chosen = null; // the gap whose cause is asked for
 
 export async function loadTimeline() {
   if (!at.camera) return;
@@ -23,6 +24,7 @@ export async function loadTimeline() {
 export function clearTimeline() {
   turn++;
   data = null;
+  chosen = null;
   $("gapinfo").textContent = "";
   drawTimeline();
 }
@@ -37,10 +39,8 @@ export function drawTimeline() {
     ...(data.observation_gaps.length ? [lane(t("footage.watch"), "track thin", [], data.observation_gaps.map(gap))] : []),
     el("div", { class: "lane" }, el("span"), ticks()));
   const real = data.footage_gaps.filter((g) => g.cause !== "open");
-  if (!$("gapinfo").textContent || $("gapinfo").dataset.auto) {
-    $("gapinfo").dataset.auto = "1";
-    $("gapinfo").textContent = t("footage.nogap", { n: real.length, length: span(real.reduce((s, g) => s + g.end - g.start, 0) / 1000) });
-  }
+  $("gapinfo").textContent = chosen ? gapText(chosen)
+    : t("footage.nogap", { n: real.length, length: span(real.reduce((s, g) => s + g.end - g.start, 0) / 1000) });
 }
 
 const lane = (name, cls, pieces, gaps) => el("div", { class: "lane" }, el("span", {}, name), el("div", { class: cls }, ...pieces, ...gaps));
@@ -71,13 +71,17 @@ function cause(c) {
   return has(key) ? t(key) : c;
 }
 
-function gap(g) {
+function gapText(g) {
   const stamp = (ms) => `${chartRange() > 86400 ? day(ms) + " " : ""}${clock(ms)}`;
-  const text = t("footage.gap", { from: stamp(g.start), to: stamp(g.end), length: span((g.end - g.start) / 1000), cause: cause(g.cause) });
+  return t("footage.gap", { from: stamp(g.start), to: stamp(g.end), length: span((g.end - g.start) / 1000), cause: cause(g.cause) });
+}
+
+function gap(g) {
+  const text = gapText(g);
   return place(el("button", {
     class: `gap ${g.cause === "open" ? "open" : ""}`, title: text, "aria-label": text,
     onclick: () => {
-      $("gapinfo").dataset.auto = "";
+      chosen = g;
       $("gapinfo").textContent = text;
     },
   }), g.start, g.end);
