@@ -97,8 +97,15 @@ func (iv *Intervals) wait(w *floorwatch.Wait) error {
 	return nil
 }
 
+// maxSilence is the longest time without any record that is believed: beyond it
+// a stay or wait comes from a broken clock and would cost millions of intervals.
+const maxSilence = 366 * maxBlank
+
 // ledger checks a record and returns the ledger of its zone.
 func (iv *Intervals) ledger(h floorwatch.Header, from floorwatch.Time, to *floorwatch.Time) (*ledger, error) {
+	if iv.last > 0 && h.At > iv.last+maxSilence {
+		return nil, fmt.Errorf("%s record %.100q settled more than a year after all before it: check the clock of the camera", h.Kind, h.ID)
+	}
 	if err := iv.check(h, from, to); err != nil {
 		return nil, err
 	}
@@ -138,17 +145,11 @@ func (iv *Intervals) gap(g *floorwatch.Gap) error {
 		if g.To == nil {
 			return nil // nothing was ever observed
 		}
-		if !iv.begun {
+		if iv.begun {
+			g = iv.since(g, before)
+		} else {
 			iv.begin(*g.To)
-			iv.by = g.By
-			return nil
 		}
-		since := *g
-		since.From = min(before, *g.To)
-		if n := len(iv.gaps); n > 0 && iv.gaps[n-1].To == nil {
-			since.From = iv.gaps[n-1].From
-		}
-		g = &since
 	}
 	if !iv.begun {
 		iv.begin(g.From)
@@ -162,6 +163,17 @@ func (iv *Intervals) gap(g *floorwatch.Gap) error {
 	return nil
 }
 
+// since returns the gap between an input and the one before it, whose last record
+// settled at before.
+func (iv *Intervals) since(g *floorwatch.Gap, before floorwatch.Time) *floorwatch.Gap {
+	between := *g
+	between.From = min(before, *g.To)
+	if n := len(iv.gaps); n > 0 && iv.gaps[n-1].To == nil {
+		between.From = iv.gaps[n-1].From
+	}
+	return &between
+}
+
 func (iv *Intervals) begin(t floorwatch.Time) {
 	iv.begun = true
 	iv.next = max(iv.next, t.Floor(time.Duration(iv.every)*time.Millisecond))
@@ -172,6 +184,10 @@ func (iv *Intervals) begin(t floorwatch.Time) {
 func (iv *Intervals) Advance(t floorwatch.Time) []*floorwatch.Interval {
 	var out []*floorwatch.Interval
 	for iv.begun && iv.next+iv.every+iv.settle <= t {
+		if blank := iv.blankUntil(t - iv.settle); blank > iv.next {
+			iv.next = blank
+			continue
+		}
 		out = iv.publish(out, iv.next+iv.every+iv.settle)
 	}
 	return out
@@ -192,10 +208,6 @@ func (iv *Intervals) Close() []*floorwatch.Interval {
 // needed.
 func (iv *Intervals) publish(out []*floorwatch.Interval, at floorwatch.Time) []*floorwatch.Interval {
 	start, end := iv.next, iv.next+iv.every
-	if blank := iv.blankUntil(start); blank > 0 {
-		iv.next = blank
-		return out
-	}
 	seen := iv.observed(start, end)
 	for _, l := range iv.zones {
 		r := &floorwatch.Interval{
@@ -214,18 +226,16 @@ func (iv *Intervals) publish(out []*floorwatch.Interval, at floorwatch.Time) []*
 	return out
 }
 
-// blankUntil returns where to go on when the interval at start is in the midst
-// of a long gap, otherwise 0.
-func (iv *Intervals) blankUntil(start floorwatch.Time) floorwatch.Time {
+// blankUntil returns where to go on when the next interval is in the midst of a
+// long gap, at most the interval of t; otherwise 0.
+func (iv *Intervals) blankUntil(t floorwatch.Time) floorwatch.Time {
+	step := time.Duration(iv.every) * time.Millisecond
 	for _, g := range iv.gaps {
-		if g.From+maxBlank > start {
-			continue
-		}
-		step := time.Duration(iv.every) * time.Millisecond
 		switch {
+		case g.From+maxBlank > iv.next:
 		case g.To == nil:
-			return max(start+iv.every, (iv.last - iv.settle).Floor(step))
-		case *g.To >= start+iv.every:
+			return t.Floor(step)
+		case *g.To >= iv.next+iv.every:
 			return g.To.Floor(step)
 		}
 	}

@@ -271,7 +271,9 @@ func (w *Waits) drain(t floorwatch.Time) []*floorwatch.Wait {
 			if j.due == 0 || j.due > t {
 				return false
 			}
-			out = append(out, verdict(j.stay, j.due, w.outcome(j.stay)))
+			if !j.done {
+				out = append(out, verdict(j.stay, j.due, w.outcome(j.stay)))
+			}
 			return true
 		})
 		p.direct = slices.DeleteFunc(p.direct, func(d direct) bool {
