@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -83,7 +84,7 @@ func (l *link) host() string {
 func (l *link) once(ctx context.Context) error {
 	lost := make(chan error, 1)
 	var d dialer
-	o := mqtt.NewClientOptions().AddBroker(l.broker.URL).SetClientID(clientID()).
+	o := mqtt.NewClientOptions().AddBroker(l.broker.URL).SetClientID(clientID(l.broker.User)).
 		SetUsername(l.broker.User).SetPassword(l.broker.Password).
 		SetProtocolVersion(4).SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).
 		SetConnectTimeout(connectTimeout).SetKeepAlive(keepAlive).SetPingTimeout(keepAlive).SetWriteTimeout(publishTimeout).
@@ -166,8 +167,10 @@ func (d *dialer) close() {
 	}
 }
 
-func clientID() string {
+// clientID begins with the user's name, as the broker's rules want it, so that
+// nobody can take another's place; the rest tells instances apart.
+func clientID(user string) string {
 	var b [6]byte
 	_, _ = rand.Read(b[:]) // never fails: it ends the program instead
-	return "floorwatch-" + hex.EncodeToString(b[:])
+	return cmp.Or(user, "floorwatch") + ":" + hex.EncodeToString(b[:])
 }

@@ -62,7 +62,7 @@ func (u *Uplink) options(dial mqtt.OpenConnectionFunc, lost chan<- error) *mqtt.
 	t := u.time
 	return mqtt.NewClientOptions().
 		AddBroker(u.broker.String()).
-		SetClientID("floorwatch-"+u.set.Store+"-"+u.set.Edge).
+		SetClientID(u.set.Store+"/"+u.set.Edge).
 		SetUsername(u.set.Username).SetPassword(u.set.Password).
 		SetProtocolVersion(4). // else paho tries each refused connection again as 3.1
 		SetCleanSession(true).
