@@ -14,6 +14,8 @@ const kinds = [
   { key: "p90", column: "p90_stay_s", def: "p90", digits: 1 },
 ];
 
+const counts = [1, 2, 5].flatMap((n) => [1, 10, 100, 1000, 10000].map((k) => n * k)).sort((a, b) => a - b); // no half people
+
 let range = ranges[0];
 let uPlot = null, tried = false;
 let data = null, failed = "";
@@ -158,7 +160,7 @@ function draw(kind) {
     },
     axes: [
       { ...axis, size: 30, space: 64, values: (_, v) => v.map((s) => (days ? day(s * 1000) : minute(s * 1000))) },
-      { ...axis, size: 40, space: 34, values: (_, v) => v.map((n) => figure(n, 1)) },
+      { ...axis, size: 40, space: 34, incrs: kind.digits ? undefined : counts, values: (_, v) => v.map((n) => figure(n, 1)) },
     ],
     series: [{}, ...data.zones.map((z) => ({
       stroke: zoneColour(z.zone), width: 2, points: { show: false }, spanGaps: false,

@@ -88,7 +88,7 @@ function gap(g) {
 }
 
 function ticks() {
-  const n = innerWidth < 560 ? 3 : 6;
+  const n = innerWidth < 560 ? 3 : { 900: 5, 604800: 7 }[chartRange()] ?? 6;
   const out = el("div", { class: "ticks", "aria-hidden": "true" });
   for (let i = 0; i <= n; i++) {
     const ms = data.from + ((data.to - data.from) * i) / n;
