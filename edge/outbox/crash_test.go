@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -538,7 +537,6 @@ func BenchmarkAppend(b *testing.B) {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			o := open(b, Settings{Dir: b.TempDir(), Commit: time.Nanosecond})
 			r := json.RawMessage(`{"kind":"stay","pad":"` + strings.Repeat("x", 300) + `"}`)
-			before := writtenBytes()
 			var wg sync.WaitGroup
 			for g := range writers {
 				wg.Go(func() {
@@ -551,26 +549,9 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
-			b.ReportMetric(float64(writtenBytes()-before)/float64(b.N), "written-B/record")
+			b.ReportMetric(float64(o.Stats().Bytes)/float64(b.N), "file-B/record")
 		})
 	}
-}
-
-// writtenBytes returns what this process has caused to be written to the block
-// layer, by the kernel's count.
-func writtenBytes() (n int64) {
-	f, err := os.Open("/proc/self/io")
-	if err != nil {
-		return 0
-	}
-	defer func() { _ = f.Close() }()
-	b, _ := io.ReadAll(f)
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "write_bytes: "); ok {
-			n, _ = strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-		}
-	}
-	return n
 }
 
 func TestStateRoundTrip(t *testing.T) {
