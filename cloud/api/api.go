@@ -5,6 +5,23 @@
 //
 // Everything is read-only: GET and HEAD. Times in a query are Unix milliseconds
 // or RFC 3339; times in an answer are Unix milliseconds, in CSV RFC 3339, UTC.
+//
+//	/api/sites        stores, edges, cameras, zones, notices
+//	/api/live         newest live figure per zone, state per edge
+//	/api/events       the same as it changes, and records as they are stored (SSE)
+//	/api/stays        stays that ended in [from, to), newest first; limit
+//	/api/intervals    interval records, oldest first; limit
+//	/api/series       buckets for charts: occupancy, arrivals, stays, coverage; step
+//	/api/timeline     spans of footage, gaps with their causes
+//	/api/clip         a clip's start, end, address and boxes; tracks, at
+//	/api/clip.mp4     its bytes, in ranges
+//	/api/still.jpg    the newest picture; X-Capture-Time says of when
+//	/healthz          ok
+//
+// Common parameters are store, edge, camera, zone, from and to; stays, intervals
+// and series take format=csv. A store, edge or camera that is the only one need
+// not be named.
+//
 // An error is {"error": what went wrong, "hint": what to do next}.
 package api
 

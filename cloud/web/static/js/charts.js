@@ -124,6 +124,7 @@ function frame(kind) {
 function emptyText(zones, kind) {
   if (!data) return failed || t("charts.loading");
   if (zones.some((z) => z[kind.column].some((v) => v != null))) return "";
+  if (zones.every((z) => !z.rev)) return t("charts.empty"); // not one interval: a new camera
   const known = zones.flatMap((z) => z.coverage.filter((c) => c != null));
   return known.some((c) => c > 0) || !known.length ? t("charts.empty") : t("charts.uncovered");
 }
@@ -153,7 +154,7 @@ function draw(kind) {
     tzDate: (s) => uPlot.tzDate(new Date(s * 1000), timeZone()),
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-    padding: [8, 10, 0, 0],
+    padding: [8, 20, 0, 0],
     scales: {
       x: { time: true, range: [data.from / 1000, data.to / 1000] },
       y: { range: (_, lo, hi) => [0, nice(hi)] },

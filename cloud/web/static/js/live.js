@@ -58,7 +58,7 @@ function middle(p) {
 function tile(z, v) {
   const known = v && !stale(v);
   const number = (value, name) => el("div", {}, el("b", {}, value), el("span", {}, name));
-  return el("div", { class: `tile ${zoneClass(z.name)}${known ? "" : " stale"}`, "data-zone": z.name },
+  return el("div", { class: `tile ${zoneClass(z.name)}${known ? "" : v ? " stale" : " none"}`, "data-zone": z.name },
     el("h3", {}, zoneLabel(z.name), el("button", { class: "q", "data-def": "live", "aria-label": t("defs.about", { term: t("def.live") }) })),
     el("div", { class: "nums" },
       number(known ? figure(v.occupancy, 0) : "–", t("tile.now")),

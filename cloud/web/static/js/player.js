@@ -134,7 +134,7 @@ function paint() {
 function zone(ctx, c) {
   const z = job.stay && at.camera.zones.find((x) => x.name === job.stay.zone);
   if (!z) return;
-  const size = pictureSize(null);
+  const size = pictureSize($("still-img"));
   ctx.setTransform(c.width / size.width, 0, 0, c.height / size.height, 0, 0);
   ctx.beginPath();
   z.polygon.forEach(([x, y], i) => (i ? ctx.lineTo(x, y) : ctx.moveTo(x, y)));
