@@ -24,7 +24,17 @@ type command struct {
 	run           func(ctx context.Context, args []string, std stdio) error
 }
 
-var commands = []command{}
+// commands returns the subcommands in the order in which a newcomer meets them.
+func commands() []command {
+	return []command{
+		{"run", "runs the whole product on this machine", runRun},
+		{"models", "fetches and checks the weights of detectors", runModels},
+		{"track", "gives detections (MOT text) the ids of tracks", runTrack},
+		{"stays", "turns camera lines into stays, waits and gaps", runStays},
+		{"intervals", "turns those records into interval figures", runIntervals},
+		{"verify", "checks recorded footage against its seals", runVerify},
+	}
+}
 
 // errUsage marks an error of the command line or the configuration: exit code
 // 2, nothing started.
@@ -58,7 +68,7 @@ func run(ctx context.Context, args []string, std stdio) error {
 		}
 		return nil
 	}
-	for _, c := range commands {
+	for _, c := range commands() {
 		if c.name == args[0] {
 			return c.run(ctx, args[1:], std)
 		}
@@ -69,7 +79,7 @@ func run(ctx context.Context, args []string, std stdio) error {
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "floorwatch measures how long people wait, from cameras, and keeps the footage behind each figure.")
 	fmt.Fprintln(w, "\nUsage: floorwatch COMMAND [flags]; floorwatch COMMAND -h explains one.")
-	for _, c := range commands {
+	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.summary)
 	}
 }

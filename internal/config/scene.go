@@ -39,6 +39,9 @@ func (k SceneKeys) Scene() floorwatch.Scene {
 	return s
 }
 
+// AddZone adds a zone that no file names.
+func (k *SceneKeys) AddZone(z floorwatch.Zone) { k.Zones = append(k.Zones, zoneKeys{z}) }
+
 // LoadScene reads a zones file.
 func LoadScene(path string) (floorwatch.Scene, error) {
 	var f zoneFile

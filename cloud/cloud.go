@@ -1,0 +1,159 @@
+// Package cloud is the aggregator: it connects the rooms below it.
+//
+//	broker ─ batches ─> ingest ─┬─> influx (figures) ──┐
+//	   ^                 │      ├─> vault (seals)      ├─> api ─> web, programs
+//	   └─ acknowledged ──┘      └─> dead letters       │
+//	broker ─ live, state ─────────> hub ───────────────┘
+//
+// Ingest keeps no state of its own and can be killed at any moment.
+package cloud
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"floorwatch"
+	"floorwatch/cloud/api"
+	"floorwatch/cloud/influx"
+	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/vault"
+	"floorwatch/cloud/web"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Aggregator is the cloud's program.
+type Aggregator struct {
+	Data      string // folder of the SQLite files
+	Broker    ingest.Broker
+	Registry  ingest.Registry
+	Sites     []api.Site
+	Figures   *influx.Client
+	Retention time.Duration // older records are refused
+	Clips     Clips         // nil: no footage is shown
+	Pictures  api.Pictures  // nil: no stills and no boxes
+	Listener  net.Listener  // of the pages
+	// First is called once, when the first figure of a zone is in the database.
+	First func()
+	Log   *slog.Logger // nil discards
+}
+
+// Clips cuts footage from where it lies. api.ErrNotFound when nothing is there.
+type Clips interface {
+	Clip(ctx context.Context, c api.Source, from, to floorwatch.Time) (api.Clip, error)
+}
+
+// Names of the aggregator's files.
+const (
+	vaultFile  = "vault.sqlite"
+	ingestFile = "ingest.sqlite"
+)
+
+// Run works until ctx ends.
+func (a *Aggregator) Run(ctx context.Context) (err error) {
+	if a.Log == nil {
+		a.Log = slog.New(slog.DiscardHandler)
+	}
+	index, err := vault.OpenIndex(filepath.Join(a.Data, vaultFile))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, index.Close()) }()
+	db, err := ingest.OpenDB(filepath.Join(a.Data, ingestFile))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+
+	hub := api.NewHub()
+	group, ctx := errgroup.WithContext(ctx)
+	in := &ingest.Ingest{
+		Broker: a.Broker, Registry: a.Registry, Store: a.Figures, Index: index, DB: db,
+		Retention: a.Retention, Stored: a.stored(hub), Log: a.Log,
+	}
+	watch := &ingest.Watch{
+		Broker: a.Broker, Registry: a.Registry, OnState: hub.PublishState, OnLive: hub.PublishLive, Log: a.Log,
+	}
+	group.Go(func() error { return in.Run(ctx) })
+	group.Go(func() error { return watch.Run(ctx) })
+	group.Go(func() error { return a.serve(ctx, hub, index, in) })
+	return group.Wait()
+}
+
+// stored passes confirmed records on to those who watch.
+func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []any) {
+	first := a.First
+	return func(store, edge string, recs []any) {
+		hub.PublishStored(store, edge, recs)
+		for _, r := range recs {
+			if _, ok := r.(*floorwatch.Interval); ok && first != nil {
+				first()
+				first = nil
+			}
+		}
+	}
+}
+
+// serve answers HTTP on the aggregator's listener until ctx ends.
+func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, index *vault.Index, in *ingest.Ingest) error {
+	set := api.Settings{
+		Sites: a.Sites, Figures: figures{a.Figures}, Hub: hub, Pictures: a.Pictures, Pages: web.Handler(), Log: a.Log,
+	}
+	if a.Clips != nil {
+		set.Footage = footage{index, a.Clips}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", api.New(set))
+	srv := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(a.Log.Handler(), slog.LevelWarn),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	go func() {
+		<-ctx.Done()
+		hub.Close()
+		stopping, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = srv.Shutdown(stopping)
+		_ = srv.Close()
+	}()
+	if err := srv.Serve(a.Listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// figures answers the pages' questions from InfluxDB.
+type figures struct{ *influx.Client }
+
+func (f figures) Stays(ctx context.Context, q api.Query) ([]floorwatch.Stay, error) {
+	return f.Client.Stays(ctx, influx.Query(q))
+}
+
+func (f figures) Intervals(ctx context.Context, q api.Query) ([]floorwatch.Interval, error) {
+	return f.Client.Intervals(ctx, influx.Query(q))
+}
+
+func (f figures) Gaps(ctx context.Context, q api.Query) ([]floorwatch.Gap, error) {
+	return f.Client.Gaps(ctx, influx.Query(q))
+}
+
+// footage answers which footage there is from the vault's index, and cuts clips
+// from wherever the bytes lie.
+type footage struct {
+	index *vault.Index
+	Clips
+}
+
+func (f footage) Segments(ctx context.Context, c api.Source, from, to floorwatch.Time) ([]floorwatch.Segment, error) {
+	return f.index.Segments(ctx, c.Store, c.Edge, c.Camera, from, to)
+}

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+	_ "time/tzdata" // pages name a store's time zone; a minimal Debian has none
+
+	"floorwatch"
+	"floorwatch/cloud"
+	"floorwatch/cloud/api"
+	"floorwatch/cloud/broker"
+	"floorwatch/cloud/influx"
+	"floorwatch/cloud/ingest"
+	"floorwatch/edge"
+	"floorwatch/edge/footage"
+	"floorwatch/internal/durable"
+)
+
+// Folders of the product below the data folder, beside those of the box.
+const (
+	influxDir = "influxdb"
+	cloudDir  = "cloud"
+	logFile   = "floorwatch.log"
+	lockFile  = "run.lock"
+)
+
+// runRun runs the whole product on this machine until it is stopped:
+//
+//	broker, influxd  <─  cloud aggregator and pages  <─  edge agent, its workers
+func runRun(ctx context.Context, args []string, std stdio) error {
+	fs := flag.NewFlagSet("run", flag.ContinueOnError)
+	configPath := fs.String("config", "deploy/floorwatch.yaml", "configuration file; it documents every key")
+	page := fs.String("page", "", "address of the pages, instead of the configuration's")
+	fs.Usage = func() {
+		fmt.Fprintln(std.Err, "Usage: floorwatch run [-config FILE] [-page ADDRESS]\n"+
+			"Runs broker, database, aggregator, pages, agent, recorder and camera workers on this machine.\n"+
+			"FLOORWATCH_SOURCE replaces the configuration's cameras by one source. Ctrl-C stops everything.")
+		fs.PrintDefaults()
+	}
+	if err := parseFlags(fs, args, std, 0); err != nil {
+		return err
+	}
+	cfg, err := loadRunConfig(*configPath)
+	if err != nil {
+		return err
+	}
+	cfg.Page = cmp.Or(*page, cfg.Page)
+	if !isLoopback(cfg.Page) {
+		return fmt.Errorf("%w: -page %s is no loopback address; pages have no accounts yet", errUsage, cfg.Page)
+	}
+	p := &product{cfg: cfg, out: std.Out, began: started()}
+	return p.run(ctx)
+}
+
+// started is when the user typed make run, for the time to the first figure.
+func started() time.Time {
+	if s, err := strconv.ParseInt(os.Getenv("FLOORWATCH_STARTED"), 10, 64); err == nil {
+		return time.Unix(s, 0)
+	}
+	return time.Now()
+}
+
+// product is everything that `floorwatch run` runs.
+type product struct {
+	cfg    runConfig
+	out    io.Writer
+	began  time.Time
+	log    *slog.Logger
+	camera string // the worker's program
+	ln     net.Listener
+	broker *broker.Broker
+	influx *influx.Server
+	// Passwords on the broker, made anew at each start.
+	cloudPassword, edgePassword string
+}
+
+func (p *product) run(ctx context.Context) (err error) {
+	data := p.cfg.Edge.Data
+	if err := durable.MkdirAll(data, 0o700); err != nil {
+		return err
+	}
+	unlock, err := lockFolder(filepath.Join(data, lockFile))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	file, err := os.OpenFile(filepath.Join(data, logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	p.log = slog.New(newScreenLog(file, p.out))
+	if err := p.prepare(); err != nil {
+		return err
+	}
+	defer func() { _ = p.ln.Close() }()
+
+	stack, ctx := newLayers(ctx)
+	stack.add(p.broker.Run, p.keepInflux)
+	fmt.Fprintln(p.out, "Starting the database …")
+	if _, err := p.influx.WaitReady(ctx); err != nil {
+		stack.stop()
+		return context.Cause(ctx)
+	}
+	stack.add(p.aggregator().Run)
+	stack.add(p.agent().Run)
+	p.screen()
+	<-ctx.Done()
+	cause := context.Cause(ctx)
+	fmt.Fprintln(p.out, "\nStopping …")
+	stack.stop()
+	if errors.Is(cause, context.Canceled) {
+		fmt.Fprintln(p.out, "Stopped. Start again and it goes on with what is there.")
+		return nil
+	}
+	return cause
+}
+
+// prepare finds the programs and binds what others must know the address of.
+func (p *product) prepare() (err error) {
+	if p.camera, err = findProgram("floorwatch-camera"); err != nil {
+		return err
+	}
+	for _, name := range []string{"influxd", "ffmpeg", "ffprobe"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return fmt.Errorf("%s is not there; make run installs it", name)
+		}
+	}
+	p.cloudPassword, p.edgePassword = rand.Text(), rand.Text()
+	p.broker, err = broker.New(broker.Settings{
+		Edges:         map[string]string{p.username(): p.edgePassword},
+		CloudPassword: p.cloudPassword, Log: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.influx = &influx.Server{
+		Dir: filepath.Join(p.cfg.Edge.Data, influxDir), Retention: p.cfg.Retention, Log: p.log,
+	}
+	p.ln, err = listenNear(p.cfg.Page)
+	return err
+}
+
+// findProgram looks beside our own program first.
+func findProgram(name string) (string, error) {
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), name)
+		if _, err := os.Stat(beside); err == nil {
+			return beside, nil
+		}
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("%s is not there; make build compiles it", name)
+	}
+	return path, nil
+}
+
+// listenNear binds address, or one of the next 20 ports when it is taken.
+func listenNear(address string) (net.Listener, error) {
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("page address: %w", err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return nil, fmt.Errorf("page address: %w", err)
+	}
+	var ln net.Listener
+	for next := port; next <= port+20 && next <= 65535; next++ {
+		ln, err = net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(next)))
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("serve pages: %w", err)
+	}
+	return ln, nil
+}
+
+// lockFolder keeps a second run away from the same data.
+func lockFolder(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock data folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("%s is in use by another floorwatch; stop that one, or give this one a data folder of its own", filepath.Dir(path))
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+func (p *product) username() string { return broker.Username(p.cfg.Edge.Store, p.cfg.Edge.Edge) }
+
+// keepInflux starts the database again when it dies, and gives up when it does
+// so again and again at once.
+func (p *product) keepInflux(ctx context.Context) error {
+	for quick := 0; ; {
+		began := time.Now()
+		err := p.influx.Run(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if quick++; time.Since(began) > time.Minute {
+			quick = 0
+		}
+		if quick == 5 {
+			return fmt.Errorf("the database ended %d times in a row: %w", quick, err)
+		}
+		p.log.Warn("database ended, starting it again", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (p *product) aggregator() *cloud.Aggregator {
+	e := p.cfg.Edge
+	library := &footage.Library{Dir: filepath.Join(e.Data, edge.FootageDir)}
+	own := boxFolder{edge: e, library: library, trail: &footage.Trail{Dir: library.Dir}}
+	return &cloud.Aggregator{
+		Data:   filepath.Join(e.Data, cloudDir),
+		Broker: ingest.Broker{URL: p.broker.URL(), User: broker.CloudUser, Password: p.cloudPassword},
+		Registry: ingest.Registry{
+			Stores: []ingest.Store{{ID: e.Store, Label: p.cfg.StoreLabel, TimeZone: p.cfg.TimeZone}},
+			Edges:  []ingest.Edge{{Store: e.Store, ID: e.Edge}},
+		},
+		Sites:     p.sites(),
+		Figures:   p.figures(),
+		Retention: p.cfg.Retention,
+		Clips:     own,
+		Pictures:  own,
+		Listener:  p.ln,
+		First: func() {
+			p.say("%s  first figure on the page, %.1f s after the start", time.Now().Format(time.TimeOnly), time.Since(p.began).Seconds())
+		},
+		Log: p.log,
+	}
+}
+
+func (p *product) figures() *influx.Client {
+	return &influx.Client{Endpoint: p.influx.Endpoint}
+}
+
+func (p *product) sites() []api.Site {
+	e := p.cfg.Edge
+	box := api.Edge{Name: e.Edge, Label: floorwatch.Label{ZH: "边缘盒", EN: "Edge box"}}
+	for _, c := range e.Cameras {
+		box.Cameras = append(box.Cameras, api.Camera{Name: c.Name, Label: c.Label, Scene: c.Scene(), Notice: p.cfg.Notice})
+	}
+	return []api.Site{{Name: e.Store, Label: p.cfg.StoreLabel, TimeZone: p.cfg.TimeZone, Edges: []api.Edge{box}}}
+}
+
+func (p *product) agent() *edge.Agent {
+	return &edge.Agent{
+		Config:  p.cfg.Edge,
+		Broker:  edge.Broker{URL: p.broker.URL(), Username: p.username(), Password: p.edgePassword},
+		Program: p.camera, Log: p.log,
+	}
+}
+
+func (p *product) say(format string, args ...any) { fmt.Fprintf(p.out, format+"\n", args...) }
+
+// screen says what a person wants to know, once.
+func (p *product) screen() {
+	data, err := filepath.Abs(p.cfg.Edge.Data)
+	if err != nil {
+		data = p.cfg.Edge.Data
+	}
+	p.say(`
+floorwatch %s is running.
+
+  Page        http://%s
+  Data        %s
+              figures, footage (at most %.1f GB), keys; the log is %s
+  Your own    make run SOURCE=rtsp://user:password@camera/path
+  camera      also a video file or a device number; its whole picture is one zone until you
+              draw zones: click on the page's still, copy the YAML into deploy/floorwatch.yaml
+  Stop        Ctrl-C
+`, floorwatch.BuildVersion, p.ln.Addr(), data, float64(p.cfg.Edge.Footage.MaxBytes)/1e9, logFile)
+}

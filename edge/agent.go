@@ -1,0 +1,258 @@
+// Package edge is the agent of a store's edge box: it connects the rooms below
+// it and keeps them running. OpenCV is not in it; each camera is read by a
+// worker process of its own, so that the agent outlives whatever a camera or a
+// decoder does.
+//
+//	camera worker ─ lines ─> zone ─ stays ─> queue ─ records ─> outbox <─> uplink ─ MQTT ─> cloud
+//	       ^           └───> trail                                ^
+//	     relay, if the source is no RTSP camera                   │
+//	       v                                                      │
+//	    recorder ─ footage, seals ─> disk ─ segments and gaps ────┘
+package edge
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"floorwatch"
+	"floorwatch/edge/footage"
+	"floorwatch/edge/outbox"
+	"floorwatch/edge/uplink"
+	"floorwatch/internal/durable"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Agent is the box's program. All fields but Log are required.
+type Agent struct {
+	Config  Config
+	Broker  Broker
+	Program string // the camera worker, floorwatch-camera
+	Log     *slog.Logger
+}
+
+// Broker is where the box delivers to, and as whom.
+type Broker struct{ URL, Username, Password string }
+
+// Names of what lies in the data folder.
+const (
+	FootageDir = "footage"
+	StillDir   = "stills"
+	outboxDir  = "outbox"
+)
+
+// run is what the parts of a running agent share.
+type run struct {
+	*Agent
+	key    ed25519.PrivateKey
+	outbox *outbox.Outbox
+	uplink *uplink.Uplink
+	trail  *footage.Trail
+	now    func() floorwatch.Time
+}
+
+// Run runs the box until ctx ends. It returns early only for what a restart
+// cannot heal: a data folder that cannot be used, a key that cannot be read.
+func (a *Agent) Run(ctx context.Context) (err error) {
+	if a.Log == nil {
+		a.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &run{Agent: a, now: func() floorwatch.Time { return floorwatch.TimeOf(time.Now()) }}
+	data := a.Config.Data
+	for _, dir := range []string{data, filepath.Join(data, FootageDir), filepath.Join(data, StillDir)} {
+		if err := durable.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	if r.key, err = LoadKey(data); err != nil {
+		return err
+	}
+	r.outbox, err = outbox.Open(outbox.Settings{
+		Dir: filepath.Join(data, outboxDir), MaxBytes: int64(a.Config.Outbox.MaxBytes), Commit: a.Config.Outbox.Commit, Log: a.Log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.outbox.Close()) }()
+	r.trail = &footage.Trail{Dir: filepath.Join(data, FootageDir)}
+	defer func() { err = errors.Join(err, r.trail.Close()) }()
+	return r.parts(ctx)
+}
+
+// parts runs what records and measures, and beside it the uplink, which stops
+// last so that the final records still leave if they can.
+func (r *run) parts(ctx context.Context) (err error) {
+	if r.uplink, err = r.newUplink(); err != nil {
+		return err
+	}
+	upCtx, stopUplink := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopUplink()
+	var sent errgroup.Group
+	sent.Go(func() error { return r.uplink.Run(upCtx) })
+
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range r.Config.Cameras {
+		c := &camera{run: r, cfg: &r.Config.Cameras[i], lines: make(chan floorwatch.Frame, 64)}
+		group.Go(func() error { return c.watch(ctx) })
+	}
+	group.Go(func() error { return r.retention().Run(ctx) })
+	group.Go(func() error { r.reportHealth(ctx); return nil })
+	err = group.Wait()
+	r.drain()
+	stopUplink()
+	return errors.Join(err, sent.Wait())
+}
+
+// drainTime is how long a clean stop waits for the cloud to acknowledge the
+// last records. What is left then goes out after the next start.
+const drainTime = 1500 * time.Millisecond
+
+func (r *run) drain() {
+	for deadline := time.Now().Add(drainTime); time.Now().Before(deadline) && r.outbox.Stats().Records > 0; {
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+func (r *run) retention() *footage.Retention {
+	return &footage.Retention{
+		Dir: filepath.Join(r.Config.Data, FootageDir), Store: r.Config.Store, Edge: r.Config.Edge, Key: r.key,
+		MaxBytes: int64(r.Config.Footage.MaxBytes), MaxAge: r.Config.Footage.MaxAge, Log: r.Log,
+	}
+}
+
+// append stores records durably. A record that cannot be encoded is our own
+// mistake and is logged; the others must not wait for it.
+func (r *run) append(recs ...any) error {
+	encoded := make([]json.RawMessage, 0, len(recs))
+	for _, rec := range recs {
+		b, err := floorwatch.MarshalRecord(rec)
+		if err != nil {
+			r.Log.Error("record left out", "err", err)
+			continue
+		}
+		encoded = append(encoded, b)
+	}
+	if len(encoded) == 0 {
+		return nil
+	}
+	return r.outbox.Append(encoded...)
+}
+
+// healthEvery is the time between two health records.
+const healthEvery = time.Minute
+
+// reportHealth appends the box's word about itself once a minute.
+func (r *run) reportHealth(ctx context.Context) {
+	tick := time.NewTicker(healthEvery)
+	defer tick.Stop()
+	began := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		out := r.outbox.Stats()
+		rec := floorwatch.Health{
+			Header: floorwatch.Header{Kind: floorwatch.KindHealth, ID: fmt.Sprintf("health-%d", r.now()), At: r.now()},
+			Figures: map[string]float64{
+				"uptime_s":        floorwatch.Seconds(time.Since(began)),
+				"backlog_records": float64(out.Records), "outbox_bytes": float64(out.Bytes),
+				"dropped_records": float64(out.Dropped), "lost_records": float64(out.Lost),
+			},
+		}
+		if err := r.append(rec); err != nil {
+			r.Log.Error("health record not stored", "err", err)
+		}
+	}
+}
+
+// writer appends records in their order without making the camera wait for the
+// disk: what cannot be stored now is kept and tried again.
+type writer struct {
+	append func(recs ...any) error
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	queue   []any
+	wake    chan struct{}
+	dropped int
+}
+
+// maxQueued bounds the records that wait for a disk that does not take them.
+const maxQueued = 10000
+
+func newWriter(appendTo func(...any) error, log *slog.Logger) *writer {
+	return &writer{append: appendTo, log: log, wake: make(chan struct{}, 1)}
+}
+
+func (w *writer) add(recs ...any) {
+	if len(recs) == 0 {
+		return
+	}
+	w.mu.Lock()
+	w.queue = append(w.queue, recs...)
+	if over := len(w.queue) - maxQueued; over > 0 {
+		w.queue = append(w.queue[:0], w.queue[over:]...)
+		w.dropped += over
+		w.log.Error("records given up, the disk does not take them", "records", over, "in_all", w.dropped)
+	}
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run stores what is added until ctx ends, and then what is left, once.
+func (w *writer) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			_ = w.flush()
+			return
+		case <-w.wake:
+		}
+		for err := w.flush(); err != nil; err = w.flush() {
+			w.log.Error("records wait, the outbox does not take them", "err", err)
+			select {
+			case <-ctx.Done():
+				_ = w.flush()
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+func (w *writer) flush() error {
+	w.mu.Lock()
+	recs := w.queue
+	w.queue = nil
+	w.mu.Unlock()
+	if len(recs) == 0 {
+		return nil
+	}
+	err := w.append(recs...)
+	if err != nil {
+		w.mu.Lock()
+		w.queue = append(recs, w.queue...)
+		w.mu.Unlock()
+	}
+	return err
+}
+
+func (r *run) newUplink() (*uplink.Uplink, error) {
+	return uplink.New(uplink.Settings{
+		Broker: r.Broker.URL, Username: r.Broker.Username, Password: r.Broker.Password,
+		Store: r.Config.Store, Edge: r.Config.Edge, Version: floorwatch.BuildVersion, Log: r.Log,
+		Outbox: r.outbox, OutboxID: r.outbox.Log, Changed: r.outbox.Changed(),
+	})
+}

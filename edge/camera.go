@@ -1,0 +1,271 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"floorwatch"
+	"floorwatch/edge/footage"
+	"floorwatch/edge/queue"
+	"floorwatch/edge/relay"
+	"floorwatch/edge/zone"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Causes that the agent writes into the lines and gaps of a camera.
+const (
+	causeStopped = "the agent stopped"
+	causeDown    = "the agent was not running"
+)
+
+const (
+	// liveEvery is how often the present is published, and for how many of
+	// those it may be shown.
+	liveEvery = time.Second
+	liveValid = 10 * liveEvery
+	// tickAfter is the silence after which the agent writes ticks, so that
+	// stays and intervals settle while nobody watches.
+	tickAfter = 2 * time.Second
+)
+
+// camera runs everything that belongs to one camera.
+type camera struct {
+	*run
+	cfg    *Camera
+	lines  chan floorwatch.Frame
+	engine *zone.Engine
+	stage  *queue.Stage
+	writer *writer
+	last   floorwatch.Time // stamp of the latest line
+	heard  time.Time       // when it came
+	before floorwatch.Time // last stamp of the run before this one, 0: none
+}
+
+// watch runs relay, recorder, worker and measurement until ctx ends.
+func (c *camera) watch(ctx context.Context) error {
+	if err := c.prepare(ctx); err != nil {
+		return fmt.Errorf("camera %s: %w", c.cfg.Name, err)
+	}
+	source, err := c.cfg.address()
+	if err != nil {
+		return err
+	}
+	// The writer ends after everything that adds to it.
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
+	var written errgroup.Group
+	written.Go(func() error { c.writer.run(writing); return nil })
+	defer func() { stopWriting(); _ = written.Wait() }()
+
+	group, ctx := errgroup.WithContext(ctx)
+	if relay.Needed(c.cfg.Source) {
+		rel, err := relay.New(relay.Settings{Source: c.cfg.Source, Log: c.Log.With("camera", c.cfg.Name)})
+		if err != nil {
+			return err
+		}
+		source = rel.URL()
+		group.Go(func() error { return rel.Run(ctx) })
+	}
+	if c.cfg.Record {
+		group.Go(func() error { return c.recorder(source).Run(ctx) })
+	}
+	group.Go(func() error { c.worker(source).run(ctx); return nil })
+	group.Go(func() error { c.measure(ctx); return nil })
+	return group.Wait()
+}
+
+func (c *camera) recorder(source string) *footage.Recorder {
+	return &footage.Recorder{
+		Dir: filepath.Join(c.Config.Data, FootageDir), Store: c.Config.Store, Edge: c.Config.Edge, Camera: c.cfg.Name,
+		Source: source, Every: c.Config.Footage.Segment, Key: c.key, Log: c.Log,
+		Emit: func(rec any) error { return c.append(rec) },
+	}
+}
+
+// worker returns the camera worker's supervisor. The source goes by environment,
+// because it may hold a password and arguments are visible to everybody.
+func (c *camera) worker(source string) *worker {
+	args := []string{
+		"-detector", c.cfg.Detector, "-models", c.Config.Models,
+		"-fps", strconv.FormatFloat(c.cfg.FPS, 'f', -1, 64),
+		"-still", StillFile(c.Config.Data, c.cfg.Name), "-still-every", "5s",
+	}
+	for _, m := range c.cfg.Masks.Polygons {
+		args = append(args, "-mask", maskArg(m))
+	}
+	return &worker{
+		camera: c.cfg.Name, program: c.Program, args: args, env: []string{"FLOORWATCH_SOURCE=" + source},
+		log: c.Log, now: c.now, lines: c.lines,
+	}
+}
+
+// StillFile is where a camera's newest still lies.
+func StillFile(data, camera string) string {
+	return filepath.Join(data, StillDir, camera+".jpg")
+}
+
+func maskArg(polygon []floorwatch.Point) string {
+	points := make([]string, len(polygon))
+	for i, p := range polygon {
+		points[i] = fmt.Sprintf("%g,%g", p.X, p.Y)
+	}
+	return strings.Join(points, " ")
+}
+
+// prepare builds the camera's pipeline and takes in what the run before left.
+func (c *camera) prepare(ctx context.Context) (err error) {
+	scene := c.cfg.Scene()
+	if c.engine, err = zone.New(c.cfg.Name, scene); err != nil {
+		return err
+	}
+	if c.stage, err = queue.NewStage(c.engine, scene, c.Config.Interval); err != nil {
+		return err
+	}
+	c.writer = newWriter(c.append, c.Log)
+	c.heard = time.Now()
+	if err := os.Remove(StillFile(c.Config.Data, c.cfg.Name)); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("remove the still of an earlier run: %w", err)
+	}
+	return c.resume(ctx)
+}
+
+// resume finds when the run before ended, so that the time between is booked,
+// and takes its last records in, so that an interval which the restart cut in
+// two is published whole.
+func (c *camera) resume(ctx context.Context) error {
+	last, err := c.trail.Last(c.cfg.Name)
+	if err != nil || last == 0 {
+		return err
+	}
+	c.before = last
+	settle := queue.Settle(c.cfg.Scene())
+	from := last.Add(-settle - 2*c.Config.Interval).Floor(c.Config.Interval)
+	if c.now().Sub(last) > c.Config.Interval {
+		return nil // nothing is left to be joined
+	}
+	lines, err := c.trail.Lines(ctx, c.cfg.Name, from, last+1)
+	if err != nil {
+		return fmt.Errorf("read the trail of the run before: %w", err)
+	}
+	return c.replay(lines, last.Add(-settle))
+}
+
+func (c *camera) replay(lines []floorwatch.Frame, published floorwatch.Time) error {
+	engine, err := zone.New(c.cfg.Name, c.cfg.Scene())
+	if err != nil {
+		return err
+	}
+	var recs []any
+	for _, f := range lines {
+		more, err := engine.Feed(f)
+		if err != nil {
+			continue // a stamp that does not follow; the run before left it out too
+		}
+		recs = append(recs, more...)
+	}
+	return c.stage.Replay(append(recs, engine.Close()...), published)
+}
+
+// measure feeds the worker's lines through the pipeline until ctx ends, ticks
+// when none come, and publishes the present.
+func (c *camera) measure(ctx context.Context) {
+	live := time.NewTicker(liveEvery)
+	defer live.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			c.finish()
+			return
+		case f := <-c.lines:
+			c.feed(f)
+		case <-live.C:
+			if time.Since(c.heard) > tickAfter {
+				c.feed(floorwatch.Frame{T: c.now(), Event: floorwatch.EventTick})
+			}
+			c.publishLive()
+		}
+	}
+}
+
+// feed takes one line in. What the engine saw is kept in the trail, byte for
+// byte what `floorwatch stays` needs to come to the same records.
+func (c *camera) feed(f floorwatch.Frame) {
+	if f.T <= c.last {
+		if f.Event == "" || f.Event == floorwatch.EventTick {
+			return // time never runs back; the next frame will be later
+		}
+		f.T = c.last + 1 // an event must not be lost
+	}
+	recs, err := c.stage.Feed(f)
+	if err != nil {
+		c.Log.Error("camera line left out", "camera", c.cfg.Name, "err", err)
+		return
+	}
+	c.last = f.T
+	if f.Event != floorwatch.EventTick {
+		c.heard = time.Now()
+	}
+	if f.Event == floorwatch.EventOpen {
+		c.Log.Info("camera is watched", "camera", c.cfg.Name, "by", f.By)
+	}
+	line, err := json.Marshal(f)
+	if err == nil {
+		err = c.trail.Append(c.cfg.Name, f.T, line)
+	}
+	if err != nil {
+		c.Log.Error("trail", "camera", c.cfg.Name, "err", err)
+	}
+	c.writer.add(c.final(recs)...)
+}
+
+// final keeps the records that are published: not the gaps that still last, and
+// instead of the input's start the time for which no agent ran.
+func (c *camera) final(recs []any) []any {
+	kept := recs[:0]
+	for _, rec := range recs {
+		g, ok := rec.(*floorwatch.Gap)
+		switch {
+		case !ok:
+			kept = append(kept, rec)
+		case g.To == nil:
+		case g.Cause == zone.CauseStart:
+			if c.before > 0 && c.before < *g.To {
+				down := *g
+				down.From, down.Cause = c.before, causeDown
+				kept = append(kept, &down)
+			}
+		default:
+			kept = append(kept, rec)
+		}
+	}
+	return kept
+}
+
+// finish ends what is open: whoever is inside now was last seen now.
+func (c *camera) finish() {
+	c.feed(floorwatch.Frame{T: c.now(), Event: floorwatch.EventClosed, Cause: causeStopped})
+	var longest time.Duration
+	for _, z := range c.cfg.Zones {
+		longest = max(longest, z.MergeGap)
+	}
+	// A tick beyond the longest break settles them; no interval settles by it,
+	// since those take longer.
+	c.feed(floorwatch.Frame{T: c.last.Add(longest+zone.TickLag) + 1, Event: floorwatch.EventTick})
+}
+
+func (c *camera) publishLive() {
+	now := c.now()
+	for _, z := range c.engine.Live(max(now, c.last)) {
+		l := floorwatch.Live{
+			V: floorwatch.Version, Camera: c.cfg.Name, Zone: z.Zone, T: now, ValidS: floorwatch.Seconds(liveValid),
+			Coverage: z.Coverage, People: z.People, LongestS: z.LongestS,
+		}
+		c.uplink.PublishLive(l)
+	}
+}
