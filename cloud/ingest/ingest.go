@@ -62,7 +62,7 @@ const (
 	retryLetters     = 100
 	retryEvery       = 2 * time.Second
 	firstWriteDelay  = 100 * time.Millisecond
-	lastWriteDelay   = 10 * time.Second
+	lastWriteDelay   = 5 * time.Second
 	defaultRetention = 400 * 24 * time.Hour
 )
 
