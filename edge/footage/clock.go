@@ -61,13 +61,13 @@ func (c *steady) now() Stamp {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.read()
-	if s.Wall < c.wall {
-		s.Wall, s.Synced = c.wall.Add(max(0, s.Mono-c.mono)), false
-	}
-	// Kept at millisecond grain, or the remainders would be lost at each call.
-	if s.Wall > c.wall {
+	if s.Wall >= c.wall {
 		c.wall, c.mono = s.Wall, s.Mono
+		return s
 	}
+	ms := max(0, s.Mono-c.mono).Truncate(time.Millisecond) // the rest counts at the next call
+	c.wall, c.mono = c.wall.Add(ms), c.mono+ms
+	s.Wall, s.Synced = c.wall, false
 	return s
 }
 

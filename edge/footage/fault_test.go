@@ -151,7 +151,7 @@ func TestRefusedRecordComesAgain(t *testing.T) {
 	}
 }
 
-// TestFlashes films flashes and looks for them in the clip: capture time and
+// TestFlashesKeepTheirTime films flashes and looks for them in the clip: capture time and
 // the moment at which the live stream shows them agree.
 func TestFlashesKeepTheirTime(t *testing.T) {
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
@@ -161,8 +161,9 @@ func TestFlashesKeepTheirTime(t *testing.T) {
 	seen := make(chan floorwatch.Time, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go watchFlashes(ctx, url, seen)
 	waitFor(t, "a file", 30*time.Second, func() bool { return len(got.segments()) >= 1 })
+	go watchFlashes(ctx, url, seen) // the camera is up now
+	waitFor(t, "a flash", 20*time.Second, func() bool { return len(seen) >= 1 })
 	stop() // and once more, so that a first segment after a connect is in it
 	start := startRecorder(t, dir, url, got.emit)
 	n := len(got.segments())

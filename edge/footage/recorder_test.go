@@ -99,8 +99,6 @@ func readSeals(t *testing.T, dir string) (out []sealOnDisk) {
 	return out
 }
 
-// TestFlashKeepsItsTime: the film flashes white for half a second every five.
-// A clip's flashes lie where the live stream showed them.
 func TestClipJoinsFilesWithoutTouchingTheMedia(t *testing.T) {
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()

@@ -1,0 +1,248 @@
+package footage
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"floorwatch"
+)
+
+const hourMS = 3600_000
+
+func insideKey() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, ed25519.SeedSize))
+}
+
+// shelve seals n files of a minute and 100 bytes each, from start on.
+func shelve(t *testing.T, dir string, start floorwatch.Time, n int) {
+	t.Helper()
+	c := chain{dir: filepath.Join(dir, "door"), store: "s1", edge: "box", camera: "door", key: insideKey()}
+	hash := floorwatch.SealHash(nil)
+	for i := range n {
+		from := start + floorwatch.Time(i)*60_000
+		path := filepath.Join(dir, "file")
+		if err := os.WriteFile(path, make([]byte, 100), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := c.append(floorwatch.Seal{
+			Kind: floorwatch.SealSegment, At: from + 60_000, Start: from, End: from + 60_000,
+			Boot: "00000000000000000000000000000000", Codec: "unknown", Length: 100, SHA256: hash,
+			Fragments: []floorwatch.Fragment{{Length: 40, SHA256: hash}, {Length: 60, Duration: 60_000, SHA256: hash}},
+		}, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func films(t *testing.T, dir string) (n int) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "door", "*", "*.mp4"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(paths)
+}
+
+type holds func(from, to floorwatch.Time) bool
+
+func (h holds) Held(_ string, from, to floorwatch.Time) bool { return h(from, to) }
+
+func fixedClock(wall floorwatch.Time) func() Stamp {
+	return func() Stamp {
+		return Stamp{Wall: wall, Mono: time.Hour, Boot: "00000000000000000000000000000000", Synced: true}
+	}
+}
+
+func TestRetentionDeletesOldestFirstAndBooksIt(t *testing.T) {
+	const start = 1763755200000
+	room := func(string) (float64, error) { return 0.5, nil }
+	for name, c := range map[string]struct {
+		set  func(*Retention)
+		left int
+	}{
+		"room":   {func(*Retention) {}, 10},
+		"budget": {func(r *Retention) { r.MaxBytes = 450 }, 4},
+		"age":    {func(r *Retention) { r.MaxAge = time.Hour - 210*time.Second }, 7},
+		"held": {func(r *Retention) {
+			r.MaxBytes = 450
+			r.Holds = holds(func(from, _ floorwatch.Time) bool { return from < start+5*60_000 })
+		}, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			shelve(t, dir, start, 10)
+			r := &Retention{Dir: dir, Store: "s1", Edge: "box", Key: insideKey(), Clock: fixedClock(start + hourMS), free: room}
+			c.set(r)
+			if err := r.sweep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := films(t, dir); n != c.left {
+				t.Errorf("%d files are left, want %d", n, c.left)
+			}
+			gone := 0
+			err := eachSealAfter(filepath.Join(dir, "door"), 0, func(s floorwatch.Seal, _ []byte) error {
+				gone += len(s.Gone)
+				return nil
+			})
+			if err != nil || gone != 10-c.left {
+				t.Errorf("%d deletions are booked, want %d: %v", gone, 10-c.left, err)
+			}
+			lib := &Library{Dir: dir}
+			if got, err := lib.Segments("door", start, start+hourMS); err != nil || len(got) != c.left {
+				t.Errorf("the library lists %d: %v", len(got), err)
+			}
+		})
+	}
+}
+
+func TestRetentionFinishesWhatACrashLeft(t *testing.T) {
+	const start = 1763755200000
+	dir := t.TempDir()
+	shelve(t, dir, start, 4)
+	r := &Retention{Dir: dir, Store: "s1", Edge: "box", Key: insideKey(), MaxBytes: 200, Clock: fixedClock(start + hourMS), free: func(string) (float64, error) { return 1, nil }}
+	copied := map[string][]byte{}
+	paths, _ := filepath.Glob(filepath.Join(dir, "door", "*", "*.mp4"))
+	for _, p := range paths {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied[p] = b
+	}
+	if err := r.sweep(t.Context()); err != nil || films(t, dir) != 2 {
+		t.Fatal(err, films(t, dir))
+	}
+	for p, b := range copied { // as if the deletion had been booked and not done
+		if err := os.WriteFile(p, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := &Retention{Dir: dir, Store: "s1", Edge: "box", Key: insideKey(), Clock: r.Clock, free: r.free}
+	if err := again.sweep(t.Context()); err != nil || films(t, dir) != 2 {
+		t.Errorf("%v, %d files", err, films(t, dir))
+	}
+}
+
+func TestClockNeverRunsBack(t *testing.T) {
+	now := Stamp{Wall: 1000_000, Mono: time.Hour, Synced: true}
+	c := newSteady(func() Stamp { return now }, 2000_000) // the disk knows a later time
+	if s := c.now(); s.Wall != 2000_000 || s.Synced {
+		t.Errorf("%+v", s)
+	}
+	now.Mono += 90 * time.Second
+	if s := c.now(); s.Wall != 2090_000 || s.Synced {
+		t.Errorf("%+v", s)
+	}
+	now.Wall, now.Mono = 5000_000, now.Mono+time.Second // NTP sets it right
+	if s := c.now(); s.Wall != 5000_000 || !s.Synced {
+		t.Errorf("%+v", s)
+	}
+	now.Wall, now.Mono = 4000_000, now.Mono+1500*time.Microsecond // and somebody wrong
+	if s := c.now(); s.Wall != 5000_001 || s.Synced {
+		t.Errorf("%+v", s)
+	}
+	now.Mono += 500 * time.Microsecond
+	if s := c.now(); s.Wall != 5000_002 {
+		t.Errorf("fractions of a millisecond are lost: %+v", s)
+	}
+}
+
+func TestFullDiskStopsRecordingWithItsCause(t *testing.T) {
+	dir := t.TempDir()
+	full := true
+	r := &Recorder{
+		Dir: dir, Store: "s1", Edge: "box", Camera: "door", Source: "rtsp://127.0.0.1:1/", Key: insideKey(),
+		Emit: func(any) error { return nil }, free: func(string) (float64, error) {
+			if full {
+				return 0.049, nil
+			}
+			return 0.06, nil
+		},
+	}
+	shelve(t, dir, floorwatch.TimeOf(time.Now())-600_000, 1)
+	p, err := r.prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.ready() || p.cause != "disk full" {
+		t.Errorf("recording goes on into the reserve, cause %q", p.cause)
+	}
+	p.bookGap(p.clock.now().Wall + 1000)
+	h, err := findHead(p.dir)
+	if err != nil || h.seal.Kind != floorwatch.SealGap || h.seal.Cause != "disk full" {
+		t.Errorf("%v %+v", err, h.seal)
+	}
+	if full = false; !p.ready() {
+		t.Error("recording does not go on when there is room")
+	}
+}
+
+func TestLostHeadBeginsANewChain(t *testing.T) {
+	const start = 1763755200000
+	dir := t.TempDir()
+	shelve(t, dir, start, 2)
+	paths, _ := filepath.Glob(filepath.Join(dir, "door", "*", "*.seal"))
+	if err := os.WriteFile(paths[len(paths)-1], nil, 0o600); err != nil { // as ext4 may leave it
+		t.Fatal(err)
+	}
+	acked := floorwatch.SealHash([]byte("acked"))
+	c := chain{dir: filepath.Join(dir, "door"), store: "s1", edge: "box", camera: "door", key: insideKey(), lastAcked: acked}
+	gap := floorwatch.Seal{Kind: floorwatch.SealGap, At: start + hourMS, Start: start, End: start + 1, Boot: "00000000000000000000000000000000", Cause: "test"}
+	if err := c.append(gap, ""); err != nil {
+		t.Fatal(err)
+	}
+	h, err := findHead(c.dir)
+	if err != nil || h.seal.Seq != 3 || !h.seal.Lost || h.seal.Prev != acked {
+		t.Errorf("%v %+v", err, h.seal)
+	}
+}
+
+func TestRunRefusesSettingsThatCannotWork(t *testing.T) {
+	good := Recorder{Dir: t.TempDir(), Store: "s1", Edge: "box", Camera: "door", Source: "rtsp://x", Key: insideKey(), Emit: func(any) error { return nil }}
+	for _, spoil := range []func(*Recorder){
+		func(r *Recorder) { r.Camera = "../x" },
+		func(r *Recorder) { r.Source = "-f" },
+		func(r *Recorder) { r.Key = nil },
+		func(r *Recorder) { r.Emit = nil },
+	} {
+		r := good
+		spoil(&r)
+		if err := r.Run(t.Context()); err == nil {
+			t.Errorf("runs with %+v", r)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := good.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSecretsStayOut(t *testing.T) {
+	const source = "rtsp://user:p%40ss@cam/1"
+	for _, said := range []string{source + ": 401", "user:p%40ss", "p@ss"} {
+		if got := redact(said, source); bytes.Contains([]byte(got), []byte("ss")) {
+			t.Errorf("%q became %q", said, got)
+		}
+	}
+	if got := cleanCause("  Zeit\x01 für \n"); got != "Zeit? f?r" {
+		t.Errorf("%q", got)
+	}
+}
+
+func FuzzScanFile(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x08ftyp\x00\x00\x00\x08moov"))
+	f.Add(stampBox(Stamp{Wall: 5, Boot: "00"}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, whole, err := scanFile(bytes.NewReader(b), func(initSegment, piece) error { return nil })
+		if err == nil && (whole < 16 || whole > int64(len(b))) {
+			t.Errorf("%d whole bytes of %d", whole, len(b))
+		}
+	})
+}
