@@ -147,6 +147,20 @@ func TestStageCommandsRefuseBadFlags(t *testing.T) {
 	}
 }
 
+// randomZones are bankZones with other times.
+func randomZones(rng *rand.Rand) string {
+	pick := func(of ...string) string { return of[rng.IntN(len(of))] }
+	var b strings.Builder
+	for line := range strings.Lines(strings.Replace(bankZones, ", min_stay: 2s, merge_gap: 3s", "", 1)) {
+		if head, ok := strings.CutSuffix(line, "}\n"); ok {
+			line = fmt.Sprintf("%s, min_stay: %s, merge_gap: %s, reach: %s}\n", head,
+				pick("0s", "1s", "2500ms", "6s"), pick("0s", "300ms", "1s", "4s"), pick("0s", "2s", "10s"))
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
 // randomLines is a worker's life: people who walk about, frames that are missing,
 // stalls, restarts.
 func randomLines(rng *rand.Rand, n int) []floorwatch.Frame {
@@ -250,14 +264,14 @@ func live(t *testing.T, scene floorwatch.Scene, lines []floorwatch.Frame) (inter
 // byte, what the commands print from the same lines afterwards, and ticks change
 // nothing of it.
 func TestLiveEqualsOffline(t *testing.T) {
-	zones := writeFile(t, "zones.yaml", bankZones)
-	scene, err := loadZones(zones)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for seed := range uint64(10) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		lines := randomLines(rng, 3000)
+		zones := writeFile(t, "zones.yaml", randomZones(rng))
+		scene, err := loadZones(zones)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := randomLines(rng, 2000)
 		figures, records := live(t, scene, withTicks(rng, lines))
 		staysOut, err := runCommand(t, runStays, encode(t, lines), "-zones", zones)
 		if err != nil {
@@ -267,7 +281,7 @@ func TestLiveEqualsOffline(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(figures) < 40 {
+		if len(figures) < 20 {
 			t.Fatalf("seed %d: only %d intervals", seed, len(figures))
 		}
 		expectPrefix(t, seed, "record", records, staysOut)
@@ -285,7 +299,7 @@ func expectPrefix(t *testing.T, seed uint64, what string, want []string, got str
 			t.Fatalf("seed %d: %s %d differs\nlive    %s\noffline %s", seed, what, i, w, lines[min(i, len(lines)-1)])
 		}
 	}
-	if extra := len(lines) - len(want); extra > 60 {
+	if extra := len(lines) - len(want); extra > 100 {
 		t.Fatalf("seed %d: offline has %d more of %s", seed, extra, what)
 	}
 }

@@ -311,6 +311,7 @@ func (w *Waits) walkUp(s *floorwatch.Stay, at floorwatch.Time, id int64) *floorw
 // Restart says that track ids start anew at t: whoever was on the way to a
 // counter is unknown, since nobody can be told to be who they were.
 func (w *Waits) Restart(t floorwatch.Time) []*floorwatch.Wait {
+	out := w.drain(t)
 	for _, p := range w.people {
 		for _, j := range p.joins {
 			if j.stay.Exit != nil && !j.done {
@@ -323,7 +324,7 @@ func (w *Waits) Restart(t floorwatch.Time) []*floorwatch.Wait {
 			p.direct[i].due = t
 		}
 	}
-	out := w.drain(t)
+	out = append(out, w.drain(t)...)
 	clear(w.people)
 	return out
 }
@@ -331,12 +332,13 @@ func (w *Waits) Restart(t floorwatch.Time) []*floorwatch.Wait {
 // Close returns the waits whose end is not known at t, the end of the input,
 // with End nil, after those that are certain.
 func (w *Waits) Close(t floorwatch.Time) []*floorwatch.Wait {
+	out := w.drain(t)
 	for _, p := range w.people {
 		for i := range p.direct {
 			p.direct[i].due = t
 		}
 	}
-	out := w.drain(t)
+	out = append(out, w.drain(t)...)
 	n := len(out)
 	for _, p := range w.people {
 		for _, j := range p.joins {
