@@ -150,9 +150,14 @@ func encodeStay(r *floorwatch.Stay) (row, error) {
 		return row{}, fmt.Errorf("encode stay record: %w", err)
 	}
 	return row{h: r.Header, at: *r.Exit, fields: []field{
-		{"enter", int64(r.Enter)}, {"exit", int64(*r.Exit)}, {"stay_s", floorwatch.Seconds(r.Exit.Sub(r.Enter))},
-		{"enter_seen", r.EnterSeen}, {"exit_seen", r.ExitSeen},
-		{"seen_s", r.SeenS}, {"merged_s", r.MergedS}, {"tracks", string(tracks)},
+		{"enter", int64(r.Enter)},
+		{"exit", int64(*r.Exit)},
+		{"stay_s", floorwatch.Seconds(r.Exit.Sub(r.Enter))},
+		{"enter_seen", r.EnterSeen},
+		{"exit_seen", r.ExitSeen},
+		{"seen_s", r.SeenS},
+		{"merged_s", r.MergedS},
+		{"tracks", string(tracks)},
 	}}, nil
 }
 
@@ -161,8 +166,13 @@ func encodeWait(r *floorwatch.Wait) (row, error) {
 		return row{}, fmt.Errorf("encode wait record: it is still open")
 	}
 	return row{h: r.Header, at: *r.End, fields: []field{
-		{"enter", int64(r.Enter)}, {"end", int64(*r.End)}, {"wait_s", floorwatch.Seconds(r.End.Sub(r.Enter))},
-		{"outcome", r.Outcome}, {"service_zone", r.ServiceZone}, {"enter_seen", r.EnterSeen}, {"direct", r.Direct},
+		{"enter", int64(r.Enter)},
+		{"end", int64(*r.End)},
+		{"wait_s", floorwatch.Seconds(r.End.Sub(r.Enter))},
+		{"outcome", r.Outcome},
+		{"service_zone", r.ServiceZone},
+		{"enter_seen", r.EnterSeen},
+		{"direct", r.Direct},
 	}}, nil
 }
 

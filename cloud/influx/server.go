@@ -334,7 +334,7 @@ func (l *logLines) line(b []byte) {
 	if json.Unmarshal(b, &m) != nil { // a panic's trace, or a word before the log is set up
 		if text := strings.TrimSpace(string(b)); text != "" {
 			l.keep(text)
-			l.log.Warn("influxd says", "text", text)
+			l.log.Info("influxd says", "text", text)
 		}
 		return
 	}

@@ -155,7 +155,9 @@ func TestBadRecordsAreRefused(t *testing.T) {
 	}
 	inf := floorwatch.Header{Kind: "alert", At: t0}
 	for _, rec := range []any{
-		nil, floorwatch.Stay{}, &floorwatch.Health{Figures: many},
+		nil,
+		floorwatch.Stay{},
+		&floorwatch.Health{Figures: many},
 		&floorwatch.Alert{Header: inf, Level: "w", Since: 1, Value: math.NaN()},
 		&floorwatch.Alert{Header: inf, Level: "w", Since: 1, Limit: math.Inf(1)},
 	} {
