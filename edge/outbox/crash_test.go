@@ -59,7 +59,7 @@ func child(dir string) int {
 // Killed at any moment, an outbox opens again, gives back every confirmed
 // record once, and never uses a number for a second content.
 func TestKill(t *testing.T) {
-	rounds := 25
+	rounds := 12
 	if testing.Short() {
 		rounds = 5
 	}
@@ -161,7 +161,7 @@ func crashCopy(t testing.TB, dir string) string {
 // that was not appended, loses one record per flipped byte at most, and names
 // what it lost.
 func TestDamage(t *testing.T) {
-	rounds := 150
+	rounds := 60
 	if s := os.Getenv("FLOORWATCH_DAMAGE_ROUNDS"); s != "" {
 		rounds, _ = strconv.Atoi(s)
 	}
@@ -291,7 +291,7 @@ func TestModel(t *testing.T) {
 	settled := make(map[string]bool) // may come back after a crash only
 	ever := make(map[key]string)
 	kinds := []string{"health", "count", "segment", "stay"}
-	for step := range 250 {
+	for step := range 120 {
 		switch n := rng.IntN(20); {
 		case n < 12:
 			var recs []json.RawMessage

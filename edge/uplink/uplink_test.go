@@ -582,8 +582,12 @@ func TestRecordGoesOutAtOnce(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for _, s := range []Settings{
-		{Broker: "localhost:1883"}, {Broker: "http://h:1"}, {Broker: "tcp://h"}, {Broker: "tcp://h:1", Store: "A b", Edge: "box"},
-		{Broker: "tcp://h:1", Store: "s", Edge: "box"}, {Broker: ":"},
+		{Broker: "localhost:1883"},
+		{Broker: "http://h:1"},
+		{Broker: "tcp://h"},
+		{Broker: "tcp://h:1", Store: "A b", Edge: "box"},
+		{Broker: "tcp://h:1", Store: "s", Edge: "box"},
+		{Broker: ":"},
 	} {
 		if _, err := New(s); err == nil {
 			t.Errorf("%+v accepted", s)
