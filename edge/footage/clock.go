@@ -50,6 +50,9 @@ type steady struct {
 	mono time.Duration
 }
 
+// nudge is what a synchronised clock may be set back by, in milliseconds.
+const nudge = 100
+
 func newSteady(read func() Stamp, last floorwatch.Time) *steady {
 	if read == nil {
 		read = SystemClock
@@ -67,7 +70,7 @@ func (c *steady) now() Stamp {
 	}
 	ms := max(0, s.Mono-c.mono).Truncate(time.Millisecond) // the rest counts at the next call
 	c.wall, c.mono = c.wall.Add(ms), c.mono+ms
-	s.Wall, s.Synced = c.wall, false
+	s.Wall, s.Synced = c.wall, s.Synced && c.wall-s.Wall <= nudge
 	return s
 }
 
