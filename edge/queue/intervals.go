@@ -28,7 +28,7 @@ type Intervals struct {
 	gaps          []*floorwatch.Gap // sorted by From, none without effect
 	begun         bool
 	next          floorwatch.Time // start of the first interval that is not published
-	last          floorwatch.Time // latest At
+	last          floorwatch.Time // latest At, or time of an Advance
 }
 
 // ledger is what is known of one zone.
@@ -97,15 +97,16 @@ func (iv *Intervals) wait(w *floorwatch.Wait) error {
 	return nil
 }
 
-// maxSilence is the longest time without any record that is believed: beyond it
-// a stay or wait comes from a broken clock and would cost millions of intervals.
-const maxSilence = 366 * maxBlank
+// maxSilence is the longest time without any record that is believed: what comes
+// after it is from a broken clock and would cost millions of intervals. maxTime
+// is the year 2200.
+const (
+	maxSilence                 = 366 * maxBlank
+	maxTime    floorwatch.Time = 7258118400000
+)
 
 // ledger checks a record and returns the ledger of its zone.
 func (iv *Intervals) ledger(h floorwatch.Header, from floorwatch.Time, to *floorwatch.Time) (*ledger, error) {
-	if iv.last > 0 && h.At > iv.last+maxSilence {
-		return nil, fmt.Errorf("%s record %.100q settled more than a year after all before it: check the clock of the camera", h.Kind, h.ID)
-	}
 	if err := iv.check(h, from, to); err != nil {
 		return nil, err
 	}
@@ -123,8 +124,12 @@ func (iv *Intervals) check(h floorwatch.Header, from floorwatch.Time, to *floorw
 		return fmt.Errorf("%s record %.100q was measured with other zones (rev %.20q, the zones given have %s)", h.Kind, h.ID, h.Rev, iv.rev)
 	case to != nil && *to < from:
 		return fmt.Errorf("%s record %.100q ends before it begins", h.Kind, h.ID)
-	case from < 0 || h.ID == "":
-		return fmt.Errorf("%s record %.100q has no id or a time before 1970", h.Kind, h.ID)
+	case h.ID == "":
+		return fmt.Errorf("%s record at %d has no id", h.Kind, int64(from))
+	case from < 0 || h.At < 0 || max(from, h.At) > maxTime || to != nil && *to > maxTime:
+		return fmt.Errorf("%s record %.100q has a time that is not between 1970 and 2200", h.Kind, h.ID)
+	case iv.last > 0 && from > iv.last+maxSilence:
+		return fmt.Errorf("%s record %.100q begins more than a year after all before it: check the clock of the camera", h.Kind, h.ID)
 	case iv.camera != "" && h.Camera != iv.camera:
 		return fmt.Errorf("%s record %.100q is of camera %.50q, those before of %s: feed one camera at a time", h.Kind, h.ID, h.Camera, iv.camera)
 	}
@@ -182,6 +187,7 @@ func (iv *Intervals) begin(t floorwatch.Time) {
 // Advance returns the intervals that have settled at t, in order of time and
 // then of the scene's zones. Each is returned once and never revised.
 func (iv *Intervals) Advance(t floorwatch.Time) []*floorwatch.Interval {
+	iv.last = max(iv.last, t)
 	var out []*floorwatch.Interval
 	for iv.begun && iv.next+iv.every+iv.settle <= t {
 		if blank := iv.blankUntil(t - iv.settle); blank > iv.next {

@@ -133,7 +133,8 @@ func TestFeedRefuses(t *testing.T) {
 	camera.Camera = "cam2"
 	backwards := at(s, "hall", 1, 10, 5)
 	unknown := at(s, "attic", 1, 10, 20)
-	leap := at(s, "hall", 1, 10, 400*24*3600)
+	leap := at(s, "hall", 1, 400*24*3600, 0)
+	ancient := at(s, "hall", 1, -10, 20)
 	for _, c := range []struct {
 		rec  *floorwatch.Stay
 		want string
@@ -143,6 +144,7 @@ func TestFeedRefuses(t *testing.T) {
 		{backwards, "ends before it begins"},
 		{unknown, "not among the zones given"},
 		{leap, "check the clock"},
+		{ancient, "not between 1970 and 2200"},
 	} {
 		iv := newIntervals(t, s, time.Minute)
 		feed(t, iv, dark(s, 0, 10))
@@ -155,6 +157,39 @@ func TestFeedRefuses(t *testing.T) {
 			t.Errorf("an interval of %v was taken", every)
 		}
 	}
+}
+
+func FuzzRecords(f *testing.F) {
+	s := bank()
+	for _, r := range []any{
+		dark(s, 0, 10), at(s, "hall", 1, 20, 0), at(s, "hall", 1, 20, 300), wait(s, 2, 80, 110, floorwatch.OutcomeServed),
+		dark(s, 300, 0), dark(s, 300, 100000), dark(s, 0, 100100), at(s, "line", 3, 7e7, 0),
+	} {
+		b, err := json.Marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, b)
+	}
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		iv := newIntervals(t, s, 24*time.Hour)
+		feed(t, iv, dark(s, 0, 10), at(s, "hall", 7, 12, 50))
+		w := queue.NewWaits(s)
+		for _, line := range [][]byte{a, b} {
+			rec, err := floorwatch.ParseRecord(line)
+			if err != nil || iv.Feed(rec) != nil {
+				continue
+			}
+			w.Feed(rec)
+			w.Advance(sec(1e6))
+		}
+		w.Close(sec(1e7))
+		for _, r := range iv.Close() {
+			if r.Coverage < 0 || r.Coverage > 1 || r.PersonS < 0 || r.Stays.Sum < 0 || r.Inside < 0 || r.Min > r.Max {
+				t.Fatalf("impossible interval %+v", r)
+			}
+		}
+	})
 }
 
 func BenchmarkIntervals(b *testing.B) {
