@@ -253,11 +253,11 @@ func TestBudgetDropsByClassAndBooks(t *testing.T) {
 	o := open(t, Settings{Dir: dir, MaxBytes: MinMaxBytes})
 	kinds := []string{"health", "interval", "stay", "count", "wait", "alert", "segment"}
 	appended := make(map[string]string) // record -> kind
-	for i := range 1200 {
-		recs := make([]json.RawMessage, 0, 10)
-		for k := range 10 {
-			kind := kinds[(i*10+k)%len(kinds)]
-			r := json.RawMessage(fmt.Sprintf(`{"kind":%q,"id":"%d","pad":%q}`, kind, i*10+k, strings.Repeat("y", 700)))
+	for i := range 240 {
+		recs := make([]json.RawMessage, 0, 50)
+		for k := range 50 {
+			kind := kinds[(i*50+k)%len(kinds)]
+			r := json.RawMessage(fmt.Sprintf(`{"kind":%q,"id":"%d","pad":%q}`, kind, i*50+k, strings.Repeat("y", 700)))
 			appended[string(r)] = kind
 			recs = append(recs, r)
 		}
