@@ -2,6 +2,7 @@ package camera
 
 import (
 	"image"
+	"math"
 
 	"gocv.io/x/gocv"
 
@@ -18,6 +19,7 @@ const (
 	minWide       = 0.015 // and width
 	maxTall       = 0.9
 	joinGap       = 0.02 // vertical gap between head and legs that is closed
+	aspect        = 0.45 // width of one person per height; a blob twice as wide is two side by side
 	motionScore   = 0.9  // a blob is there or not
 )
 
@@ -75,10 +77,13 @@ func people(blobs []image.Rectangle, rows int, scale float64) []floorwatch.Perso
 		if tall < minTall*h || wide < minWide*h || tall > maxTall*h || wide > 2*tall || tall > 6*wide {
 			continue
 		}
-		out = append(out, floorwatch.Person{
-			X: float64(b.Min.X) / scale, Y: float64(b.Min.Y) / scale,
-			W: wide / scale, H: tall / scale, Score: motionScore,
-		})
+		heads := max(1, math.Round(wide/(aspect*tall)))
+		for i := range int(heads) {
+			out = append(out, floorwatch.Person{
+				X: (float64(b.Min.X) + float64(i)*wide/heads) / scale, Y: float64(b.Min.Y) / scale,
+				W: wide / heads / scale, H: tall / scale, Score: motionScore,
+			})
+		}
 	}
 	return out
 }
