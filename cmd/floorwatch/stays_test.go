@@ -468,3 +468,53 @@ func replayWaits(t *testing.T, session string, rows [][]float64) {
 		}
 	}
 }
+
+// TestRestartPublishesTheSame: an agent that stops with an open event and starts
+// again on what it had published gives the intervals of one that never stopped.
+func TestRestartPublishesTheSame(t *testing.T) {
+	scene, err := loadZones(writeFile(t, "zones.yaml", bankZones))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := randomLines(rand.New(rand.NewPCG(7, 7)), 2000)
+	half := len(lines) / 2
+	stop := floorwatch.Frame{T: lines[half-1].T, Event: floorwatch.EventOpen, By: "motion"}
+	lines = slices.Insert(lines, half, stop)
+	want, _ := live(t, scene, lines)
+
+	var got []string
+	var kept []any
+	var published floorwatch.Time
+	take := func(stage *queue.Stage, lines []floorwatch.Frame) {
+		for _, f := range lines {
+			recs, err := stage.Feed(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range recs {
+				if iv, ok := r.(*floorwatch.Interval); ok {
+					b, err := floorwatch.MarshalRecord(iv)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, published = append(got, string(b)), iv.End
+				}
+			}
+			kept = append(kept, recs...)
+		}
+	}
+	take(newStage(t, scene, 10*time.Second), lines[:half+1])
+	again := newStage(t, scene, 10*time.Second)
+	if err := again.Replay(kept, published); err != nil {
+		t.Fatal(err)
+	}
+	take(again, append([]floorwatch.Frame{stop}, lines[half+1:]...))
+	if len(want) < 20 || !slices.Equal(got, want) {
+		for i := range min(len(got), len(want)) {
+			if got[i] != want[i] {
+				t.Fatalf("interval %d\ngot  %s\nwant %s", i, got[i], want[i])
+			}
+		}
+		t.Fatalf("%d intervals, want %d", len(got), len(want))
+	}
+}
