@@ -30,6 +30,9 @@ const (
 	// those it may be shown.
 	liveEvery = time.Second
 	liveValid = 10 * liveEvery
+	// relayPatience is how long a source may take to be served before it counts
+	// as a camera that is away.
+	relayPatience = 10 * time.Second
 	// tickAfter is the silence after which the agent writes ticks, so that
 	// stays and intervals settle while nobody watches.
 	tickAfter = 2 * time.Second
@@ -71,6 +74,12 @@ func (c *camera) watch(ctx context.Context) error {
 		}
 		source = rel.URL()
 		group.Go(func() error { return rel.Run(ctx) })
+		// Worker and recorder would call it a dead camera; it only starts.
+		select {
+		case <-rel.Ready():
+		case <-time.After(relayPatience):
+		case <-ctx.Done():
+		}
 	}
 	if c.cfg.Record {
 		group.Go(func() error { return c.recorder(source).Run(ctx) })

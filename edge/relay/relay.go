@@ -55,6 +55,9 @@ func New(set Settings) (*Relay, error) {
 // URL is where the source can be read.
 func (r *Relay) URL() string { return "rtsp://" + r.srv.addr() + "/" + readPath }
 
+// Ready is closed once the source can be read for the first time.
+func (r *Relay) Ready() <-chan struct{} { return r.srv.ready }
+
 // Run serves and publishes until ctx ends. A publisher that ends is started
 // again after a pause; readers see a camera that was away.
 func (r *Relay) Run(ctx context.Context) error {

@@ -21,6 +21,8 @@ type server struct {
 	publish string
 	rtsp    *gortsplib.Server
 	ln      net.Listener
+	ready   chan struct{} // closed when the first stream can be read
+	once    sync.Once
 
 	mu        sync.Mutex
 	stream    *gortsplib.ServerStream
@@ -28,7 +30,7 @@ type server struct {
 }
 
 func newServer(publish string) (*server, error) {
-	s := &server{publish: publish}
+	s := &server{publish: publish, ready: make(chan struct{})}
 	s.rtsp = &gortsplib.Server{
 		Handler:     s,
 		RTSPAddress: "127.0.0.1:0",
@@ -123,6 +125,7 @@ func (s *server) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (*base.Respon
 	if stream == nil {
 		return status(base.StatusNotFound), nil
 	}
+	s.once.Do(func() { close(s.ready) })
 	ctx.Session.OnPacketRTPAny(func(m *description.Media, _ format.Format, p *rtp.Packet) {
 		_ = stream.WritePacketRTP(m, p) // fails only for a reader that is leaving
 	})
