@@ -212,15 +212,18 @@ func TestGaps(t *testing.T) {
 		{"a second apart is watched", []floorwatch.Frame{frame(1000), frame(2000)}, "0-1000 start of input at 1000, 2000- end of input at 2000"},
 		{"frames missing", []floorwatch.Frame{frame(1000), frame(2001)}, "0-1000 start of input at 1000, 1000- no frames at 2001, 1000-2001 no frames at 2001, 2001- end of input at 2001"},
 		{
-			"stall", []floorwatch.Frame{frame(1000), event(5000, floorwatch.EventStall), frame(9000)},
+			"stall",
+			[]floorwatch.Frame{frame(1000), event(5000, floorwatch.EventStall), frame(9000)},
 			"0-1000 start of input at 1000, 1000- no frames at 2001, 1000-9000 stall at 9000, 9000- end of input at 9000",
 		},
 		{
-			"restart", []floorwatch.Frame{event(900, floorwatch.EventOpen), frame(1000), event(1200, floorwatch.EventOpen), frame(1300)},
+			"restart",
+			[]floorwatch.Frame{event(900, floorwatch.EventOpen), frame(1000), event(1200, floorwatch.EventOpen), frame(1300)},
 			"0-1000 start of input at 1000, 1000- reopened at 1200, 1000-1300 reopened at 1300, 1300- end of input at 1300",
 		},
 		{
-			"closed", []floorwatch.Frame{frame(1000), frame(2000), closed},
+			"closed",
+			[]floorwatch.Frame{frame(1000), frame(2000), closed},
 			"0-1000 start of input at 1000, 2000- end of file at 2500, 2000-2500 end of file at 2500, 2500- end of input at 2500",
 		},
 		{"no frame at all", []floorwatch.Frame{event(900, floorwatch.EventOpen)}, "0- start of input at 900"},
