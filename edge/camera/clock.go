@@ -49,7 +49,9 @@ func (p *pacer) due(t floorwatch.Time) bool {
 	if t < p.next {
 		return false
 	}
-	p.next = max(p.next.Add(p.interval), t.Add(p.interval/2))
+	if p.next = p.next.Add(p.interval); p.next <= t { // the first, or after a gap
+		p.next = t.Add(p.interval)
+	}
 	return true
 }
 

@@ -33,7 +33,10 @@ type motion struct {
 	opening, closing gocv.Mat
 }
 
-// NewMotion makes the detector that needs no model. fps is the rate of frames
+// NewMotion makes the detector that needs no model. It is what "auto" falls back
+// to: measured on two cores, one core analyses some 140 pictures of 768 x 576 a
+// second with it and 1.6 with HOG, which at live pace would see three pictures a
+// second and leave nothing to the recorder. fps is the rate of frames
 // it will be given; the memory of its background is counted in frames.
 func NewMotion(fps float64) Detector {
 	if fps <= 0 {
@@ -42,7 +45,7 @@ func NewMotion(fps float64) Detector {
 	d := &motion{
 		small: gocv.NewMat(), mask: gocv.NewMat(),
 		opening: gocv.GetStructuringElement(gocv.MorphEllipse, image.Pt(3, 3)),
-		closing: gocv.GetStructuringElement(gocv.MorphEllipse, image.Pt(5, 9)),
+		closing: gocv.GetStructuringElement(gocv.MorphEllipse, image.Pt(3, 9)),
 	}
 	d.model = gocv.NewBackgroundSubtractorMOG2WithParams(int(motionSeconds*fps), motionVar, true)
 	return d

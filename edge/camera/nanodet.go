@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"os"
 	"slices"
 
 	"gocv.io/x/gocv"
@@ -35,9 +36,20 @@ type nanodet struct {
 }
 
 // NewNanoDet loads the model from a file that was checked. by names it in the
-// open event.
+// open event. OpenCV ends the process over bytes that are no net, so only a file
+// whose hash was checked may come here.
 func NewNanoDet(path, by string) (Detector, error) {
-	net := gocv.ReadNetFromONNX(path)
+	model, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("load model: %w", err)
+	}
+	if len(model) == 0 {
+		return nil, fmt.Errorf("load model %s: the file is empty", path)
+	}
+	net, err := gocv.ReadNetFromONNXBytes(model)
+	if err != nil {
+		return nil, fmt.Errorf("load model %s: %w", path, err)
+	}
 	d := &nanodet{net: net, by: by, work: gocv.NewMat(), blob: make([]byte, 4*3*netSide*netSide)}
 	if net.Empty() {
 		_ = d.Close()
