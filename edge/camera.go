@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,9 @@ const (
 	// relayPatience is how long a source may take to be served before it counts
 	// as a camera that is away.
 	relayPatience = 10 * time.Second
+	// How much of the run before is read again at a start.
+	resumeAtLeast = 2 * time.Minute
+	resumeAtMost  = time.Hour
 	// tickAfter is the silence after which the agent writes ticks, so that
 	// stays and intervals settle while nobody watches.
 	tickAfter = 2 * time.Second
@@ -48,7 +52,8 @@ type camera struct {
 	writer *writer
 	last   floorwatch.Time // stamp of the latest line
 	heard  time.Time       // when it came
-	before floorwatch.Time // last stamp of the run before this one, 0: none
+	before floorwatch.Time // last frame of the run before this one, 0: none
+	by     string          // what the worker sees with
 }
 
 // watch runs relay, recorder, worker and measurement until ctx ends.
@@ -152,33 +157,43 @@ func (c *camera) resume(ctx context.Context) error {
 	if err != nil || last == 0 {
 		return err
 	}
-	c.before = last
-	settle := queue.Settle(c.cfg.Scene())
-	from := last.Add(-settle - 2*c.Config.Interval).Floor(c.Config.Interval)
-	if c.now().Sub(last) > c.Config.Interval {
-		return nil // nothing is left to be joined
-	}
-	lines, err := c.trail.Lines(ctx, c.cfg.Name, from, last+1)
+	back := max(queue.Settle(c.cfg.Scene())+2*c.Config.Interval, resumeAtLeast)
+	lines, err := c.trail.Lines(ctx, c.cfg.Name, last.Add(-min(back, resumeAtMost)), last+1)
 	if err != nil {
 		return fmt.Errorf("read the trail of the run before: %w", err)
 	}
-	return c.replay(lines, last.Add(-settle))
+	c.before = last
+	for _, f := range slices.Backward(lines) {
+		if f.Event == "" {
+			c.before = f.T
+			break
+		}
+	}
+	return c.replay(lines, last)
 }
 
-func (c *camera) replay(lines []floorwatch.Frame, published floorwatch.Time) error {
-	engine, err := zone.New(c.cfg.Name, c.cfg.Scene())
+// replay takes the lines of the run before in, as far as they shape intervals
+// that it did not publish.
+func (c *camera) replay(lines []floorwatch.Frame, last floorwatch.Time) error {
+	scene := c.cfg.Scene()
+	engine, err := zone.New(c.cfg.Name, scene)
+	if err != nil {
+		return err
+	}
+	stage, err := queue.NewStage(engine, scene, 0)
 	if err != nil {
 		return err
 	}
 	var recs []any
-	for _, f := range lines {
-		more, err := engine.Feed(f)
+	// The open event ends what a crash left running.
+	for _, f := range append(lines, floorwatch.Frame{T: last + 1, Event: floorwatch.EventOpen}) {
+		more, err := stage.Feed(f)
 		if err != nil {
 			continue // a stamp that does not follow; the run before left it out too
 		}
 		recs = append(recs, more...)
 	}
-	return c.stage.Replay(append(recs, engine.Close()...), published)
+	return c.stage.Replay(recs, engine.Now().Add(-queue.Settle(scene)))
 }
 
 // measure feeds the worker's lines through the pipeline until ctx ends, ticks
@@ -205,8 +220,8 @@ func (c *camera) measure(ctx context.Context) {
 // feed takes one line in. What the engine saw is kept in the trail, byte for
 // byte what `floorwatch stays` needs to come to the same records.
 func (c *camera) feed(f floorwatch.Frame) {
-	if f.T <= c.last {
-		if f.Event == "" || f.Event == floorwatch.EventTick {
+	if f.T <= c.last && f.Event != floorwatch.EventTick {
+		if f.Event == "" {
 			return // time never runs back; the next frame will be later
 		}
 		f.T = c.last + 1 // an event must not be lost
@@ -216,11 +231,11 @@ func (c *camera) feed(f floorwatch.Frame) {
 		c.Log.Error("camera line left out", "camera", c.cfg.Name, "err", err)
 		return
 	}
-	c.last = f.T
-	if f.Event != floorwatch.EventTick {
-		c.heard = time.Now()
+	if f.Event != floorwatch.EventTick { // the engine lets frames come after a tick
+		c.last, c.heard = f.T, time.Now()
 	}
-	if f.Event == floorwatch.EventOpen {
+	if f.Event == floorwatch.EventOpen && f.Cause == "" {
+		c.by = f.By
 		c.Log.Info("camera is watched", "camera", c.cfg.Name, "by", f.By)
 	}
 	line, err := json.Marshal(f)
@@ -256,16 +271,11 @@ func (c *camera) final(recs []any) []any {
 	return kept
 }
 
-// finish ends what is open: whoever is inside now was last seen now.
+// finish ends what is open: whoever is inside now was last seen now. An open
+// event says that nobody will be followed any further.
 func (c *camera) finish() {
 	c.feed(floorwatch.Frame{T: c.now(), Event: floorwatch.EventClosed, Cause: causeStopped})
-	var longest time.Duration
-	for _, z := range c.cfg.Zones {
-		longest = max(longest, z.MergeGap)
-	}
-	// A tick beyond the longest break settles them; no interval settles by it,
-	// since those take longer.
-	c.feed(floorwatch.Frame{T: c.last.Add(longest+zone.TickLag) + 1, Event: floorwatch.EventTick})
+	c.feed(floorwatch.Frame{T: c.last + 1, Event: floorwatch.EventOpen, By: c.by, Cause: causeStopped})
 }
 
 func (c *camera) publishLive() {
