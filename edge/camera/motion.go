@@ -34,7 +34,7 @@ type motion struct {
 }
 
 // NewMotion makes the detector that needs no model. It is what "auto" falls back
-// to: measured on two cores, one core analyses some 140 pictures of 768 x 576 a
+// to: measured, one core analyses some 110 pictures of 768 x 576 a
 // second with it and 1.6 with HOG, which at live pace would see three pictures a
 // second and leave nothing to the recorder. fps is the rate of frames
 // it will be given; the memory of its background is counted in frames.
