@@ -1,7 +1,6 @@
 package footage
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -11,6 +10,7 @@ import (
 	"syscall"
 
 	"floorwatch"
+	"floorwatch/internal/clip"
 )
 
 // child is one ffmpeg that copies a stream to its stdout. It dies with the
@@ -103,8 +103,8 @@ func cleanCause(text string) string {
 
 // arrival is what the pump reads from a child: the init segment or a fragment.
 type arrival struct {
-	init *initSegment
-	frag fragment
+	init *clip.Init
+	frag clip.Fragment
 }
 
 // pump reads arrivals until the child's output ends and stamps each at once. It
@@ -116,7 +116,7 @@ type pump struct {
 
 func (p *pump) run(r io.Reader, now func() Stamp, quit <-chan struct{}) {
 	defer close(p.to)
-	in, err := readInit(r)
+	in, err := clip.ReadInit(r)
 	if err != nil {
 		p.err = err
 		return
@@ -125,12 +125,12 @@ func (p *pump) run(r io.Reader, now func() Stamp, quit <-chan struct{}) {
 		return
 	}
 	for {
-		f, err := in.nextFragment(r)
+		f, err := in.NextFragment(r)
 		if err != nil {
 			p.err = err
 			return
 		}
-		f.stamp = now()
+		f.Stamp = now()
 		if !send(p.to, arrival{frag: f}, quit) {
 			return
 		}
@@ -143,26 +143,5 @@ func send(to chan<- arrival, a arrival, quit <-chan struct{}) bool {
 		return true
 	case <-quit:
 		return false
-	}
-}
-
-// nextFragment reads the next moof and mdat of a live stream, skipping what
-// stands around them.
-func (in initSegment) nextFragment(r io.Reader) (fragment, error) {
-	var moof []byte
-	for {
-		kind, raw, err := readBox(r)
-		if err != nil {
-			return fragment{}, err
-		}
-		switch kind {
-		case "moof":
-			moof = raw
-		case "mdat":
-			if moof == nil {
-				return fragment{}, errors.New("media without its moof")
-			}
-			return in.parseFragment(moof, raw)
-		}
 	}
 }

@@ -10,15 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"floorwatch"
+	"floorwatch/internal/clip"
 )
 
 // Stamp is one reading of the clock.
-type Stamp struct {
-	Wall   floorwatch.Time
-	Mono   time.Duration // since the machine's boot, sleep included
-	Boot   string        // 32 hex digits
-	Synced bool          // the kernel holds the wall clock for synchronised
-}
+type Stamp = clip.Stamp
 
 // SystemClock reads this machine's clocks. Without a readable boot id (never on
 // Linux with /proc) the boot is all zeros.

@@ -1,7 +1,6 @@
 package footage
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/Eyevinn/mp4ff/mp4"
-
 	"floorwatch"
+	"floorwatch/internal/clip"
 )
 
 // Library reads the footage below Dir, also while it is recorded. The zero
@@ -29,14 +27,14 @@ type Library struct {
 // Limits of one question.
 const (
 	MaxListSpan  = 32 * 24 * time.Hour
-	MaxClipSpan  = 10 * time.Minute
-	MaxClipBytes = 128 << 20
+	MaxClipSpan  = clip.MaxSpan
+	MaxClipBytes = clip.MaxBytes
 	maxCached    = 200_000 // seals, some 400 bytes each
 )
 
 // ErrNoFootage says that nothing on disk overlaps the span: a gap, deleted, or
 // not recorded yet.
-var ErrNoFootage = errors.New("no footage of that time")
+var ErrNoFootage = clip.ErrNoFootage
 
 // Span is one piece of a camera's time on disk. Live marks the file that is
 // still being written.
@@ -193,11 +191,7 @@ func openSpan(root *os.Root, camera string) (Span, error) {
 }
 
 // Clip is one fragmented MP4 that plays from time 0 = Start.
-type Clip struct {
-	Start, End floorwatch.Time // capture time of its first and its last moment
-	Data       []byte
-	Codec      string // RFC 6381; a browser plays avc1…, most play no hev1…
-}
+type Clip = clip.Clip
 
 // Clip cuts [from, to) out of a camera's footage, at fragment borders: it begins
 // up to one fragment before from and ends up to one after to. The media is
@@ -209,7 +203,7 @@ func (l *Library) Clip(ctx context.Context, camera string, from, to floorwatch.T
 		return Clip{}, err
 	}
 	for range 3 {
-		c := cutter{from: from, to: to}
+		c := clip.Cutter{From: from, To: to}
 		err := l.cut(ctx, camera, &c)
 		if errors.Is(err, errMoved) {
 			continue
@@ -217,14 +211,14 @@ func (l *Library) Clip(ctx context.Context, camera string, from, to floorwatch.T
 		if err != nil {
 			return Clip{}, err
 		}
-		return c.clip()
+		return c.Clip()
 	}
 	return Clip{}, fmt.Errorf("cut clip: %w", errMoved)
 }
 
 // cut feeds c with the files of its span.
-func (l *Library) cut(ctx context.Context, camera string, c *cutter) error {
-	spans, err := l.Segments(camera, c.from, c.to)
+func (l *Library) cut(ctx context.Context, camera string, c *clip.Cutter) error {
+	spans, err := l.Segments(camera, c.From, c.To)
 	if err != nil || len(spans) == 0 {
 		return errors.Join(err, ErrNoFootage)
 	}
@@ -234,8 +228,8 @@ func (l *Library) cut(ctx context.Context, camera string, c *cutter) error {
 	}
 	defer func() { _ = root.Close() }()
 	for _, s := range spans {
-		err := c.file(ctx, root, s)
-		if errors.Is(err, errClipEnd) || errors.Is(err, errOtherFormat) {
+		err := addFile(ctx, c, root, s)
+		if errors.Is(err, clip.ErrEnd) {
 			return nil
 		}
 		if err != nil {
@@ -245,24 +239,11 @@ func (l *Library) cut(ctx context.Context, camera string, c *cutter) error {
 	return nil
 }
 
-var (
-	errOtherFormat = errors.New("another picture format")
-	errClipEnd     = errors.New("end of clip")
-	errMoved       = errors.New("the file was closed meanwhile")
-)
+var errMoved = errors.New("the file was closed meanwhile")
 
-// cutter gathers the fragments of a clip.
-type cutter struct {
-	from, to   floorwatch.Time
-	in         initSegment
-	body       bytes.Buffer
-	start, end floorwatch.Time
-	ticks      uint64 // end of the last fragment
-}
-
-// file takes the fragments of one file. errMoved says that the open file was
+// addFile takes the fragments of one file. errMoved says that the open file was
 // closed and named since it was listed.
-func (c *cutter) file(ctx context.Context, root *os.Root, s Span) error {
+func addFile(ctx context.Context, c *clip.Cutter, root *os.Root, s Span) error {
 	f, err := root.Open(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if s.Live {
@@ -284,76 +265,5 @@ func (c *cutter) file(ctx context.Context, root *os.Root, s Span) error {
 			return err
 		}
 	}
-	var ticks uint64
-	_, _, err = scanFile(f, func(in initSegment, p piece) error {
-		if c.in.raw != nil && !bytes.Equal(c.in.raw, in.raw) {
-			return errOtherFormat
-		}
-		c.in = in
-		from := start.Add(in.duration(ticks))
-		ticks += p.ticks
-		return errors.Join(ctx.Err(), c.take(p, from, start.Add(in.duration(ticks))))
-	})
-	return err
-}
-
-// take appends one fragment whose capture time is [from, end).
-func (c *cutter) take(p piece, from, end floorwatch.Time) error {
-	if end <= c.from {
-		return nil
-	}
-	if from >= c.to {
-		return errClipEnd
-	}
-	if c.body.Len() == 0 {
-		c.start = from
-	}
-	at := c.ticks
-	if late := from.Sub(c.end); c.body.Len() > 0 && late > snap {
-		at = max(at, c.in.ticks(from.Sub(c.start)))
-	}
-	moof, err := retime(p.moof, at)
-	if err != nil {
-		return err
-	}
-	size := len(moof) + len(p.mdat)
-	if c.body.Len()+size > MaxClipBytes-(1<<20) {
-		return fmt.Errorf("more than %d MiB; ask for a shorter span", MaxClipBytes>>20)
-	}
-	c.body.Write(moof)
-	c.body.Write(p.mdat)
-	c.ticks, c.end = at+p.ticks, end
-	return nil
-}
-
-// clip puts the init segment, with the whole length in it, before the fragments.
-func (c *cutter) clip() (Clip, error) {
-	if c.body.Len() == 0 {
-		return Clip{}, ErrNoFootage
-	}
-	head, err := c.in.lasting(c.ticks)
-	if err != nil {
-		return Clip{}, err
-	}
-	return Clip{Start: c.start, End: c.end, Codec: c.in.codec, Data: append(head, c.body.Bytes()...)}, nil
-}
-
-// lasting returns the init segment with the length of all fragments in an mehd
-// box, in media ticks: without it a player learns the length only at the end.
-func (in initSegment) lasting(ticks uint64) ([]byte, error) {
-	file, err := mp4.DecodeFile(bytes.NewReader(in.raw))
-	if err != nil || file.Moov == nil || file.Moov.Mvex == nil {
-		return nil, errors.Join(errors.New("read init segment"), err)
-	}
-	moov := file.Moov
-	moov.Mvex.AddChild(&mp4.MehdBox{
-		Version: 1, FragmentDuration: int64(ticks * uint64(moov.Mvhd.Timescale) / in.timescale),
-	})
-	var b bytes.Buffer
-	for _, box := range file.Children {
-		if err := box.Encode(&b); err != nil {
-			return nil, fmt.Errorf("write init segment: %w", err)
-		}
-	}
-	return b.Bytes(), nil
+	return c.Add(ctx, f, start, nil)
 }

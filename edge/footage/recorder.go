@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/clip"
 	"floorwatch/internal/durable"
 )
 
@@ -210,7 +211,7 @@ func (p *recording) bookOutage() {
 // connection is one run of ffmpeg.
 type connection struct {
 	*recording
-	in      initSegment
+	in      clip.Init
 	w       *writer
 	carry   place // where the next file's media time 0 would be
 	known   bool  // carry is
@@ -337,7 +338,7 @@ func (c *connection) take(a arrival) error {
 		return nil
 	}
 	f := a.frag
-	if f.ticks == 0 {
+	if f.Ticks == 0 {
 		return nil
 	}
 	if c.w != nil && (c.jumped(f) || c.lags(f)) {
@@ -360,8 +361,8 @@ func (c *connection) take(a arrival) error {
 			w.place = c.carry
 		}
 	}
-	c.expect = f.start + f.ticks
-	c.longest, c.media = max(c.longest, f.duration), c.media+f.duration
+	c.expect = f.Start + f.Ticks
+	c.longest, c.media = max(c.longest, f.Duration), c.media+f.Duration
 	if err := c.w.write(f); err != nil {
 		c.abandon()
 		return err
@@ -376,16 +377,16 @@ func (c *connection) abandon() {
 }
 
 // jumped tells whether f does not follow the fragment before it.
-func (c *connection) jumped(f fragment) bool {
-	d := max(f.start, c.expect) - min(f.start, c.expect)
-	return d > c.in.ticks(maxJump)
+func (c *connection) jumped(f clip.Fragment) bool {
+	d := max(f.Start, c.expect) - min(f.Start, c.expect)
+	return d > c.in.Ticks(maxJump)
 }
 
 // lags tells whether the media has fallen behind the clock for good: the camera
 // left time out without saying so.
-func (c *connection) lags(f fragment) bool {
-	end := c.in.duration(c.w.ticks + f.ticks)
-	if c.w.place.any && f.stamp.Mono-end > c.w.place.zero+maxLag {
+func (c *connection) lags(f clip.Fragment) bool {
+	end := c.in.Duration(c.w.ticks + f.Ticks)
+	if c.w.place.any && f.Stamp.Mono-end > c.w.place.zero+maxLag {
 		c.lagging++
 	} else {
 		c.lagging = 0
@@ -398,12 +399,12 @@ func (c *connection) lags(f fragment) bool {
 }
 
 // fileEnds tells whether f belongs to the next file.
-func (c *connection) fileEnds(f fragment) bool {
+func (c *connection) fileEnds(f clip.Fragment) bool {
 	every := c.Every
 	if every == 0 {
 		every = DefaultEvery
 	}
-	from := f.stamp.Wall.Add(-f.duration)
+	from := f.Stamp.Wall.Add(-f.Duration)
 	return from.Floor(every) > c.w.first.Floor(every) || len(c.w.list) >= floorwatch.MaxSealFragments ||
 		c.w.bytes > maxFile
 }

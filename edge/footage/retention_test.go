@@ -235,14 +235,3 @@ func TestSecretsStayOut(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
-
-func FuzzScanFile(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x08ftyp\x00\x00\x00\x08moov"))
-	f.Add(stampBox(Stamp{Wall: 5, Boot: "00"}))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		_, whole, err := scanFile(bytes.NewReader(b), func(initSegment, piece) error { return nil })
-		if err == nil && (whole < 16 || whole > int64(len(b))) {
-			t.Errorf("%d whole bytes of %d", whole, len(b))
-		}
-	})
-}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"floorwatch"
+	"floorwatch/internal/clip"
 )
 
 // salvage seals what a run that did not end well left behind: open.mp4, or a
@@ -93,17 +94,17 @@ func (p *recording) salvageFile(path string) error {
 // of a seal. why says what ended it, nil for a clean end.
 func readParts(f *os.File) (found parts, whole int64, why error) {
 	begun := false
-	in, whole, why := scanFile(f, func(in initSegment, p piece) error {
+	in, whole, why := clip.Scan(f, func(in clip.Init, p clip.Piece) error {
 		if !begun {
 			found, begun = newParts(in), true
 		}
 		if len(found.list) >= floorwatch.MaxSealFragments {
 			return errors.New("too many fragments")
 		}
-		found.whole.Write(stampBox(p.stamp))
-		found.whole.Write(p.moof)
-		found.whole.Write(p.mdat)
-		found.add(p.fragment, p.size, p.sha256)
+		found.whole.Write(clip.StampBox(p.Stamp))
+		found.whole.Write(p.Moof)
+		found.whole.Write(p.Mdat)
+		found.add(p.Fragment, p.Size, p.SHA256)
 		return nil
 	})
 	if !begun {

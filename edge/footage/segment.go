@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/clip"
 	"floorwatch/internal/durable"
 )
 
@@ -42,7 +43,7 @@ func (p place) start() floorwatch.Time { return p.last.Wall.Add(p.zero - p.last.
 
 // parts sums up the fragments of a file as its seal lists them.
 type parts struct {
-	in    initSegment
+	in    clip.Init
 	list  []floorwatch.Fragment
 	ticks uint64 // media so far
 	bytes int64
@@ -50,26 +51,26 @@ type parts struct {
 	place place
 }
 
-func newParts(in initSegment) parts {
+func newParts(in clip.Init) parts {
 	p := parts{in: in, whole: sha256.New()}
-	sum := sha256.Sum256(in.raw)
-	p.whole.Write(in.raw)
-	p.bytes = int64(len(in.raw))
+	sum := sha256.Sum256(in.Raw)
+	p.whole.Write(in.Raw)
+	p.bytes = int64(len(in.Raw))
 	p.list = []floorwatch.Fragment{{Length: p.bytes, SHA256: hex.EncodeToString(sum[:])}}
 	return p
 }
 
 // add books one fragment of size bytes; the caller has fed whole.
-func (p *parts) add(f fragment, size int64, sha string) {
-	from := p.in.duration(p.ticks).Milliseconds()
-	p.ticks += f.ticks
-	end := p.in.duration(p.ticks)
+func (p *parts) add(f clip.Fragment, size int64, sha string) {
+	from := p.in.Duration(p.ticks).Milliseconds()
+	p.ticks += f.Ticks
+	end := p.in.Duration(p.ticks)
 	p.list = append(p.list, floorwatch.Fragment{Length: size, Offset: from, Duration: end.Milliseconds() - from, SHA256: sha})
 	p.bytes += size
-	p.place.observe(f.stamp, end)
+	p.place.observe(f.Stamp, end)
 }
 
-func (p parts) duration() time.Duration { return p.in.duration(p.ticks) }
+func (p parts) duration() time.Duration { return p.in.Duration(p.ticks) }
 
 // seal describes the file, as yet without its place in a chain.
 func (p parts) seal(now floorwatch.Time, partial bool) floorwatch.Seal {
@@ -78,7 +79,7 @@ func (p parts) seal(now floorwatch.Time, partial bool) floorwatch.Seal {
 	return floorwatch.Seal{
 		Kind: floorwatch.SealSegment, At: now, Start: start, End: start.Add(d),
 		Synced: !p.place.unsynced, Boot: p.place.last.Boot, MonoStart: mono, MonoEnd: mono + d.Milliseconds(),
-		Partial: partial, Codec: p.in.codec, Length: p.bytes,
+		Partial: partial, Codec: p.in.Codec, Length: p.bytes,
 		SHA256: hex.EncodeToString(p.whole.Sum(nil)), Fragments: p.list,
 	}
 }
@@ -99,14 +100,14 @@ type writer struct {
 }
 
 // createOpen starts dir/open.mp4; it fails when there is one.
-func createOpen(dir string, in initSegment) (*writer, error) {
+func createOpen(dir string, in clip.Init) (*writer, error) {
 	path := filepath.Join(dir, openName)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("start footage: %w", err)
 	}
 	w := &writer{parts: newParts(in), f: f, path: path}
-	if _, err := f.Write(in.raw); err != nil {
+	if _, err := f.Write(in.Raw); err != nil {
 		return nil, errors.Join(fmt.Errorf("write footage: %w", err), f.Close())
 	}
 	if err := durable.SyncDir(dir); err != nil {
@@ -116,14 +117,14 @@ func createOpen(dir string, in initSegment) (*writer, error) {
 }
 
 // write appends f at the file's media time and syncs when that is due.
-func (w *writer) write(f fragment) error {
-	moof, err := retime(f.moof, w.ticks)
+func (w *writer) write(f clip.Fragment) error {
+	moof, err := clip.Retime(f.Moof, w.ticks)
 	if err != nil {
 		return err
 	}
 	sum := sha256.New()
 	size := int64(0)
-	for _, b := range [][]byte{stampBox(f.stamp), moof, f.mdat} {
+	for _, b := range [][]byte{clip.StampBox(f.Stamp), moof, f.Mdat} {
 		if _, err := w.f.Write(b); err != nil {
 			return fmt.Errorf("write footage: %w", err)
 		}
@@ -132,7 +133,7 @@ func (w *writer) write(f fragment) error {
 		w.whole.Write(b)
 	}
 	if w.first == 0 {
-		w.first = f.stamp.Wall.Add(-f.duration)
+		w.first = f.Stamp.Wall.Add(-f.Duration)
 	}
 	w.add(f, size, hex.EncodeToString(sum.Sum(nil)))
 	w.dirty = true

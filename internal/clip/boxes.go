@@ -1,4 +1,7 @@
-package footage
+// Package clip reads files of footage and cuts clips out of them. A file is what
+// ffmpeg writes as fragmented MP4, with a stamp box of ours before each
+// fragment; the recorder, the box's library and the vault all read it here.
+package clip
 
 import (
 	"bytes"
@@ -22,21 +25,29 @@ const (
 	maxMediaBox = 32 << 20 // mdat: 20 s at 12 Mbit/s
 )
 
-// initSegment is the ftyp and moov that every file of a connection begins with.
-type initSegment struct {
-	raw       []byte
-	codec     string // RFC 6381, "unknown" where it has none
+// Init is the ftyp and moov that every file of a connection begins with.
+type Init struct {
+	Raw       []byte
+	Codec     string // RFC 6381, "unknown" where it has none
 	timescale uint64 // media ticks per second
 	trex      *mp4.TrexBox
 }
 
-// fragment is one moof and mdat.
-type fragment struct {
-	moof, mdat []byte        // whole boxes
-	start      uint64        // ticks, as the tfdt says
-	ticks      uint64        // duration
-	stamp      Stamp         // on arrival, which is the fragment's end
-	duration   time.Duration // of ticks
+// Stamp is one reading of the clock.
+type Stamp struct {
+	Wall   floorwatch.Time
+	Mono   time.Duration // since the machine's boot, sleep included
+	Boot   string        // 32 hex digits
+	Synced bool          // the kernel holds the wall clock for synchronised
+}
+
+// Fragment is one moof and mdat.
+type Fragment struct {
+	Moof, Mdat []byte        // whole boxes
+	Start      uint64        // ticks, as the tfdt says
+	Ticks      uint64        // duration
+	Stamp      Stamp         // on arrival, which is the fragment's end
+	Duration   time.Duration // of Ticks
 }
 
 var errTorn = errors.New("ends inside a box")
@@ -70,9 +81,9 @@ func readBox(r io.Reader) (kind string, raw []byte, err error) {
 	return kind, buf.Bytes(), nil
 }
 
-// readInit reads ftyp and moov.
-func readInit(r io.Reader) (initSegment, error) {
-	var in initSegment
+// ReadInit reads ftyp and moov.
+func ReadInit(r io.Reader) (Init, error) {
+	var in Init
 	for range 8 {
 		kind, raw, err := readBox(r)
 		if err != nil {
@@ -80,16 +91,16 @@ func readInit(r io.Reader) (initSegment, error) {
 		}
 		switch kind {
 		case "ftyp":
-			in.raw = append(in.raw, raw...)
+			in.Raw = append(in.Raw, raw...)
 		case "moov":
-			in.raw = append(in.raw, raw...)
+			in.Raw = append(in.Raw, raw...)
 			return in, in.parse(raw)
 		}
 	}
 	return in, errors.New("read init segment: no moov among the first boxes")
 }
 
-func (in *initSegment) parse(raw []byte) error {
+func (in *Init) parse(raw []byte) error {
 	box, err := mp4.DecodeBox(0, bytes.NewReader(raw))
 	if err != nil {
 		return fmt.Errorf("read moov: %w", err)
@@ -105,7 +116,7 @@ func (in *initSegment) parse(raw []byte) error {
 		return fmt.Errorf("read moov: %d ticks per second", in.timescale)
 	}
 	in.trex = moov.Mvex.Trex
-	in.codec = codecOf(moov.Trak.Mdia.Minf.Stbl.Stsd)
+	in.Codec = codecOf(moov.Trak.Mdia.Minf.Stbl.Stsd)
 	return nil
 }
 
@@ -120,14 +131,14 @@ func codecOf(stsd *mp4.StsdBox) string {
 	return "unknown"
 }
 
-// duration converts ticks; rounded to the nanosecond.
-func (in initSegment) duration(ticks uint64) time.Duration {
+// Duration converts ticks; rounded to the nanosecond.
+func (in Init) Duration(ticks uint64) time.Duration {
 	whole, rest := ticks/in.timescale, ticks%in.timescale
 	return time.Duration(whole)*time.Second + time.Duration(rest*uint64(time.Second)/in.timescale)
 }
 
-// ticks is the inverse of duration.
-func (in initSegment) ticks(d time.Duration) uint64 {
+// Ticks is the inverse of Duration.
+func (in Init) Ticks(d time.Duration) uint64 {
 	return uint64(d/time.Second)*in.timescale + uint64(d%time.Second)*in.timescale/uint64(time.Second)
 }
 
@@ -135,20 +146,20 @@ func (in initSegment) ticks(d time.Duration) uint64 {
 const maxFragment = time.Hour
 
 // parseFragment reads the timing of a moof.
-func (in initSegment) parseFragment(moof, mdat []byte) (fragment, error) {
-	f := fragment{moof: moof, mdat: mdat}
+func (in Init) parseFragment(moof, mdat []byte) (Fragment, error) {
+	f := Fragment{Moof: moof, Mdat: mdat}
 	m, err := decodeMoof(moof)
 	if err != nil {
 		return f, err
 	}
-	f.start = m.Traf.Tfdt.BaseMediaDecodeTime()
+	f.Start = m.Traf.Tfdt.BaseMediaDecodeTime()
 	for _, t := range m.Traf.Truns {
-		f.ticks += t.AddSampleDefaultValues(m.Traf.Tfhd, in.trex)
+		f.Ticks += t.AddSampleDefaultValues(m.Traf.Tfhd, in.trex)
 	}
-	if f.ticks/in.timescale > uint64(maxFragment/time.Second) {
-		return f, fmt.Errorf("read moof: a fragment of %d s", f.ticks/in.timescale)
+	if f.Ticks/in.timescale > uint64(maxFragment/time.Second) {
+		return f, fmt.Errorf("read moof: a fragment of %d s", f.Ticks/in.timescale)
 	}
-	f.duration = in.duration(f.ticks)
+	f.Duration = in.Duration(f.Ticks)
 	return f, nil
 }
 
@@ -164,9 +175,9 @@ func decodeMoof(raw []byte) (*mp4.MoofBox, error) {
 	return m, nil
 }
 
-// retime returns moof with its decode time set; all else stays. A time that no
+// Retime returns moof with its decode time set; all else stays. A time that no
 // longer fits into 32 bits makes the box longer, and the media's offset follows.
-func retime(raw []byte, ticks uint64) ([]byte, error) {
+func Retime(raw []byte, ticks uint64) ([]byte, error) {
 	m, err := decodeMoof(raw)
 	if err != nil {
 		return nil, err
@@ -192,9 +203,9 @@ var stampKind = [16]byte{'f', 'l', 'o', 'o', 'r', 'w', 'a', 't', 'c', 'h', ' ', 
 
 const stampSize = 8 + 16 + 8 + 8 + 16 + 1
 
-// stampBox encodes s: size, "uuid", stampKind, wall in Unix ms, mono in ns, boot
+// StampBox encodes s: size, "uuid", stampKind, wall in Unix ms, mono in ns, boot
 // id, 1 when synced; big endian.
-func stampBox(s Stamp) []byte {
+func StampBox(s Stamp) []byte {
 	b := binary.BigEndian.AppendUint32(nil, stampSize)
 	b = append(append(b, "uuid"...), stampKind[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(s.Wall))
@@ -220,21 +231,21 @@ func parseStamp(raw []byte) (Stamp, bool) {
 	}, true
 }
 
-// piece is a fragment as it lies in a file of ours.
-type piece struct {
-	fragment
-	at, size int64 // bytes of stamp, moof and mdat
-	sha256   string
+// Piece is a fragment as it lies in a file of ours.
+type Piece struct {
+	Fragment
+	Size   int64 // bytes of stamp, moof and mdat
+	SHA256 string
 }
 
-// scanFile walks a file of ours and calls each for every whole piece, with its
+// Scan walks a file of ours and calls each for every whole piece, with its
 // media when media is set. It stops without error where the file is torn and
 // returns the number of whole bytes, at least the init segment's.
-func scanFile(r io.Reader, each func(initSegment, piece) error) (in initSegment, whole int64, err error) {
-	if in, err = readInit(r); err != nil {
+func Scan(r io.Reader, each func(Init, Piece) error) (in Init, whole int64, err error) {
+	if in, err = ReadInit(r); err != nil {
 		return in, 0, err
 	}
-	whole = int64(len(in.raw))
+	whole = int64(len(in.Raw))
 	for {
 		p, err := in.readPiece(r)
 		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
@@ -243,17 +254,16 @@ func scanFile(r io.Reader, each func(initSegment, piece) error) (in initSegment,
 		if err != nil {
 			return in, whole, err
 		}
-		p.at = whole
 		if err := each(in, p); err != nil {
 			return in, whole, err
 		}
-		whole += p.size
+		whole += p.Size
 	}
 }
 
 // readPiece reads stamp, moof and mdat.
-func (in initSegment) readPiece(r io.Reader) (piece, error) {
-	var p piece
+func (in Init) readPiece(r io.Reader) (Piece, error) {
+	var p Piece
 	sum := sha256.New()
 	stamp, err := expectBox(r, "uuid", sum)
 	if err != nil {
@@ -267,15 +277,15 @@ func (in initSegment) readPiece(r io.Reader) (piece, error) {
 	if err != nil {
 		return p, noEOF(err)
 	}
-	if p.fragment, err = in.parseFragment(moof, mdat); err != nil {
+	if p.Fragment, err = in.parseFragment(moof, mdat); err != nil {
 		return p, err
 	}
 	var ok bool
-	if p.stamp, ok = parseStamp(stamp); !ok {
+	if p.Stamp, ok = parseStamp(stamp); !ok {
 		return p, errors.New("read stamp: not one of ours")
 	}
-	p.size = int64(len(stamp) + len(moof) + len(mdat))
-	p.sha256 = hex.EncodeToString(sum.Sum(nil))
+	p.Size = int64(len(stamp) + len(moof) + len(mdat))
+	p.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	return p, nil
 }
 
@@ -296,4 +306,25 @@ func noEOF(err error) error {
 		return errTorn
 	}
 	return err
+}
+
+// NextFragment reads the next moof and mdat of a live stream, skipping what
+// stands around them.
+func (in Init) NextFragment(r io.Reader) (Fragment, error) {
+	var moof []byte
+	for {
+		kind, raw, err := readBox(r)
+		if err != nil {
+			return Fragment{}, err
+		}
+		switch kind {
+		case "moof":
+			moof = raw
+		case "mdat":
+			if moof == nil {
+				return Fragment{}, errors.New("media without its moof")
+			}
+			return in.parseFragment(moof, raw)
+		}
+	}
 }
