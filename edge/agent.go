@@ -11,12 +11,15 @@
 package edge
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"sync"
 	"time"
@@ -26,20 +29,30 @@ import (
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/uplink"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/metrics"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// Agent is the box's program. All fields but Log are required.
+// Agent is the box's program. Config, Broker and Program are required.
 type Agent struct {
 	Config  Config
 	Broker  Broker
 	Program string // the camera worker, floorwatch-camera
-	Log     *slog.Logger
+	// Metrics answers GET /metrics until Run ends; nil: nothing does.
+	Metrics net.Listener
+	// Ledger gets each record that became durable, as a JSON line: a second
+	// account by which a test can check the whole path. nil: none.
+	Ledger io.Writer
+	Log    *slog.Logger
 }
 
-// Broker is where the box delivers to, and as whom.
-type Broker struct{ URL, Username, Password string }
+// Broker is where the box delivers to, and as whom. TLS is for tls:// addresses;
+// nil: the system's roots.
+type Broker struct {
+	URL, Username, Password string
+	TLS                     *tls.Config
+}
 
 // Names of what lies in the data folder.
 const (
@@ -54,7 +67,9 @@ type run struct {
 	key    ed25519.PrivateKey
 	outbox *outbox.Outbox
 	uplink *uplink.Uplink
-	trail  *footage.Trail
+	trail  meteredTrail
+	meters *meters
+	ledger sync.Mutex // guards Ledger
 	now    func() floorwatch.Time
 }
 
@@ -81,7 +96,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.outbox.Close()) }()
-	r.trail = &footage.Trail{Dir: filepath.Join(data, FootageDir)}
+	r.meters = newMeters(a.Config.Cameras)
+	r.trail = meteredTrail{&footage.Trail{Dir: filepath.Join(data, FootageDir)}, r.meters}
 	defer func() { err = errors.Join(err, r.trail.Close()) }()
 	return r.parts(ctx)
 }
@@ -104,6 +120,9 @@ func (r *run) parts(ctx context.Context) (err error) {
 	}
 	group.Go(func() error { return r.retention().Run(ctx) })
 	group.Go(func() error { r.reportHealth(ctx); return nil })
+	if r.Metrics != nil {
+		group.Go(func() error { return metrics.Serve(ctx, r.Metrics, r.figures) })
+	}
 	err = group.Wait()
 	r.drain()
 	stopUplink()
@@ -142,36 +161,32 @@ func (r *run) append(recs ...any) error {
 	if len(encoded) == 0 {
 		return nil
 	}
-	return r.outbox.Append(encoded...)
+	if err := r.outbox.Append(encoded...); err != nil {
+		return err
+	}
+	r.meters.stored(recs)
+	r.account(encoded)
+	return nil
 }
 
-// healthEvery is the time between two health records.
-const healthEvery = time.Minute
-
-// reportHealth appends the box's word about itself once a minute.
-func (r *run) reportHealth(ctx context.Context) {
-	tick := time.NewTicker(healthEvery)
-	defer tick.Stop()
-	began := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		out := r.outbox.Stats()
-		rec := floorwatch.Health{
-			Header: floorwatch.Header{Kind: floorwatch.KindHealth, ID: fmt.Sprintf("health-%d", r.now()), At: r.now()},
-			Figures: map[string]float64{
-				"uptime_s":        floorwatch.Seconds(time.Since(began)),
-				"backlog_records": float64(out.Records), "outbox_bytes": float64(out.Bytes),
-				"dropped_records": float64(out.Dropped), "lost_records": float64(out.Lost),
-			},
-		}
-		if err := r.append(rec); err != nil {
-			r.Log.Error("health record not stored", "err", err)
-		}
+// account writes what became durable to the ledger, if there is one.
+func (r *run) account(recs []json.RawMessage) {
+	if r.Ledger == nil {
+		return
 	}
+	r.ledger.Lock()
+	defer r.ledger.Unlock()
+	if _, err := r.Ledger.Write(append(bytes.Join(asBytes(recs), []byte("\n")), '\n')); err != nil {
+		r.Log.Error("ledger not written", "err", err)
+	}
+}
+
+func asBytes(recs []json.RawMessage) [][]byte {
+	out := make([][]byte, len(recs))
+	for i, r := range recs {
+		out[i] = r
+	}
+	return out
 }
 
 // writer appends records in their order without making the camera wait for the
@@ -251,7 +266,7 @@ func (w *writer) flush() error {
 
 func (r *run) newUplink() (*uplink.Uplink, error) {
 	return uplink.New(uplink.Settings{
-		Broker: r.Broker.URL, Username: r.Broker.Username, Password: r.Broker.Password,
+		Broker: r.Broker.URL, Username: r.Broker.Username, Password: r.Broker.Password, TLS: r.Broker.TLS,
 		Store: r.Config.Store, Edge: r.Config.Edge, Version: floorwatch.BuildVersion, Log: r.Log,
 		Outbox: r.outbox, OutboxID: r.outbox.Log, Changed: r.outbox.Changed(),
 	})
