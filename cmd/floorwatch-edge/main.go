@@ -1,0 +1,173 @@
+// Command floorwatch-edge is the agent on a store's box: it runs a camera worker
+// per camera, records, measures, and delivers to the cloud. Pure Go; OpenCV is
+// in the workers.
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"floorwatch"
+	"floorwatch/edge"
+)
+
+// errUsage marks an error of the command line or the configuration: exit code
+// 2, nothing started.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "floorwatch-edge:", err)
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, "floorwatch-edge:", err)
+		os.Exit(1)
+	}
+}
+
+const help = `floorwatch-edge %s is the agent on a store's box.
+
+Usage: floorwatch-edge [run|check|key|version] [-config FILE]
+  run      records, measures and delivers until it is stopped (the default)
+  check    reads the configuration and all that it names, and starts nothing
+  key      prints the box's public key, for the registry of the cloud; makes the key first if there is none
+  version  prints the version
+
+Exit codes: 0 stopped or in order, 1 it failed, 2 wrong command line or configuration (all problems are
+listed, nothing was started).
+
+`
+
+// options are the command line behind the command.
+type options struct {
+	config, ledger string
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	command := "run"
+	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		command, args = args[0], args[1:]
+	}
+	var o options
+	fs := flag.NewFlagSet("floorwatch-edge", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.StringVar(&o.config, "config", "/etc/floorwatch/edge.yaml", "configuration file; deploy/edge.yaml documents every key")
+	fs.StringVar(&o.ledger, "ledger", "", "run: also write each record that became durable to this file, as JSON lines;\nfor acceptance tests, it grows without bound")
+	fs.Usage = func() { fmt.Fprintf(stderr, help, floorwatch.BuildVersion); fs.PrintDefaults() }
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("%w: unexpected %.40q; -h explains", errUsage, fs.Arg(0))
+	}
+	switch command {
+	case "run":
+		return runAgent(ctx, o, stderr)
+	case "check":
+		return check(o, stdout)
+	case "key":
+		return printKey(o, stdout)
+	case "version":
+		fmt.Fprintln(stdout, floorwatch.BuildVersion)
+		return nil
+	}
+	return fmt.Errorf("%w: unknown command %.40q; -h lists them", errUsage, command)
+}
+
+// check says that the box could start with this configuration.
+func check(o options, stdout io.Writer) error {
+	c, b, err := loadAll(o.config)
+	if err != nil {
+		return err
+	}
+	if _, err := camera(); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "%s is in order: %s/%s, %d camera(s), delivers to %s as %s\n",
+		o.config, c.Store, c.Edge, len(c.Cameras), c.Broker.URL, b.Username)
+	return nil
+}
+
+// printKey prints what the cloud's registry wants to know of this box. It needs
+// no password: a box is enrolled before it gets one.
+func printKey(o options, stdout io.Writer) error {
+	c, err := load(o.config)
+	if err != nil {
+		return err
+	}
+	key, err := edge.LoadKey(c.Data)
+	if err != nil {
+		return err
+	}
+	public := key.Public().(ed25519.PublicKey)
+	fmt.Fprintf(stdout, "  - {store: %s, id: %s, key: %s}\n", c.Store, c.Edge, base64.StdEncoding.EncodeToString(public))
+	return nil
+}
+
+// camera finds the worker's program, beside our own first.
+func camera() (string, error) {
+	const name = "floorwatch-camera"
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), name)
+		if _, err := os.Stat(beside); err == nil {
+			return beside, nil
+		}
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w; install it beside floorwatch-edge", name, err)
+	}
+	return path, nil
+}
+
+func runAgent(ctx context.Context, o options, stderr io.Writer) (err error) {
+	c, b, err := loadAll(o.config)
+	if err != nil {
+		return err
+	}
+	a := &edge.Agent{Config: c.Config, Broker: b, Log: slog.New(slog.NewTextHandler(stderr, nil))}
+	if a.Program, err = camera(); err != nil {
+		return err
+	}
+	for _, name := range []string{"ffmpeg", "ffprobe"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return fmt.Errorf("find %s: %w; install it: apt-get install ffmpeg", name, err)
+		}
+	}
+	if c.Metrics != "" {
+		if a.Metrics, err = net.Listen("tcp", c.Metrics); err != nil {
+			return fmt.Errorf("serve metrics: %w; change the key metrics or stop the other program", err)
+		}
+		defer func() { _ = a.Metrics.Close() }()
+	}
+	if o.ledger != "" {
+		f, err := os.OpenFile(o.ledger, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return fmt.Errorf("open ledger: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		a.Ledger = f
+	}
+	a.Log.Info("floorwatch-edge starts", "version", floorwatch.BuildVersion, "store", c.Store, "edge", c.Edge, "cameras", len(c.Cameras))
+	return a.Run(ctx)
+}
