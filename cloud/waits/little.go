@@ -1,0 +1,94 @@
+package waits
+
+import "floorwatch"
+
+// Little is the wait by Little's law, W = L / rate: person-seconds per person
+// who was seen to leave over the border, both while observed. A broken track
+// shortens stays and makes more of them, but crosses no border; so this
+// measurement is hurt less by it, and how far both are apart says how far to
+// trust either. It covers the time in the zone, not the way to the counter.
+type Little struct {
+	WaitS    *float64 `json:"wait_s"` // nil: nothing observed, or nobody seen to leave
+	Departed int64    `json:"departed"`
+	// Disagreement is (WaitS - mean) / mean, where mean is that of the waits that
+	// ended, without those of 0 s; nil where either is missing or the mean is 0.
+	Disagreement *float64 `json:"disagreement"`
+	Coverage     float64  `json:"coverage"` // share of the window that was observed
+	ObservedS    float64  `json:"observed_s"`
+	PersonS      float64  `json:"person_s"`
+}
+
+// LittleMinS is the shortest window, in seconds, for which Little's law is told:
+// below it the people who stand across its borders outweigh the rest.
+const LittleMinS = 300
+
+// LittlesLaw measures the wait in a queue zone out of its intervals that start in
+// w, and compares it with mean.
+func LittlesLaw(ivs []floorwatch.Interval, w Window, mean *float64) Little {
+	var l Little
+	for _, iv := range ivs {
+		if w.holds(iv.Start) {
+			l.ObservedS += iv.ObservedS
+			l.PersonS += iv.PersonS
+			l.Departed += iv.Departed
+		}
+	}
+	span := floorwatch.Seconds(w.To.Sub(w.From))
+	if span > 0 {
+		l.Coverage = min(1, l.ObservedS/span)
+	}
+	if l.ObservedS <= 0 || l.Departed == 0 || span < LittleMinS {
+		return l
+	}
+	l.WaitS = new(l.PersonS / float64(l.Departed))
+	if mean != nil && *mean > 0 {
+		l.Disagreement = new((*l.WaitS - *mean) / *mean)
+	}
+	return l
+}
+
+// Service is what happened at the counters of a queue in a window.
+type Service struct {
+	// Times are the stays in service zones that ended in the window, seen from
+	// border to border: from start to end of the service.
+	Times Dist `json:"times"`
+	// Unsure stays appeared at the counter or were lost there: in no duration.
+	Unsure int `json:"unsure"`
+	// BusyS is person-seconds at the counters while observed; two at one counter
+	// count twice.
+	BusyS float64 `json:"busy_s"`
+	// PerHour is people served per observed hour of the queue zone.
+	PerHour *float64 `json:"served_per_hour"`
+}
+
+// Serve describes service: stays and intervals are those of the service zones,
+// served is the number of people served in w, observed the seconds for which the
+// queue was watched.
+func Serve(stays []floorwatch.Stay, ivs []floorwatch.Interval, w Window, served int, observed float64) Service {
+	var s Service
+	var times []floorwatch.Time
+	for i := range stays {
+		x := &stays[i]
+		switch {
+		case x.Exit == nil || !w.holds(*x.Exit):
+		case x.EnterSeen && x.ExitSeen:
+			times = append(times, *x.Exit-x.Enter)
+		default:
+			s.Unsure++
+		}
+	}
+	s.Times = dist(times, maxTime)
+	s.Times.OverShare = nil // no target is for service
+	for _, iv := range ivs {
+		if w.holds(iv.Start) {
+			s.BusyS += iv.PersonS
+		}
+	}
+	if observed > 0 {
+		s.PerHour = new(float64(served) * 3600 / observed)
+	}
+	return s
+}
+
+// maxTime is the year 2200: longer than any service.
+const maxTime floorwatch.Time = 7258118400000
