@@ -15,6 +15,8 @@ const (
 	KindGap      = "gap"
 	KindAlert    = "alert"
 	KindHealth   = "health"
+	// KindCrossing is a line of `floorwatch stays` only; boxes send counts.
+	KindCrossing = "crossing"
 )
 
 // Header is what every record carries. At is the capture time at which the
@@ -162,14 +164,33 @@ type Alert struct {
 	Limit float64 `json:"limit"`
 }
 
-// Count is what crossed a line, or what a counter of another maker said.
+// Count is what crossed a line in [Start, End), or what a counter of another
+// maker said of that span. All counts of a line add up: a late word from a
+// counter is a count of its own and never a revision.
 type Count struct {
 	Header
+	Line     string  `json:"line"`
+	Start    Time    `json:"start"`
+	End      Time    `json:"end"`
+	In       int64   `json:"in"`
+	Out      int64   `json:"out"`
+	Coverage float64 `json:"coverage"` // share of the span that was observed, or that the counter spoke of, 0..1
+	// Occupancy is the people in the store at End, never below 0, in a count of
+	// what holds them instead of a line that they cross; In and Out are then 0.
+	Occupancy *int64 `json:"occupancy,omitempty"`
+	// Drift is what entries minus exits had left over when the occupancy was set
+	// to 0 in the span, as it is every night: 0 if nobody was missed.
+	Drift *int64 `json:"drift,omitempty"`
+}
+
+// Crossing is one person seen to cross a line. `floorwatch stays` prints it and
+// `floorwatch intervals` counts it.
+type Crossing struct {
+	Header
 	Line  string `json:"line"`
-	Start Time   `json:"start"`
-	End   Time   `json:"end"`
-	In    int64  `json:"in"`
-	Out   int64  `json:"out"`
+	T     Time   `json:"t"` // when they were clear of the line
+	In    bool   `json:"in"`
+	Track int64  `json:"track"`
 }
 
 // MarshalRecord encodes a record as the bytes that are stored and sent, and
@@ -195,7 +216,7 @@ func ParseRecord(b []byte) (any, error) {
 	r, ok := map[string]any{
 		KindInterval: new(Interval), KindStay: new(Stay), KindWait: new(Wait),
 		KindCount: new(Count), KindSegment: new(Segment), KindGap: new(Gap),
-		KindAlert: new(Alert), KindHealth: new(Health),
+		KindAlert: new(Alert), KindHealth: new(Health), KindCrossing: new(Crossing),
 	}[h.Kind]
 	if !ok {
 		return nil, fmt.Errorf("parse record: unknown kind %q", h.Kind)

@@ -16,12 +16,12 @@ const intervalsHelp = `Usage: floorwatch intervals -zones FILE.yaml [-every 5m] 
 
 Reads the records that floorwatch stays prints, of one camera, and prints at the
 end of the input one interval record per zone and interval, aligned to the clock
-(UTC). Give it the same zones: records measured with others are refused. The
+(UTC), and then one count record per line and interval. Give it the same zones: records measured with others are refused. The
 last intervals may be cut short by the end of the input; their coverage says so.
 
 `
 
-// runIntervals turns stays, waits and gaps into interval figures.
+// runIntervals turns stays, waits, crossings and gaps into interval figures.
 func runIntervals(ctx context.Context, args []string, std stdio) error {
 	fs := flag.NewFlagSet("intervals", flag.ContinueOnError)
 	zones := fs.String("zones", "", "zones of the camera, a YAML `file`")
@@ -53,11 +53,12 @@ func intervals(ctx context.Context, iv *queue.Intervals, std stdio) error {
 		any = true
 		return iv.Feed(rec)
 	})
-	out := iv.Close()
-	if err := printRecords(bufio.NewWriter(std.Out), out); err != nil {
+	out, counts := iv.Close(), iv.Counts()
+	to := bufio.NewWriter(std.Out)
+	if err := errors.Join(printRecords(to, out), printRecords(to, counts)); err != nil {
 		return errors.Join(bad, err)
 	}
-	if bad == nil && any && len(out) == 0 {
+	if bad == nil && any && len(out)+len(counts) == 0 {
 		return errors.New("no gap record says what was observed: feed everything that floorwatch stays prints")
 	}
 	return bad

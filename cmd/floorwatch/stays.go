@@ -17,14 +17,14 @@ import (
 
 const staysHelp = `Usage: floorwatch stays -zones FILE.yaml [-camera NAME] < CAMERA-LINES
 
-Reads the lines of floorwatch-camera and prints stay, wait and gap records, one
-JSON object per line, as they settle. At the end of the input it prints those
+Reads the lines of floorwatch-camera and prints stay, wait, crossing and gap
+records, one JSON object per line, as they settle. At the end of the input it prints those
 that still run, with "exit" or "end" null. A gap is printed when it is noticed,
 with "to" null, and again under the same id when it has ended.
 
 `
 
-// runStays turns camera lines into stays, waits and gaps.
+// runStays turns camera lines into stays, waits, crossings and gaps.
 func runStays(ctx context.Context, args []string, std stdio) error {
 	fs := flag.NewFlagSet("stays", flag.ContinueOnError)
 	zones := fs.String("zones", "", "zones of the camera, a YAML `file`")

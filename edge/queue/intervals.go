@@ -25,7 +25,9 @@ type Intervals struct {
 	rev, camera   string
 	by            string
 	zones         []*ledger
-	gaps          []*floorwatch.Gap // sorted by From, none without effect
+	lines         []*tally
+	counts        []*floorwatch.Count // settled and not yet asked for
+	gaps          []*floorwatch.Gap   // sorted by From, none without effect
 	begun         bool
 	next          floorwatch.Time // start of the first interval that is not published
 	last          floorwatch.Time // latest At, or time of an Advance
@@ -53,6 +55,9 @@ func NewIntervals(scene floorwatch.Scene, every time.Duration) (*Intervals, erro
 			zone: z, stays: make(map[string]*floorwatch.Stay), waits: make(map[string]*floorwatch.Wait),
 		})
 	}
+	for _, l := range scene.Lines {
+		iv.lines = append(iv.lines, &tally{name: l.Name, crossings: make(map[string]*floorwatch.Crossing)})
+	}
 	return iv, nil
 }
 
@@ -65,6 +70,8 @@ func (iv *Intervals) Feed(rec any) error {
 		return iv.stay(r)
 	case *floorwatch.Wait:
 		return iv.wait(r)
+	case *floorwatch.Crossing:
+		return iv.crossing(r)
 	case *floorwatch.Gap:
 		if r.Of == floorwatch.OfObservation {
 			return iv.gap(r)
@@ -226,6 +233,9 @@ func (iv *Intervals) publish(out []*floorwatch.Interval, at floorwatch.Time) []*
 		l.fill(r, seen)
 		l.forget(end)
 		out = append(out, r)
+	}
+	for _, l := range iv.lines {
+		iv.counts = append(iv.counts, iv.count(l, start, end, at, seen))
 	}
 	iv.next = end
 	iv.gaps = slices.DeleteFunc(iv.gaps, func(g *floorwatch.Gap) bool { return g.To != nil && *g.To < end })

@@ -8,7 +8,7 @@ import (
 	"floorwatch"
 )
 
-// Lines is a source of stays and gaps, a zone engine: deterministic, every
+// Lines is a source of stays, crossings and gaps, a zone engine: deterministic, every
 // record ordered by At, running stays told with Exit nil as soon as they are
 // recognised. Now is the time up to which it has told everything.
 type Lines interface {
@@ -20,6 +20,7 @@ type Lines interface {
 // Stage is a camera's pipeline from its lines to the records to publish:
 //
 //	line -> Lines -> stays, gaps -> Waits -> waits -> Intervals -> intervals
+//	             \-> crossings -----------------------------------> counts
 //
 // What it publishes is a function of the lines alone. It is not safe for use by
 // more than one goroutine.
@@ -135,6 +136,9 @@ func (s *Stage) take(out []any, rec any) ([]any, error) {
 // published.
 func (s *Stage) final(rec any) bool {
 	stay, ok := rec.(*floorwatch.Stay)
+	if _, crossing := rec.(*floorwatch.Crossing); crossing {
+		return s.intervals == nil // else it is in a count, and in the store once
+	}
 	if !ok {
 		return true
 	}
@@ -154,6 +158,9 @@ func (s *Stage) advance(out []any, t floorwatch.Time) ([]any, error) {
 	}
 	for _, iv := range s.intervals.Advance(t) {
 		out = append(out, iv)
+	}
+	for _, c := range s.intervals.Counts() {
+		out = append(out, c)
 	}
 	return out, nil
 }
@@ -181,6 +188,10 @@ func at(rec any) floorwatch.Time {
 	case *floorwatch.Gap:
 		return r.At
 	case *floorwatch.Interval:
+		return r.At
+	case *floorwatch.Crossing:
+		return r.At
+	case *floorwatch.Count:
 		return r.At
 	}
 	return 0

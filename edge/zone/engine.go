@@ -1,5 +1,5 @@
-// Package zone turns the tracks of one camera into stays in its zones, and says
-// when the camera was not watching. It is pure: what comes out is a function of
+// Package zone turns the tracks of one camera into stays in its zones and
+// crossings of its lines, and says when the camera was not watching. It is pure: what comes out is a function of
 // the lines that went in, and of nothing else. Start with New, Feed it every
 // line of the camera worker, and Close it at the end.
 //
@@ -14,6 +14,16 @@
 // up to merge_gap are joined, whether the person stepped out or was out of
 // sight; a stay shorter than min_stay is none. Who is out of sight for longer
 // than merge_gap has a stay that ends, lost, with the last sighting.
+//
+// # How a crossing is told
+//
+// A person crosses a line with the piece of path, from one sighting to the next,
+// that passes between its end points; of two lines that meet in a point exactly
+// one is crossed there. It counts once the person has come clear of the same band around the line, and
+// only what is then left of the crossings to and fro, so that nobody is counted
+// for swaying. A track that is lost and found under its number within
+// lineMemory crosses in a straight line; one that appears is on the side on
+// which it appears, so that a broken track is never counted twice.
 //
 // # What is promised
 //
@@ -41,6 +51,7 @@ const TickLag = 5 * time.Second
 type Engine struct {
 	camera, rev, by string
 	areas           []area
+	lines           []line
 	picture         floorwatch.Size // pixels of the polygons; zero: those of the stream
 	stream          floorwatch.Size // pixels of the latest line
 
@@ -62,7 +73,8 @@ type settled struct {
 }
 
 // New prepares an engine for one camera. It refuses a scene with a zone that
-// has no area, no valid name, or the name of another.
+// has no area, a line that has no length, or a name that is not valid or used
+// twice.
 func New(camera string, scene floorwatch.Scene) (*Engine, error) {
 	e := &Engine{camera: camera, picture: scene.Picture, tracks: make(map[int64]*track)}
 	names := make(map[string]bool)
@@ -78,6 +90,18 @@ func New(camera string, scene floorwatch.Scene) (*Engine, error) {
 		e.areas = append(e.areas, a)
 		e.forget = max(e.forget, a.patience)
 	}
+	for _, l := range scene.Lines {
+		made, err := newLine(l)
+		if err != nil {
+			return nil, err
+		}
+		if names[l.Name] {
+			return nil, fmt.Errorf("line %s: the name is used twice", l.Name)
+		}
+		names[l.Name] = true
+		e.lines = append(e.lines, made)
+		e.forget = max(e.forget, lineMemory)
+	}
 	e.rev = scene.Rev()
 	return e, nil
 }
@@ -88,7 +112,7 @@ func (e *Engine) Now() floorwatch.Time { return e.now }
 
 // Feed takes one line in and returns what has become certain by it, ordered by
 // At: *floorwatch.Stay, with Exit nil when a stay has just been recognised and
-// once more when it is over, and *floorwatch.Gap, with To nil when the gap has
+// once more when it is over, *floorwatch.Crossing, and *floorwatch.Gap, with To nil when the gap has
 // just been noticed and once more, under the same ID, when it has ended. A line
 // whose stamp is not after the lines before it changes nothing and is an error.
 func (e *Engine) Feed(f floorwatch.Frame) ([]any, error) {
@@ -232,7 +256,19 @@ func (e *Engine) sight(t floorwatch.Time, p floorwatch.Person, sx, sy float64) {
 			e.emit(t, z, tr.id, announced)
 		}
 	}
-	tr.lastSeen, tr.absentAt = t, 0
+	for i := range e.lines {
+		if n := tr.passages[i].sight(&e.lines[i], tr.ground, g, p.H*sy, known); n != 0 {
+			e.cross(t, i, tr.id, n > 0)
+		}
+	}
+	tr.lastSeen, tr.absentAt, tr.ground = t, 0, g
+}
+
+func (e *Engine) cross(t floorwatch.Time, i int, id int64, in bool) {
+	name := e.lines[i].name
+	h := e.header(floorwatch.KindCrossing, t)
+	h.ID = name + "-" + strconv.FormatInt(int64(t), 10) + "-" + strconv.FormatInt(id, 10)
+	e.emit(t, len(e.areas)+i, id, &floorwatch.Crossing{Header: h, Line: name, T: t, In: in, Track: id})
 }
 
 func (e *Engine) newTrack(id int64) *track {
@@ -240,8 +276,9 @@ func (e *Engine) newTrack(id int64) *track {
 	if n := len(e.spare); n > 0 {
 		tr, e.spare = e.spare[n-1], e.spare[:n-1]
 		clear(tr.visits)
+		clear(tr.passages)
 	} else {
-		tr = &track{visits: make([]visit, len(e.areas))}
+		tr = &track{visits: make([]visit, len(e.areas)), passages: make([]passage, len(e.lines))}
 	}
 	tr.id, tr.absentAt = id, 0
 	e.tracks[id] = tr
@@ -276,7 +313,7 @@ func (e *Engine) emit(at floorwatch.Time, zone int, id int64, rec any) {
 }
 
 // flush returns the records in an order that does not depend on chance: by time,
-// gaps first, then by zone and track, a stay's beginning before its end.
+// gaps first, then by zone, line and track, a stay's beginning before its end.
 func (e *Engine) flush() []any {
 	if len(e.out) == 0 {
 		return nil

@@ -408,7 +408,9 @@ func FuzzLines(f *testing.F) {
 		wide.Polygon[i].X += 50
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		e, err := zone.New("cam", scene(square("a", time.Second, time.Second), wide, raw))
+		s := scene(square("a", time.Second, time.Second), wide, raw)
+		s.Lines = door().Lines
+		e, err := zone.New("cam", s)
 		if err != nil {
 			t.Fatal(err)
 		}

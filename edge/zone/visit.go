@@ -10,6 +10,8 @@ type track struct {
 	lastSeen floorwatch.Time
 	absentAt floorwatch.Time // first frame without the person since lastSeen; 0: none
 	visits   []visit         // one per zone
+	passages []passage       // one per line
+	ground   floorwatch.Point
 }
 
 // visit is what one track does in one zone: a stay in the making. Only a
