@@ -201,7 +201,7 @@ func awaitFilm(t *testing.T, r *running) {
 			}
 		}
 		last, err := trail(r.data).Last("film")
-		if err == nil && first > 0 && last.Sub(first) >= filmLength-2*time.Second {
+		if err == nil && first > 0 && last.Sub(first) >= filmLength {
 			return
 		}
 	}
