@@ -10,6 +10,9 @@
 //	/api/live         newest live figure per zone, state per edge
 //	/api/events       the same as it changes, and records as they are stored (SSE)
 //	/api/stays        stays that ended in [from, to), newest first; limit
+//	/api/waits        waits that ended in [from, to), newest first; limit
+//	/api/waits/summary figures of one queue zone; cohort=finished|began, target (s)
+//	/api/waits/series buckets for charts of waits; step, target
 //	/api/intervals    interval records, oldest first; limit
 //	/api/series       buckets for charts: occupancy, arrivals, stays, coverage; step
 //	/api/timeline     spans of footage, gaps with their causes
@@ -18,8 +21,8 @@
 //	/api/still.jpg    the newest picture; X-Capture-Time says of when
 //	/healthz          ok
 //
-// Common parameters are store, edge, camera, zone, from and to; stays, intervals
-// and series take format=csv. A store, edge or camera that is the only one need
+// Common parameters are store, edge, camera, zone, from and to; stays, waits,
+// intervals and both series take format=csv. A store, edge or camera that is the only one need
 // not be named.
 //
 // An error is {"error": what went wrong, "hint": what to do next}.
@@ -130,6 +133,7 @@ func New(set Settings) http.Handler {
 	s.clips.load = make(chan struct{}, 2)
 	for path, h := range map[string]func(http.ResponseWriter, *http.Request) error{
 		"/api/sites": s.sites, "/api/live": s.live, "/api/events": s.events,
+		"/api/waits": s.waitRecords, "/api/waits/summary": s.waitSummary, "/api/waits/series": s.waitSeries,
 		"/api/stays": s.stays, "/api/intervals": s.intervals, "/api/series": s.series,
 		"/api/timeline": s.timeline, "/api/clip": s.clip, "/api/clip.mp4": s.clipFile,
 		"/api/still.jpg": s.still, "/healthz": s.healthz,

@@ -493,12 +493,12 @@ func TestHubDropsTheSlowAndBoundsTheMany(t *testing.T) {
 }
 
 func FuzzParameters(f *testing.F) {
-	for _, s := range []string{"store=s1&from=1&to=2", "tracks=1,2&at=9", "from=2025-06-15T15:00:00Z", "zone=%00&limit=-1", "step=10;x", "a=%zz"} {
+	for _, s := range []string{"store=s1&from=1&to=2", "tracks=1,2&at=9", "from=2025-06-15T15:00:00Z", "zone=%00&limit=-1", "step=10;x", "a=%zz", "cohort=began&target=1e9"} {
 		f.Add(s)
 	}
 	h, _ := handler(&memory{clip: Clip{Start: t0, End: t0 + 1, Data: []byte("x")}})
 	f.Fuzz(func(t *testing.T, query string) {
-		for _, path := range []string{"/api/stays", "/api/series", "/api/clip", "/api/timeline"} {
+		for _, path := range []string{"/api/stays", "/api/series", "/api/clip", "/api/timeline", "/api/waits/summary", "/api/waits/series"} {
 			r := httptest.NewRequest("GET", path, nil)
 			r.Host, r.URL.RawQuery = "localhost", query
 			w := httptest.NewRecorder()

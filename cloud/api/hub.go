@@ -98,6 +98,10 @@ func (h *Hub) PublishStored(store, edge string, recs []any) {
 			h.send("stay", recordView{store, edge, stayView{*x, floorwatch.Seconds(exit(*x).Sub(x.Enter))}})
 		case floorwatch.Stay:
 			h.send("stay", recordView{store, edge, stayView{x, floorwatch.Seconds(exit(x).Sub(x.Enter))}})
+		case *floorwatch.Wait:
+			h.send("wait", recordView{store, edge, viewWait(*x)})
+		case floorwatch.Wait:
+			h.send("wait", recordView{store, edge, viewWait(x)})
 		case *floorwatch.Interval, floorwatch.Interval:
 			h.send("interval", recordView{store, edge, x})
 		case *floorwatch.Gap, floorwatch.Gap:
@@ -212,7 +216,7 @@ func (s *server) live(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // events answers /api/events, a stream of server-sent events: live, state,
-// stay, interval, gap, segment, and ping with the server's time.
+// stay, wait, interval, gap, segment, and ping with the server's time.
 func (s *server) events(w http.ResponseWriter, r *http.Request) error {
 	head := w.Header()
 	head.Set("Content-Type", "text/event-stream; charset=utf-8")

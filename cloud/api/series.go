@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -69,16 +70,9 @@ func (s *server) series(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	wish, err := intParam(v, "step", 0, 10, 86400)
+	step, err := stepParam(v, q)
 	if err != nil {
 		return err
-	}
-	step := time.Duration(wish) * time.Second
-	if wish != 0 && !slices.Contains(steps, step) {
-		return bad("use 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600 or 86400", "parameter step is not one of the steps")
-	}
-	if step > 0 && q.To.Sub(q.From) > maxBuckets*step {
-		return bad("use a longer step or a shorter span", "that gives more than %d buckets", maxBuckets)
 	}
 	out, err := s.readSeries(r, q, step)
 	if err != nil {
@@ -88,6 +82,22 @@ func (s *server) series(w http.ResponseWriter, r *http.Request) error {
 		return writeSeries(w, q, out)
 	}
 	return writeJSON(w, out)
+}
+
+// stepParam reads step: 0 when it is ours to choose.
+func stepParam(v url.Values, q Query) (time.Duration, error) {
+	wish, err := intParam(v, "step", 0, 10, 86400)
+	if err != nil {
+		return 0, err
+	}
+	step := time.Duration(wish) * time.Second
+	if wish != 0 && !slices.Contains(steps, step) {
+		return 0, bad("use 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600 or 86400", "parameter step is not one of the steps")
+	}
+	if step > 0 && q.To.Sub(q.From) > maxBuckets*step {
+		return 0, bad("use a longer step or a shorter span", "that gives more than %d buckets", maxBuckets)
+	}
+	return step, nil
 }
 
 func (s *server) readSeries(r *http.Request, q Query, step time.Duration) (Series, error) {

@@ -63,6 +63,8 @@ type zoneView struct {
 	Polygon   []floorwatch.Point `json:"polygon"`
 	MinStayS  float64            `json:"min_stay_s"`
 	MergeGapS float64            `json:"merge_gap_s"`
+	ReachS    float64            `json:"reach_s"` // of a queue: how soon after leaving it a counter is reached
+	Serves    []string           `json:"serves"`  // of a service zone: its queues; none = all
 }
 
 func (s *server) sites(w http.ResponseWriter, _ *http.Request) error {
@@ -90,7 +92,7 @@ func viewEdge(e Edge) edgeView {
 		for _, z := range c.Scene.Zones {
 			cv.Zones = append(cv.Zones, zoneView{
 				z.Name, z.Label, z.Role, z.Polygon,
-				floorwatch.Seconds(z.MinStay), floorwatch.Seconds(z.MergeGap),
+				floorwatch.Seconds(z.MinStay), floorwatch.Seconds(z.MergeGap), floorwatch.Seconds(z.Reach), z.Serves,
 			})
 		}
 		v.Cameras = append(v.Cameras, cv)

@@ -1,0 +1,323 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"floorwatch"
+	"floorwatch/cloud/waits"
+)
+
+// WaitFigures is what Figures is besides where queues are measured: the waits
+// that ended in [From, To), as Figures promises for its records.
+type WaitFigures interface {
+	Waits(ctx context.Context, q Query) ([]floorwatch.Wait, error)
+}
+
+// DefaultTarget is the wait in seconds above which one counts as over the target
+// when the caller names none.
+const DefaultTarget = 300
+
+// waitView is a wait with its length.
+type waitView struct {
+	floorwatch.Wait
+	WaitS float64 `json:"wait_s"`
+}
+
+func viewWait(x floorwatch.Wait) waitView {
+	return waitView{x, floorwatch.Seconds(ended(x).Sub(x.Enter))}
+}
+
+func ended(x floorwatch.Wait) floorwatch.Time {
+	if x.End == nil {
+		return x.Enter
+	}
+	return *x.End
+}
+
+// waitRecords answers the waits that ended in the span, newest first.
+func (s *server) waitRecords(w http.ResponseWriter, r *http.Request) error {
+	v := r.URL.Query()
+	csv, err := wantCSV(v)
+	if err != nil {
+		return err
+	}
+	q, err := s.query(v, map[bool]int{false: 200, true: MaxStays}[csv], MaxStays)
+	if err != nil {
+		return err
+	}
+	all, err := s.readWaits(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	all, cut := newest(all, q.Limit, ended)
+	if csv {
+		return writeWaits(w, q, all)
+	}
+	views := make([]waitView, 0, len(all))
+	for _, x := range all {
+		views = append(views, viewWait(x))
+	}
+	return writeJSON(w, map[string]any{"from": q.From, "to": q.To, "limit_reached": cut, "waits": views})
+}
+
+func (s *server) readWaits(ctx context.Context, q Query) ([]floorwatch.Wait, error) {
+	f, ok := s.Figures.(WaitFigures)
+	if !ok {
+		return nil, &fault{http.StatusNotFound, "waits are not kept here", "ask for /api/stays"}
+	}
+	return f.Waits(ctx, q)
+}
+
+func writeWaits(w http.ResponseWriter, q Query, all []floorwatch.Wait) error {
+	header := []string{
+		"store", "edge", "camera", "zone", "id", "enter_utc", "end_utc", "wait_s", "outcome", "service_zone",
+		"enter_border_seen", "direct", "zone_rev", "detector",
+	}
+	rows := make([][]string, 0, len(all))
+	for _, x := range all {
+		rows = append(rows, []string{
+			q.Store, q.Edge, cell(x.Camera), cell(x.Zone), cell(x.ID), x.Enter.String(), stamp(x.End),
+			number(viewWait(x).WaitS), cell(x.Outcome), cell(x.ServiceZone),
+			strconv.FormatBool(x.EnterSeen), strconv.FormatBool(x.Direct), cell(x.Rev), cell(x.By),
+		})
+	}
+	return writeCSV(w, csvName("waits", q), header, rows)
+}
+
+// queueZone is a queue zone and the service zones that serve it.
+type queueZone struct {
+	zoneKey
+	counters []string
+}
+
+// queues lists the configured queue zones that q asks for.
+func (s *server) queues(q Query) (out []queueZone) {
+	for _, c := range s.edge(Source{Store: q.Store, Edge: q.Edge}).Cameras {
+		for _, z := range c.Scene.Zones {
+			if z.Role != floorwatch.RoleQueue || q.Camera != "" && q.Camera != c.Name || q.Zone != "" && q.Zone != z.Name {
+				continue
+			}
+			zone := queueZone{zoneKey: zoneKey{c.Name, z.Name}}
+			for _, x := range c.Scene.Zones {
+				if x.Role == floorwatch.RoleService && (len(x.Serves) == 0 || slices.Contains(x.Serves, z.Name)) {
+					zone.counters = append(zone.counters, x.Name)
+				}
+			}
+			out = append(out, zone)
+		}
+	}
+	return out
+}
+
+// queue is queues for an endpoint that needs one.
+func (s *server) queue(q Query) (queueZone, error) {
+	all := s.queues(q)
+	switch {
+	case len(all) == 1:
+		return all[0], nil
+	case len(all) > 1:
+		return queueZone{}, bad("name one of the queue zones in /api/sites", "parameter zone is missing")
+	}
+	return queueZone{}, &fault{http.StatusNotFound, "no such queue zone is configured", "see /api/sites: waits come from zones of role queue"}
+}
+
+// WaitSummary is the figures of one queue zone in a window. Only records of the
+// newest Rev count; Redrawn says since when the zone is this one.
+type WaitSummary struct {
+	Source
+	Zone    string           `json:"zone"`
+	Rev     string           `json:"rev"`
+	Redrawn *floorwatch.Time `json:"redrawn"`
+	Cohort  string           `json:"cohort"`
+	waits.Window
+	// SettledTo is up to when the figures are known; Coverage is the observed share
+	// of the window up to there. Without coverage there are no figures.
+	SettledTo floorwatch.Time `json:"settled_to"`
+	Coverage  float64         `json:"coverage"`
+	ObservedS float64         `json:"observed_s"`
+	Finished  *waits.Finished `json:"finished,omitempty"`
+	Began     *waits.Began    `json:"began,omitempty"`
+	Running   *waits.Running  `json:"running,omitempty"` // at the window's end, or at SettledTo
+	// Little is over the whole intervals in the window, LittleWindow.
+	Little       *waits.Little  `json:"little,omitempty"`
+	LittleWindow *waits.Window  `json:"little_window,omitempty"`
+	Service      *waits.Service `json:"service,omitempty"` // nil: no counter in view
+}
+
+// waitSummary answers /api/waits/summary.
+func (s *server) waitSummary(w http.ResponseWriter, r *http.Request) error {
+	v := r.URL.Query()
+	q, err := s.query(v, 0, MaxStays)
+	if err != nil {
+		return err
+	}
+	cohort, err := param(v, "cohort")
+	if err != nil {
+		return err
+	}
+	if cohort == "" {
+		cohort = waits.CohortFinished
+	}
+	if cohort != waits.CohortFinished && cohort != waits.CohortBegan {
+		return bad("use finished or began", "parameter cohort is unknown")
+	}
+	target, err := intParam(v, "target", DefaultTarget, 0, 86400)
+	if err != nil {
+		return err
+	}
+	zone, err := s.queue(q)
+	if err != nil {
+		return err
+	}
+	out, err := s.summarise(r.Context(), q, zone, cohort, float64(target))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, out)
+}
+
+// How far around a window records are read: somebody who waits at its end may
+// have joined this long before it, and ends their wait within waitAhead.
+const (
+	waitBehind = 4 * time.Hour
+	waitAhead  = 24 * time.Hour
+)
+
+// queueData is what is known of a queue zone, of its newest rev.
+type queueData struct {
+	ivs     []floorwatch.Interval
+	recs    []floorwatch.Wait
+	rev     string
+	redrawn *floorwatch.Time
+	asOf    floorwatch.Time // end of the newest interval
+}
+
+// readQueue reads the waits that ended in [from, to) and the intervals that start
+// in it.
+func (s *server) readQueue(ctx context.Context, q Query, zone queueZone, from, to floorwatch.Time) (d queueData, err error) {
+	q.Camera, q.Zone, q.From, q.To, q.Limit = zone.camera, zone.zone, from, to, maxInterval
+	if d.ivs, err = s.zoneIntervals(ctx, q); err != nil {
+		return d, err
+	}
+	q.Limit = MaxStays
+	if d.recs, err = s.readWaits(ctx, q); err != nil {
+		return d, err
+	}
+	if len(d.ivs) >= maxInterval || len(d.recs) >= MaxStays {
+		return d, bad("ask for a shorter span", "the span holds too many records")
+	}
+	for _, x := range d.ivs {
+		if x.End > d.asOf {
+			d.rev, d.asOf = x.Rev, x.End
+		}
+	}
+	for _, x := range d.ivs {
+		if x.Rev != d.rev && (d.redrawn == nil || x.End > *d.redrawn) {
+			d.redrawn = new(x.End)
+		}
+	}
+	d.ivs = slices.DeleteFunc(d.ivs, func(x floorwatch.Interval) bool { return x.Rev != d.rev })
+	d.recs = slices.DeleteFunc(d.recs, func(x floorwatch.Wait) bool { return x.Rev != d.rev || x.Zone != zone.zone })
+	return d, nil
+}
+
+// zoneIntervals reads the intervals of exactly one zone.
+func (s *server) zoneIntervals(ctx context.Context, q Query) ([]floorwatch.Interval, error) {
+	ivs, err := s.Figures.Intervals(ctx, q)
+	return slices.DeleteFunc(slices.Clone(ivs), func(x floorwatch.Interval) bool {
+		return x.Zone != q.Zone || x.Camera != q.Camera
+	}), err
+}
+
+// observed returns the observed seconds of [from, to), taken in proportion from
+// intervals that reach over its ends.
+func (d *queueData) observed(from, to floorwatch.Time) (s float64) {
+	for _, x := range d.ivs {
+		if inside := min(x.End, to) - max(x.Start, from); inside > 0 {
+			s += x.ObservedS * float64(inside) / float64(x.End-x.Start)
+		}
+	}
+	return s
+}
+
+// whole returns the part of the window that holds whole intervals only.
+func (d *queueData) whole(w waits.Window) (out waits.Window) {
+	for _, x := range d.ivs {
+		if x.Start < w.From || x.End > w.To {
+			continue
+		}
+		if out.To == 0 || x.Start < out.From {
+			out.From = x.Start
+		}
+		out.To = max(out.To, x.End)
+	}
+	return out
+}
+
+func (s *server) summarise(ctx context.Context, q Query, zone queueZone, cohort string, target float64) (out WaitSummary, err error) {
+	w := waits.Window{From: q.From, To: q.To}
+	ahead := min(q.To.Add(waitAhead), max(q.To, floorwatch.TimeOf(s.Now())))
+	d, err := s.readQueue(ctx, q, zone, max(0, min(q.From, q.To.Add(-waitBehind))), ahead+1)
+	if err != nil {
+		return out, err
+	}
+	out = WaitSummary{
+		Source: Source{q.Store, q.Edge, zone.camera}, Zone: zone.zone, Rev: d.rev, Redrawn: d.redrawn,
+		Cohort: cohort, Window: w, SettledTo: min(q.To, d.asOf),
+	}
+	out.ObservedS = d.observed(q.From, out.SettledTo)
+	if out.ObservedS <= 0 {
+		return out, nil
+	}
+	out.Coverage = min(1, out.ObservedS/floorwatch.Seconds(out.SettledTo.Sub(q.From)))
+	open := waits.Open(d.ivs, d.recs)
+	if d.asOf < floorwatch.TimeOf(s.Now()).Add(-waitAhead) {
+		open = nil // what is open in old records was lost, not waited
+	}
+	out.Running = new(waits.RunningAt(out.SettledTo, d.recs, open))
+	finished := waits.Finish(d.recs, w, target)
+	if cohort == waits.CohortFinished {
+		out.Finished = &finished
+	} else {
+		out.Began = new(waits.Begin(d.recs, open, w, d.asOf, target))
+	}
+	whole := d.whole(w)
+	little := waits.LittlesLaw(d.ivs, whole, waits.Finish(d.recs, whole, target).WithoutDirect.MeanS)
+	if out.Little = &little; whole.To > 0 {
+		out.LittleWindow = &whole
+	}
+	stays, ivs, err := s.counters(ctx, q, zone, d.rev)
+	if err != nil || len(zone.counters) == 0 {
+		return out, err
+	}
+	out.Service = new(waits.Serve(stays, ivs, w, finished.Served, out.ObservedS))
+	return out, nil
+}
+
+// counters reads the stays and intervals of a queue's service zones.
+func (s *server) counters(ctx context.Context, q Query, zone queueZone, rev string) (stays []floorwatch.Stay, ivs []floorwatch.Interval, err error) {
+	for _, name := range zone.counters {
+		q.Camera, q.Zone, q.Limit = zone.camera, name, MaxStays
+		more, err := s.Figures.Stays(ctx, q)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(more) >= MaxStays {
+			return nil, nil, bad("ask for a shorter span", "the span holds too many stays at a counter")
+		}
+		stays = append(stays, more...)
+		q.Limit = maxInterval
+		busy, err := s.zoneIntervals(ctx, q)
+		if err != nil {
+			return nil, nil, err
+		}
+		ivs = append(ivs, busy...)
+	}
+	stays = slices.DeleteFunc(stays, func(x floorwatch.Stay) bool { return x.Rev != rev })
+	ivs = slices.DeleteFunc(ivs, func(x floorwatch.Interval) bool { return x.Rev != rev })
+	return stays, ivs, nil
+}
