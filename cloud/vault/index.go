@@ -1,6 +1,12 @@
-// Package vault keeps what auditors ask for. So far that is the index of sealed
-// footage: every seal that a box ever sent, verbatim, before the footage itself
-// has arrived and after it is gone. Start with OpenIndex.
+// Package vault keeps what auditors ask for: footage by the hash of its bytes,
+// and beside it the index of everything that a box ever swore about it, before
+// the bytes have arrived and after they are gone.
+//
+//	segment records ─> Index <─ knows the seal ── Uploads <─ signed pieces ─ box
+//	                     ^                           └ checked ─> Objects
+//	 holds, access log ──┘   Archive (clips, fetching) <─ both ────┘
+//
+// docs/vault.md describes folder and protocol. Start with OpenIndex.
 package vault
 
 import (
@@ -45,7 +51,31 @@ CREATE TABLE IF NOT EXISTS segment (
 	PRIMARY KEY (store, edge, camera, chain, seq)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS segment_span ON segment (store, edge, camera, start);
-CREATE INDEX IF NOT EXISTS segment_hash ON segment (sha256);`
+CREATE INDEX IF NOT EXISTS segment_hash ON segment (sha256);
+CREATE TABLE IF NOT EXISTS seal ( -- of gaps and deletions
+	store TEXT NOT NULL, edge TEXT NOT NULL, camera TEXT NOT NULL, chain TEXT NOT NULL, seq INTEGER NOT NULL,
+	seal TEXT NOT NULL,   -- verbatim
+	PRIMARY KEY (store, edge, camera, chain, seq)
+) STRICT;
+CREATE TABLE IF NOT EXISTS object (
+	sha256 TEXT PRIMARY KEY, bytes INTEGER NOT NULL,
+	received INTEGER NOT NULL, -- Unix ms, checked against the hash then
+	state TEXT NOT NULL        -- here; going, gone: retention; absent: the box has it no more
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hold (
+	id TEXT PRIMARY KEY, store TEXT NOT NULL, edge TEXT NOT NULL, camera TEXT NOT NULL,
+	start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+	who TEXT NOT NULL, why TEXT NOT NULL, at INTEGER NOT NULL,
+	released INTEGER NOT NULL DEFAULT 0,
+	told INTEGER NOT NULL DEFAULT 0 -- what the box has confirmed: 1 the hold, 2 its release
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS access (
+	n INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
+	store TEXT NOT NULL, edge TEXT NOT NULL, camera TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+	why TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS access_stays BEFORE DELETE ON access BEGIN SELECT RAISE(ABORT, 'the access log is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS access_fixed BEFORE UPDATE ON access BEGIN SELECT RAISE(ABORT, 'the access log is append-only'); END;`
 
 // OpenIndex opens the index at path, made with its folder where absent. What is
 // confirmed survives a power cut (WAL, synchronous FULL).
