@@ -23,6 +23,7 @@ import (
 	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
+	"floorwatch/internal/metrics"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -38,6 +39,9 @@ type Aggregator struct {
 	Clips     Clips         // nil: no footage is shown
 	Pictures  api.Pictures  // nil: no stills and no boxes
 	Listener  net.Listener  // of the pages
+	Hosts     []string      // names of the pages beside loopback ones
+	Token     string        // that visitors must know; "": none, for loopback only
+	Secure    bool          // Listener speaks TLS
 	// First is called once, when the first figure of a zone is in the database.
 	First func()
 	Log   *slog.Logger // nil discards
@@ -81,7 +85,8 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	}
 	group.Go(func() error { return in.Run(ctx) })
 	group.Go(func() error { return watch.Run(ctx) })
-	group.Go(func() error { return a.serve(ctx, hub, index, in) })
+	status := &status{a: a, began: time.Now(), ingest: in, watch: watch, db: db, hub: hub}
+	group.Go(func() error { return a.serve(ctx, hub, index, status) })
 	return group.Wait()
 }
 
@@ -100,17 +105,20 @@ func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []any) {
 }
 
 // serve answers HTTP on the aggregator's listener until ctx ends.
-func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, index *vault.Index, in *ingest.Ingest) error {
+func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, index *vault.Index, s *status) error {
 	set := api.Settings{
-		Sites: a.Sites, Figures: figures{a.Figures}, Hub: hub, Pictures: a.Pictures, Pages: web.Handler(), Log: a.Log,
+		Sites: a.Sites, Figures: figures{a.Figures}, Hub: hub, Pictures: a.Pictures, Pages: a.pages(s),
+		Hosts: a.Hosts, Log: a.Log,
 	}
 	if a.Clips != nil {
 		set.Footage = footage{index, a.Clips}
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", api.New(set))
+	handler := api.New(set)
+	if a.Token != "" {
+		handler = newLogin(a.Token, a.Secure, handler)
+	}
 	srv := &http.Server{
-		Handler:           mux,
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -118,18 +126,31 @@ func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, index *vault.Index
 		ErrorLog:          slog.NewLogLogger(a.Log.Handler(), slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
-	go func() {
-		<-ctx.Done()
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
 		hub.Close()
 		stopping, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = srv.Shutdown(stopping)
 		_ = srv.Close()
-	}()
-	if err := srv.Serve(a.Listener); !errors.Is(err, http.ErrServerClosed) {
+	})
+	err := srv.Serve(a.Listener)
+	if !stop() {
+		<-stopped
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// pages returns what is served beside the interface for programs.
+func (a *Aggregator) pages(s *status) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", web.Handler())
+	mux.Handle("GET /metrics", metrics.Handler(s.figures))
+	return mux
 }
 
 // figures answers the pages' questions from InfluxDB.

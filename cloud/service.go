@@ -1,0 +1,163 @@
+package cloud
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"time"
+
+	"floorwatch/cloud/influx"
+	"floorwatch/cloud/ingest"
+	"floorwatch/internal/access"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Service is the aggregator as its configuration says: with the database as a
+// child where it is asked for, and the pages on their listener.
+type Service struct {
+	set   *Aggregator
+	tls   *tls.Config // of the pages; nil: none
+	child *influx.Server
+	cfg   Config
+}
+
+// influxDir is the child's folder below the data folder.
+const influxDir = "influxdb"
+
+// Open reads the secrets and certificates that cfg names. It starts nothing.
+func Open(cfg Config, log *slog.Logger) (*Service, error) {
+	registry, err := cfg.registry()
+	if err != nil {
+		return nil, err
+	}
+	login, err := cfg.Broker.Open("cloud")
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, set: &Aggregator{
+		Data: cfg.Data, Retention: cfg.Retention, Registry: registry, Sites: cfg.sites(), Log: log,
+		Broker: ingest.Broker{URL: login.URL, User: login.Username, Password: login.Password, TLS: login.TLS},
+		Hosts:  cfg.Pages.hosts(),
+	}}
+	if err := s.openFigures(); err != nil {
+		return nil, err
+	}
+	return s, s.openPages()
+}
+
+func (s *Service) openFigures() error {
+	in := s.cfg.Influx
+	s.set.Figures = &influx.Client{Flavour: in.Flavour, Org: in.Org, Database: in.Database, Policy: in.Policy}
+	if in.Child {
+		s.child = &influx.Server{
+			Dir: filepath.Join(s.cfg.Data, influxDir), Database: in.Database, Policy: in.Policy,
+			Retention: s.cfg.Retention, Log: s.set.Log,
+		}
+		s.set.Figures.Endpoint = s.child.Endpoint
+		return nil
+	}
+	token := ""
+	if in.Token != "" {
+		var err error
+		if token, err = access.ReadSecret(in.Token); err != nil {
+			return fmt.Errorf("influx.token_file: %w", err)
+		}
+	}
+	s.set.Figures.Endpoint = influx.At(in.URL, token)
+	return nil
+}
+
+func (s *Service) openPages() (err error) {
+	p := s.cfg.Pages
+	if p.Token != "" {
+		if s.set.Token, err = access.ReadSecret(p.Token); err != nil {
+			return fmt.Errorf("pages.token_file: %w", err)
+		}
+		if len(s.set.Token) < minToken {
+			return fmt.Errorf("pages.token_file: the token has %d characters, want at least %d: openssl rand -hex 16 makes one", len(s.set.Token), minToken)
+		}
+	}
+	if p.Cert == "" {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(p.Cert, p.Key)
+	if err != nil {
+		return fmt.Errorf("pages.cert: %w", err)
+	}
+	s.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
+	s.set.Secure = true
+	return nil
+}
+
+// hosts returns the names under which the pages answer.
+func (p *Pages) hosts() []string {
+	hosts := append([]string{}, p.Hosts...)
+	if host, _, err := net.SplitHostPort(p.Listen); err == nil && host != "" {
+		hosts = append(hosts, host)
+	}
+	return hosts
+}
+
+// Run works until ctx ends; ready, unless nil, is called with the address of the
+// pages once they are served. It fails early when that address is taken.
+func (s *Service) Run(ctx context.Context, ready func(address string)) error {
+	ln, err := net.Listen("tcp", s.cfg.Pages.Listen)
+	if err != nil {
+		return fmt.Errorf("serve pages: %w; change pages.listen or stop the other program", err)
+	}
+	defer func() { _ = ln.Close() }()
+	if ready != nil {
+		ready(ln.Addr().String())
+	}
+	if s.tls != nil {
+		ln = tls.NewListener(ln, s.tls)
+	}
+	s.set.Listener = ln
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.set.Run(ctx) })
+	if s.child != nil {
+		group.Go(func() error { return KeepInflux(ctx, s.child, s.set.Log) })
+	}
+	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// Times of KeepInflux.
+const (
+	influxPause = time.Second
+	influxTries = 5
+)
+
+// KeepInflux runs the database and starts it again when it dies; it gives up
+// when it dies so again and again within its first minute.
+func KeepInflux(ctx context.Context, db *influx.Server, log *slog.Logger) error {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	for quick := 0; ; {
+		began := time.Now()
+		err := db.Run(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if quick++; time.Since(began) > time.Minute {
+			quick = 0
+		}
+		if quick == influxTries {
+			return fmt.Errorf("the database ended %d times in a row: %w", quick, err)
+		}
+		log.Warn("database ended, starting it again", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(influxPause):
+		}
+	}
+}

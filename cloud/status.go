@@ -1,0 +1,87 @@
+package cloud
+
+import (
+	"context"
+	"time"
+
+	"floorwatch"
+	"floorwatch/cloud/api"
+	"floorwatch/cloud/ingest"
+	"floorwatch/internal/metrics"
+)
+
+// status reads the aggregator's figures about itself.
+type status struct {
+	a      *Aggregator
+	began  time.Time
+	ingest *ingest.Ingest
+	watch  *ingest.Watch
+	db     *ingest.DB
+	hub    *api.Hub
+}
+
+// scrapeLimit bounds what a scrape asks of the database and the disk.
+const scrapeLimit = 2 * time.Second
+
+// figures returns what /metrics shows.
+func (s *status) figures() []metrics.Figure {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit)
+	defer cancel()
+	in := s.ingest.Stats()
+	all := []metrics.Figure{
+		{
+			Name: "floorwatch_cloud_info", Help: "1, with what runs here.", Labels: []string{"version"},
+			Samples: []metrics.Sample{{Value: 1, Labels: []string{floorwatch.BuildVersion}}},
+		},
+		metrics.Counter("floorwatch_ingest_batches_total", "Batches stored and acknowledged.", float64(in.Batches)),
+		metrics.Counter("floorwatch_ingest_records_total", "Records of those, dead letters included.", float64(in.Records)),
+		metrics.Counter("floorwatch_ingest_duplicates_total", "Records that came again after they were stored.", float64(in.Duplicates)),
+		metrics.Counter("floorwatch_ingest_dead_letters_total", "Records and messages refused.", float64(in.DeadLetters)),
+		metrics.Counter("floorwatch_ingest_unread_total", "Messages left to be sent again.", float64(in.Unread)),
+		metrics.Counter("floorwatch_influx_outages_total", "Writes to InfluxDB that had to be repeated.", float64(in.Outages)),
+		metrics.Gauge("floorwatch_influx_up", "1 when InfluxDB answers.", metrics.Flag(s.a.Figures.Ping(ctx) == nil)),
+		delay("floorwatch_influx_write_seconds", "One write, until InfluxDB confirmed.", in.Write),
+		delay("floorwatch_ingest_delay_seconds", "From the time at which a record settled until it was confirmed.", in.Fresh),
+		metrics.Gauge("floorwatch_event_streams", "Pages and programs that watch live.", float64(s.hub.Clients())),
+	}
+	if t, err := s.db.Totals(ctx); err == nil {
+		all = append(all,
+			metrics.Gauge("floorwatch_dead_letters", "Dead letters kept.", float64(t.Letters)),
+			metrics.Gauge("floorwatch_dead_letters_bytes", "Their bytes.", float64(t.Bytes)),
+			metrics.Counter("floorwatch_dead_letters_evicted_total", "Dead letters that had to leave unread.", float64(t.Evicted)))
+	}
+	return append(all, s.boxes()...)
+}
+
+// delay gives a distribution as a figure for each quantile.
+func delay(name, help string, d ingest.Delay) metrics.Figure {
+	f := metrics.Figure{Name: name, Help: help, Labels: []string{"quantile"}}
+	for _, q := range []struct {
+		name  string
+		value time.Duration
+	}{{"0.5", d.Median}, {"0.95", d.P95}, {"1", d.Max}} {
+		f.Samples = append(f.Samples, metrics.Sample{Value: q.value.Seconds(), Labels: []string{q.name}})
+	}
+	return f
+}
+
+// boxes tells which registered boxes are there, by their state or last will.
+func (s *status) boxes() []metrics.Figure {
+	online := metrics.Figure{Name: "floorwatch_box_online", Help: "1 while the box says that it is online.", Labels: []string{"store", "edge"}}
+	since := metrics.Figure{Name: "floorwatch_box_state_timestamp_seconds", Help: "When the box said its state; of a will, when it had connected.", Labels: online.Labels}
+	count := 0.0
+	for _, e := range s.a.Registry.Edges {
+		labels := []string{e.Store, e.ID}
+		st, known := s.watch.State(e.Store, e.ID)
+		is := metrics.Flag(known && st.State == floorwatch.StateOnline)
+		count += is
+		online.Samples = append(online.Samples, metrics.Sample{Value: is, Labels: labels})
+		if known {
+			since.Samples = append(since.Samples, metrics.Sample{Value: float64(st.T) / 1000, Labels: labels})
+		}
+	}
+	return []metrics.Figure{
+		metrics.Gauge("floorwatch_boxes", "Registered boxes.", float64(len(s.a.Registry.Edges))),
+		metrics.Gauge("floorwatch_boxes_online", "Of those, online.", count), online, since,
+	}
+}

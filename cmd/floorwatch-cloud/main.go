@@ -1,0 +1,169 @@
+// Command floorwatch-cloud is the aggregator: it takes what the boxes deliver,
+// stores it, acknowledges it, and serves the pages. Pure Go.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // stores name their time zones; a minimal Debian has none
+
+	"floorwatch"
+	"floorwatch/cloud"
+	"floorwatch/internal/config"
+	"floorwatch/internal/durable"
+)
+
+// errUsage marks an error of the command line or the configuration: exit code
+// 2, nothing started.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "floorwatch-cloud:", err)
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, "floorwatch-cloud:", err)
+		os.Exit(1)
+	}
+}
+
+const help = `floorwatch-cloud %s takes what the boxes deliver, stores it, and serves the pages.
+
+Usage: floorwatch-cloud [run|check|acl|dead-letters|version] [-config FILE]
+  run                            works until it is stopped (the default)
+  check                          reads the configuration and all that it names, and starts nothing
+  acl                            prints Mosquitto's access list for the boxes of the registry
+  dead-letters list [-n N]       what was refused and why, oldest first
+  dead-letters show ID           the bytes of one, as they came
+  dead-letters retry [ID…]       gives these (or all) to the running cloud again, as after a store was registered late
+  dead-letters drop ID…|-all     removes them for good
+  version                        prints the version
+
+Flags stand before IDs. Exit codes: 0 stopped or in order, 1 it failed, 2 wrong command line or
+configuration (all problems are listed, nothing was started).
+
+`
+
+// options are the command line behind the command.
+type options struct {
+	config string
+	n      int
+	all    bool
+	ids    []string
+}
+
+// parse splits the command line; the command's words come first.
+func parse(args []string, stderr io.Writer) (command string, o options, err error) {
+	command = "run"
+	word := func() bool { return len(args) > 0 && args[0] != "" && args[0][0] != '-' }
+	if word() {
+		command, args = args[0], args[1:]
+	}
+	if command == "dead-letters" && word() {
+		command, args = command+" "+args[0], args[1:]
+	}
+	fs := flag.NewFlagSet("floorwatch-cloud", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.StringVar(&o.config, "config", "/etc/floorwatch/cloud.yaml", "configuration file; deploy/cloud.yaml documents every key")
+	fs.IntVar(&o.n, "n", 50, "dead-letters list: how many")
+	fs.BoolVar(&o.all, "all", false, "dead-letters drop: all of them")
+	fs.Usage = func() { fmt.Fprintf(stderr, help, floorwatch.BuildVersion); fs.PrintDefaults() }
+	if err := fs.Parse(args); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			err = fmt.Errorf("%w: %w", errUsage, err)
+		}
+		return command, o, err
+	}
+	o.ids = fs.Args()
+	return command, o, nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	command, o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	if do, ok := letterCommands[command]; ok {
+		return withLetters(o, func(l letters) error { return do(ctx, l, o, stdout) })
+	}
+	if len(o.ids) > 0 {
+		return fmt.Errorf("%w: unexpected %.40q; -h explains", errUsage, o.ids[0])
+	}
+	switch command {
+	case "run":
+		return runCloud(ctx, o, stderr)
+	case "check":
+		return check(o, stdout)
+	case "acl":
+		cfg, err := load(o.config)
+		if err == nil {
+			_, err = io.WriteString(stdout, cfg.ACL())
+		}
+		return err
+	case "version":
+		fmt.Fprintln(stdout, floorwatch.BuildVersion)
+		return nil
+	}
+	return fmt.Errorf("%w: unknown command %.40q; -h lists them", errUsage, command)
+}
+
+// load reads the file but not what it names.
+func load(path string) (cloud.Config, error) {
+	c := cloud.DefaultConfig()
+	if err := config.Load(path, &c); err != nil {
+		return c, fmt.Errorf("%w: the configuration is not right, nothing was started\n%w", errUsage, err)
+	}
+	return c, nil
+}
+
+// open reads the file and what it names.
+func open(o options, log *slog.Logger) (*cloud.Service, cloud.Config, error) {
+	cfg, err := load(o.config)
+	if err != nil {
+		return nil, cfg, err
+	}
+	s, err := cloud.Open(cfg, log)
+	if err != nil {
+		return nil, cfg, fmt.Errorf("%w: the configuration names what cannot be used, nothing was started\n%w", errUsage, err)
+	}
+	return s, cfg, nil
+}
+
+func check(o options, stdout io.Writer) error {
+	_, cfg, err := open(o, nil)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "%s is in order: %d store(s), %d box(es), broker %s, pages on %s\n",
+		o.config, len(cfg.Stores), len(cfg.Edges), cfg.Broker.URL, cfg.Pages.Listen)
+	return nil
+}
+
+func runCloud(ctx context.Context, o options, stderr io.Writer) error {
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	s, cfg, err := open(o, log)
+	if err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(cfg.Data, 0o700); err != nil {
+		return err
+	}
+	return s.Run(ctx, func(address string) {
+		log.Info("floorwatch-cloud starts", "version", floorwatch.BuildVersion, "pages", address, "boxes", len(cfg.Edges))
+		if cfg.Pages.Token != "" && cfg.Pages.Cert == "" {
+			log.Warn("the pages' token travels in the clear; set pages.cert and pages.key, or put a TLS proxy before them")
+		}
+	})
+}
