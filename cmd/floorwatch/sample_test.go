@@ -1,0 +1,15 @@
+package main
+
+import (
+	"testing"
+
+	"floorwatch/internal/sampletest"
+)
+
+func TestSampleHoldsTheDefaults(t *testing.T) {
+	defaults := defaultRunConfig()
+	sampletest.Check(t, repository+"/deploy/floorwatch.yaml", &defaults,
+		"notice", "edge.store", "edge.edge", "edge.interval", "edge.footage.max_bytes", "edge.footage.max_age",
+		"edge.cameras[].name", "edge.cameras[].label", "edge.cameras[].source", "edge.cameras[].picture",
+		"edge.cameras[].zones[].name", "edge.cameras[].zones[].label", "edge.cameras[].zones[].polygon")
+}
