@@ -6,8 +6,12 @@ package child
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -52,3 +56,30 @@ func (t *Tail) Write(p []byte) (int, error) {
 
 // String returns what is kept. Call it after the child has ended.
 func (t *Tail) String() string { return string(t.buf) }
+
+// Alive lists the children of this process by their process id, with their
+// command lines: what a clean stop must not leave behind.
+func Alive() (map[int]string, error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	alive := map[int]string{}
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		// PID (NAME) STATE PPID …, and the name may hold anything.
+		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		pid, errPID := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if errPID != nil || len(fields) < 2 || fields[0] == "Z" || fields[1] != strconv.Itoa(os.Getpid()) {
+			continue
+		}
+		line, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		if err == nil {
+			alive[pid] = strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return alive, nil
+}
