@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"floorwatch/cloud"
+	"floorwatch/internal/sampletest"
+)
+
+// sample is the shipped configuration, from this package.
+const sample = "../../deploy/cloud.yaml"
+
+func TestSampleHoldsTheDefaults(t *testing.T) {
+	defaults := cloud.DefaultConfig()
+	sampletest.Check(t, sample, &defaults, "stores[].id", "stores[].label", "stores[].opening", "edges",
+		"broker.url", "broker.ca", "broker.password_file", "influx.url", "influx.token_file")
+}
+
+// shop writes the sample with edits, and the secrets that it names.
+func shop(t *testing.T, edits ...string) (path, dir string) {
+	t.Helper()
+	b, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	edits = append([]string{
+		"ca: /etc/floorwatch/ca.pem", "ca: \"\"",
+		"/etc/floorwatch", dir,
+		"\ndata: data\n", "\ndata: " + filepath.Join(dir, "data") + "\n",
+	}, edits...)
+	path = filepath.Join(dir, "cloud.yaml")
+	for name, text := range map[string]string{
+		"cloud.yaml": strings.NewReplacer(edits...).Replace(string(b)), "broker-password": "secret\n", "influx-token": "user:pass\n", "short": "too short\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path, dir
+}
+
+func call(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	err = run(t.Context(), args, &out, &errs)
+	return out.String(), errs.String(), err
+}
+
+func TestCheck(t *testing.T) {
+	path, dir := shop(t)
+	out, _, err := call(t, "check", "-config", path)
+	if err != nil || !strings.Contains(out, "is in order: 1 store(s), 1 box(es)") {
+		t.Errorf("%q %v", out, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data")); !os.IsNotExist(err) {
+		t.Errorf("something was started: %v", err)
+	}
+}
+
+func TestEveryProblemAtOnce(t *testing.T) {
+	path, dir := shop(t,
+		"time_zone: Asia/Shanghai", "time_zone: Beijing",
+		"days: mon-fri", "days: fri-mon",
+		`from: "10:00", to: "16:00"`, `from: "16:00", to: "10:00"`,
+		"  - store: shop-1", "  - store: shop-2",
+		"key: 11qY", "key: 12",
+		"child: false", "child: true",
+		`flavour: "1.8"`, `flavour: "3"`,
+		"listen: 127.0.0.1:8080", "listen: 0.0.0.0:8080",
+		`cert: ""`, `cert: x.pem`,
+		"hosts: []", "hosts: ['https://x']",
+		"retention: 9600h", "retention: 400d")
+	for _, command := range []string{"run", "check", "acl", "dead-letters list"} {
+		_, _, err := call(t, append(strings.Fields(command), "-config", path)...)
+		if !errors.Is(err, errUsage) {
+			t.Fatalf("%s: %v", command, err)
+		}
+		for _, want := range []string{
+			`stores[0].time_zone: "Beijing": want an IANA`, `stores[0].opening[0].days: "fri-mon": want days`,
+			`stores[0].opening[1]: {days:`, `want from before to`, `edges[0].store: "shop-2": want the id of a store`,
+			`edges[0].key: "12`, `want the key that floorwatch-edge key prints`, `influx.child: "true": is for a server that we start`,
+			`influx.flavour: "3": want "1.8" or "2.7"`, `pages.listen: "0.0.0.0:8080": is open to a network`,
+			`pages.cert: "x.pem": cert and key belong together`, `pages.hosts[0]: "https://x": want a name`,
+			`retention: "400d": want a duration`, "nothing was started",
+		} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: no %q in\n%v", command, want, err)
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data")); !os.IsNotExist(err) {
+		t.Errorf("something was started: %v", err)
+	}
+}
+
+func TestSecretsAreCheckedBeforeTheStart(t *testing.T) {
+	for edit, want := range map[string][2]string{
+		"pages.token_file: the token has 9 characters": {`token_file: ""`, "token_file: DIR/short"},
+		"pages.cert: open":           {`cert: ""` + "\n" + `  key: ""`, "cert: DIR/x\n  key: DIR/y"},
+		"broker.password_file: read": {"broker-password", "absent"},
+		"influx.token_file: read":    {"influx-token", "absent"},
+	} {
+		path, dir := shop(t)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Replace(string(b), want[0], strings.ReplaceAll(want[1], "DIR", dir), 1)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := call(t, "run", "-config", path); !errors.Is(err, errUsage) || !strings.Contains(err.Error(), edit) {
+			t.Errorf("want %q, got %v", edit, err)
+		}
+	}
+}
+
+func TestACL(t *testing.T) {
+	path, _ := shop(t)
+	out, _, err := call(t, "acl", "-config", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rules, _ := strings.Cut(out, "\n\n")
+	if want := `user shop-1/box-1
+topic write floorwatch/v1/shop-1/box-1/up
+topic write floorwatch/v1/shop-1/box-1/state
+topic write floorwatch/v1/shop-1/box-1/reply
+topic write floorwatch/v1/shop-1/box-1/live/+
+topic read floorwatch/v1/shop-1/box-1/ack
+topic read floorwatch/v1/shop-1/box-1/cmd
+`; rules != want {
+		t.Errorf("got\n%s\nwant\n%s", rules, want)
+	}
+}
+
+func TestDeadLettersWithoutAny(t *testing.T) {
+	path, _ := shop(t)
+	_, _, err := call(t, "dead-letters", "list", "-config", path)
+	if err == nil || errors.Is(err, errUsage) || !strings.Contains(err.Error(), "has the cloud run with this configuration") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestDeadLetterCommands(t *testing.T) {
+	path, dir := shop(t)
+	cfg := cloud.DefaultConfig()
+	cfg.Data = filepath.Join(dir, "data")
+	db, err := cloud.OpenLetters(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	for _, c := range []struct {
+		args string
+		want string
+		bad  bool // exit code 2
+	}{
+		{"list", "0 of 0 letters, 0 bytes in all", false},
+		{"list -n 0", "", true},
+		{"retry", "0 letters are tried again", false},
+		{"retry x", "", true},
+		{"drop", "", true},
+		{"drop -all 7", "", true},
+		{"drop -all", "0 letters dropped", false},
+		{"drop 7", "0 letters dropped", false},
+		{"show", "", true},
+		{"burn", "", true},
+	} {
+		words := strings.Fields(c.args)
+		args := append([]string{"dead-letters", words[0], "-config", path}, words[1:]...)
+		out, _, err := call(t, args...)
+		if errors.Is(err, errUsage) != c.bad || !c.bad && err != nil || !strings.Contains(out, c.want) {
+			t.Errorf("%s: %q %v", c.args, out, err)
+		}
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	if _, text, err := call(t, "-h"); !errors.Is(err, flag.ErrHelp) || !strings.Contains(text, "Exit codes") || !strings.Contains(text, "dead-letters retry") {
+		t.Errorf("%v\n%s", err, text)
+	}
+	for _, args := range [][]string{{"walk"}, {"run", "-fast"}, {"run", "now"}, {"check", "-config", "/absent/cloud.yaml"}} {
+		if _, _, err := call(t, args...); !errors.Is(err, errUsage) {
+			t.Errorf("%q: %v, want exit code 2", args, err)
+		}
+	}
+}
