@@ -31,7 +31,7 @@ run:
 build: ## compiles the programs into bin/
 	@mkdir -p bin
 	@test -x bin/floorwatch-camera || echo "==> compiling the programs (gocv is large: one to three minutes the first time)"
-	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/floorwatch
+	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/floorwatch ./cmd/floorwatch-edge ./cmd/floorwatch-cloud
 	@go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/floorwatch-camera
 
 web: ## fetches the chart library of the pages through npm
@@ -53,7 +53,7 @@ check: ## formatting, vet, staticcheck, go.mod
 
 layers: ## what may import what
 	@echo "==> layers"
-	@CGO_ENABLED=0 go build -o /dev/null ./cmd/floorwatch
+	@CGO_ENABLED=0 go build -o /dev/null ./cmd/floorwatch && CGO_ENABLED=0 go build -o /dev/null ./cmd/floorwatch-edge && CGO_ENABLED=0 go build -o /dev/null ./cmd/floorwatch-cloud
 	@deploy/layers.sh
 
 unit: ## every test, against the real servers
