@@ -178,6 +178,7 @@ func listDays(dir string) ([]string, error) {
 // day is what stands in a day folder: sequence numbers in rising order.
 type day struct {
 	seals, files []uint64
+	sent         map[uint64]bool // the vault has confirmed it
 	used         uint64
 }
 
@@ -198,6 +199,12 @@ func listDay(dir string) (day, error) {
 			d.seals = append(d.seals, seq)
 		case "mp4":
 			d.files = append(d.files, seq)
+		case "receipt":
+			if d.sent == nil {
+				d.sent = map[uint64]bool{}
+			}
+			d.sent[seq] = true
+			continue
 		default:
 			continue
 		}

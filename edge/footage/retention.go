@@ -23,6 +23,12 @@ type Holds interface {
 	Held(camera string, from, to floorwatch.Time) bool
 }
 
+// Wanted says what is to be uploaded. What the vault has not confirmed yet goes
+// last when room is needed.
+type Wanted interface {
+	Wanted(camera string, from, to floorwatch.Time) bool
+}
+
 // Retention deletes the oldest footage, of all cameras below Dir, when it is too
 // old, too much, or the disk runs full. Each deletion is a seal in the camera's
 // chain, written before the files go; seals are never deleted.
@@ -34,12 +40,13 @@ type Retention struct {
 	MaxAge      time.Duration // 0 = no limit
 	MinFree     float64       // share of the disk; 0 = DefaultMinFree
 	Holds       Holds         // nil = nothing is held
+	Wanted      Wanted        // nil = nothing is uploaded
 	Clock       func() Stamp  // nil = SystemClock
 	Every       time.Duration // between two looks; 0 = 1 min
 	Log         *slog.Logger  // nil = discard
 
 	free     func(dir string) (float64, error) // tests fill the disk with it
-	known    map[string]kept                   // footage by path: seals never change
+	shelf    shelf
 	finished bool
 }
 
@@ -73,14 +80,6 @@ func (r *Retention) Run(ctx context.Context) error {
 	}
 }
 
-// kept is one file that may be deleted: footage or a trail.
-type kept struct {
-	camera, path string // path below Dir
-	bytes        int64
-	from, to     floorwatch.Time
-	seal         string // hash, of footage
-}
-
 // Reasons of a deletion.
 const (
 	reasonAge  = "older than the retention"
@@ -90,9 +89,14 @@ const (
 
 // sweep deletes what must go, oldest first.
 func (r *Retention) sweep(ctx context.Context) error {
-	files, total, err := r.list(ctx)
+	r.shelf.dir = r.Dir
+	files, err := r.shelf.list(ctx)
 	if err != nil {
 		return err
+	}
+	total := int64(0)
+	for _, f := range files {
+		total += f.bytes
 	}
 	if !r.finished {
 		if err := r.finish(files); err != nil {
@@ -106,7 +110,7 @@ func (r *Retention) sweep(ctx context.Context) error {
 		return err
 	}
 	gone := map[string][]kept{} // by camera and reason
-	for _, f := range files {
+	for _, f := range r.order(files) {
 		reason := ""
 		switch {
 		case r.MaxAge > 0 && now.Wall.Sub(f.to) > r.MaxAge:
@@ -154,73 +158,20 @@ func (r *Retention) missing() (int64, error) {
 	return int64((limit + spareFree - free) * float64(size)), err
 }
 
-// list returns the files below Dir, oldest first, and their bytes.
-func (r *Retention) list(ctx context.Context) (files []kept, total int64, err error) {
-	cameras, err := os.ReadDir(r.Dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, nil
+// order puts what the vault has still to get behind all else.
+func (r *Retention) order(files []kept) []kept {
+	if r.Wanted == nil {
+		return files
 	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("list footage: %w", err)
-	}
-	for _, c := range cameras {
-		if !c.IsDir() || !floorwatch.ValidName(c.Name()) {
+	var first, last []kept
+	for _, f := range files {
+		if f.seal != "" && !f.sent && r.Wanted.Wanted(f.camera, f.from, f.to) {
+			last = append(last, f)
 			continue
 		}
-		found, err := r.listCamera(ctx, c.Name())
-		if err != nil {
-			return nil, 0, err
-		}
-		files = append(files, found...)
+		first = append(first, f)
 	}
-	slices.SortFunc(files, func(a, b kept) int { return int(min(1, max(-1, a.to-b.to))) })
-	for _, f := range files {
-		total += f.bytes
-	}
-	return files, total, nil
-}
-
-func (r *Retention) listCamera(ctx context.Context, camera string) ([]kept, error) {
-	dir := filepath.Join(r.Dir, camera)
-	days, err := listDays(dir)
-	if err != nil {
-		return nil, err
-	}
-	var out []kept
-	for _, name := range days {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		d, err := listDay(filepath.Join(dir, name))
-		if err != nil {
-			return nil, err
-		}
-		for _, seq := range d.files {
-			if f, ok := r.segment(camera, filepath.Join(name, fileName(seq)), filepath.Join(dir, name, sealName(seq))); ok {
-				out = append(out, f)
-			}
-		}
-		out = append(out, r.trails(camera, name)...)
-	}
-	return out, nil
-}
-
-// segment describes a sealed file. One without a readable seal is left alone:
-// nobody could say afterwards what was deleted.
-func (r *Retention) segment(camera, path, seal string) (kept, bool) {
-	if f, ok := r.known[camera+"/"+path]; ok {
-		return f, true
-	}
-	s, raw, err := readSeal(seal)
-	if err != nil || s.Kind != floorwatch.SealSegment {
-		return kept{}, false
-	}
-	if r.known == nil {
-		r.known = map[string]kept{}
-	}
-	f := kept{camera, filepath.Join(camera, path), s.Length, s.Start, s.End, floorwatch.SealHash(raw)}
-	r.known[f.path] = f
-	return f, true
+	return append(first, last...)
 }
 
 // finish deletes, once, what the newest deletions name and a crash left.
@@ -245,30 +196,13 @@ func (r *Retention) finish(files []kept) error {
 	}
 	left := slices.DeleteFunc(slices.Clone(files), func(f kept) bool { return f.seal == "" || !gone[f.seal] })
 	r.finished = true
-	return removeAll(r.Dir, left, r.known)
+	return removeAll(r.Dir, left, r.shelf.known)
 }
 
 func camerasOf(files []kept) map[string]bool {
 	out := map[string]bool{}
 	for _, f := range files {
 		out[f.camera] = true
-	}
-	return out
-}
-
-// trails lists the hours of camera lines of one day.
-func (r *Retention) trails(camera, day string) []kept {
-	entries, _ := os.ReadDir(filepath.Join(r.Dir, camera, day))
-	var out []kept
-	for _, e := range entries {
-		t, err := time.Parse("2006-01-02/trail-15.jsonl", day+"/"+e.Name())
-		if err != nil {
-			continue
-		}
-		if st, err := e.Info(); err == nil {
-			from := floorwatch.TimeOf(t)
-			out = append(out, kept{camera: camera, path: filepath.Join(camera, day, e.Name()), bytes: st.Size(), from: from, to: from.Add(time.Hour)})
-		}
 	}
 	return out
 }
@@ -294,7 +228,7 @@ func (r *Retention) remove(camera, reason string, now Stamp, files []kept) error
 			return err
 		}
 	}
-	return removeAll(r.Dir, files, r.known)
+	return removeAll(r.Dir, files, r.shelf.known)
 }
 
 func removeAll(dir string, files []kept, known map[string]kept) error {

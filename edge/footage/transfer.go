@@ -1,0 +1,283 @@
+package footage
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"floorwatch"
+	"floorwatch/internal/durable"
+)
+
+// waitError says that one piece has to wait while others go on.
+type waitError struct {
+	error
+	after time.Duration
+	tell  bool // an operator must know
+}
+
+func (w waitError) Unwrap() error { return w.error }
+
+const (
+	sealDelay   = 5 * time.Second // the seal is still on its way
+	sealLate    = 10 * time.Minute
+	busyDelay   = 5 * time.Second
+	damageDelay = 24 * time.Hour
+	chunkTime   = 2 * time.Minute
+	minChunk    = 64 << 10
+	maxAnswer   = 4 << 10
+)
+
+// upload sends one file from where the vault has it, and keeps the receipt.
+func (p *uploading) upload(ctx context.Context, f kept) error {
+	file, err := os.Open(filepath.Join(p.Dir, f.path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // retention came between
+	}
+	if err != nil {
+		return waitError{fmt.Errorf("read footage: %w", err), damageDelay, true}
+	}
+	defer func() { _ = file.Close() }()
+	a, err := p.ask(ctx, http.MethodHead, f, -1, nil)
+	if errors.Is(err, errUnknown) && p.now().Wall.Sub(f.to) > sealLate {
+		return waitError{fmt.Errorf("%w long after it was recorded: are its records refused, or is %s no vault?", err, p.base), sealLate, true}
+	}
+	if err != nil {
+		return err
+	}
+	chunk := make([]byte, p.chunkSize())
+	for at := a.offset; ; at = a.offset {
+		n := min(int64(len(chunk)), f.bytes-at)
+		if n < 0 {
+			return waitError{fmt.Errorf("the vault says it has %d of %d bytes", at, f.bytes), damageDelay, true}
+		}
+		if _, err := file.ReadAt(chunk[:n], at); err != nil {
+			return waitError{fmt.Errorf("read footage: %w", err), damageDelay, true}
+		}
+		if err := p.pace(ctx, n); err != nil {
+			return err
+		}
+		if a, err = p.ask(ctx, http.MethodPatch, f, at, chunk[:n]); err != nil {
+			return p.explain(f, err)
+		}
+		p.spend(n)
+		if a.receipt != nil {
+			return p.keep(f, a.receipt)
+		}
+		if a.offset <= at {
+			return fmt.Errorf("upload %s: the vault stays at %d bytes", f.path, a.offset)
+		}
+	}
+}
+
+// errUnknown says that the vault does not know the piece's seal.
+var errUnknown = errors.New("the vault does not know the seal")
+
+// errCorrupt says that the vault found other bytes than the seal names.
+var errCorrupt = errors.New("the vault received other bytes than were sealed")
+
+// explain finds out whose fault corrupt bytes are.
+func (p *uploading) explain(f kept, err error) error {
+	if !errors.Is(err, errCorrupt) {
+		return err
+	}
+	file, openErr := os.Open(filepath.Join(p.Dir, f.path))
+	if openErr != nil {
+		return waitError{errors.Join(err, openErr), damageDelay, true}
+	}
+	defer func() { _ = file.Close() }()
+	sum := sha256.New()
+	if _, copyErr := io.Copy(sum, file); copyErr != nil || hex.EncodeToString(sum.Sum(nil)) != f.sha256 {
+		return waitError{errors.Join(errors.New("the file on this box is not what was sealed; floorwatch verify tells what changed, check the disk"), copyErr), damageDelay, true}
+	}
+	return waitError{err, time.Minute, true}
+}
+
+// answer is what the vault says.
+type answer struct {
+	offset  int64
+	receipt []byte
+}
+
+// ask sends one signed request.
+func (p *uploading) ask(ctx context.Context, method string, f kept, offset int64, body []byte) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, chunkTime)
+	defer cancel()
+	c := floorwatch.UploadClaim{
+		Method: method, Path: floorwatch.UploadPath + p.Store + "/" + p.Edge + "/" + f.sha256, Offset: offset,
+		At: floorwatch.TimeOf(time.Now().Add(p.skew)), Body: body,
+	}
+	r, err := http.NewRequestWithContext(ctx, method, p.base+c.Path, bytes.NewReader(body))
+	if err != nil {
+		return answer{}, fmt.Errorf("upload footage: %w", err)
+	}
+	if offset >= 0 {
+		r.Header.Set(floorwatch.HeaderOffset, strconv.FormatInt(offset, 10))
+	}
+	r.Header.Set(floorwatch.HeaderTime, strconv.FormatInt(int64(c.At), 10))
+	r.Header.Set(floorwatch.HeaderSignature, c.Sign(p.Key))
+	res, err := p.client.Do(r)
+	if err != nil {
+		return answer{}, fmt.Errorf("upload footage: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return answer{}, fmt.Errorf("upload footage: read answer: %w", err)
+	}
+	return p.read(res, raw)
+}
+
+// read sorts an answer: what it says, whether only this piece has to wait, or
+// whether all do.
+func (p *uploading) read(res *http.Response, raw []byte) (answer, error) {
+	var said struct{ Error, Hint string }
+	_ = json.Unmarshal(raw, &said) // a proxy may answer something else
+	if said.Error == "" {
+		said.Error = res.Status
+	}
+	err := fmt.Errorf("the vault answers %d: %.300s; %.300s", res.StatusCode, said.Error, said.Hint)
+	offset, parseErr := strconv.ParseInt(res.Header.Get(floorwatch.HeaderOffset), 10, 64)
+	if parseErr != nil || offset < 0 {
+		offset = -1
+	}
+	switch res.StatusCode {
+	case http.StatusOK:
+		if offset < 0 {
+			return answer{}, fmt.Errorf("upload footage: %s is no vault: its answer has no %s", p.base, floorwatch.HeaderOffset)
+		}
+		a := answer{offset: offset}
+		if res.Header.Get(floorwatch.HeaderComplete) != "" && res.Request.Method != http.MethodHead {
+			a.receipt = raw
+		}
+		return a, nil
+	case http.StatusConflict:
+		if offset >= 0 {
+			return answer{offset: offset}, waitError{err, 0, false} // goes on there
+		}
+		return answer{}, waitError{err, busyDelay, false}
+	case http.StatusNotFound:
+		return answer{}, waitError{errors.Join(errUnknown, err), sealDelay, false}
+	case http.StatusUnprocessableEntity:
+		return answer{}, errors.Join(errCorrupt, err)
+	case http.StatusRequestEntityTooLarge:
+		return answer{}, waitError{err, damageDelay, true}
+	case http.StatusUnauthorized:
+		if at, dateErr := http.ParseTime(res.Header.Get("Date")); dateErr == nil {
+			p.skew = time.Until(at).Round(time.Second) // a clock that is off must not stop the backup
+		}
+	}
+	return answer{}, err
+}
+
+// keep stores the receipt beside the seal, after which the box may free its copy.
+func (p *uploading) keep(f kept, raw []byte) error {
+	r, err := floorwatch.ParseReceipt(raw)
+	if err == nil && (r.SHA256 != f.sha256 || r.Bytes != f.bytes || r.Store != p.Store || r.Edge != p.Edge) {
+		err = errors.New("it is for another file")
+	}
+	if err != nil {
+		return fmt.Errorf("upload footage: the vault's receipt is not believed: %w", err)
+	}
+	if err := durable.WriteFile(receiptPath(p.Dir, f), raw, 0o644); err != nil {
+		return err
+	}
+	p.count(func(s *UploaderStats) {
+		s.Uploaded++
+		s.Wanted, s.WantedBytes = max(0, s.Wanted-1), max(0, s.WantedBytes-f.bytes)
+		s.LastReceipt = p.now().Wall
+	})
+	return nil
+}
+
+func (p *uploading) chunkSize() int64 {
+	if p.BytesPerSec == 0 {
+		return floorwatch.MaxUploadChunk
+	}
+	return min(max(p.BytesPerSec, minChunk), floorwatch.MaxUploadChunk)
+}
+
+// pace waits until n more bytes fit the budget per second.
+func (p *uploading) pace(ctx context.Context, n int64) error {
+	if p.BytesPerSec == 0 {
+		return ctx.Err()
+	}
+	now := time.Now()
+	if p.free.Before(now) {
+		p.free = now
+	}
+	wait := p.free.Sub(now)
+	p.free = p.free.Add(time.Duration(float64(n) / float64(p.BytesPerSec) * float64(time.Second)))
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+const budgetFile = "uploaded.json"
+
+// dayBudget is what was sent on one local day.
+type dayBudget struct {
+	Day   string `json:"day"`
+	Bytes int64  `json:"bytes"`
+	path  string
+}
+
+// readBudget reads what is known; nothing known is nothing spent.
+func readBudget(path string) dayBudget {
+	b := dayBudget{}
+	if raw, err := os.ReadFile(path); err == nil {
+		_ = json.Unmarshal(raw, &b)
+	}
+	b.path = path
+	return b
+}
+
+func (p *uploading) today() string {
+	zone := p.Night.Zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	return p.now().Wall.Time().In(zone).Format(time.DateOnly)
+}
+
+// within tells whether a piece of n bytes fits what is left of the day's budget.
+// One piece a day always does, or a large one would never go.
+func (p *uploading) within(n int64) bool {
+	if day := p.today(); day != p.spent.Day {
+		p.spent.Day, p.spent.Bytes = day, 0
+	}
+	return p.BytesPerDay == 0 || p.spent.Bytes == 0 || p.spent.Bytes+n <= p.BytesPerDay
+}
+
+// spend books n bytes. A crash may forget the last of them, the next piece of
+// footage may not.
+func (p *uploading) spend(n int64) {
+	p.spent.Bytes += n
+	p.count(func(s *UploaderStats) { s.Bytes += n; s.Today = p.spent.Bytes })
+	if p.BytesPerDay == 0 {
+		return
+	}
+	raw, err := json.Marshal(p.spent)
+	if err == nil {
+		err = durable.WriteFile(p.spent.path, raw, 0o600)
+	}
+	if err != nil {
+		p.log.Warn("the day's upload budget is not written down", "err", err)
+	}
+}
