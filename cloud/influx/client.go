@@ -65,21 +65,19 @@ func (e *WriteError) Error() string {
 // must be made again. Points that are written twice change nothing.
 func (c *Client) Write(ctx context.Context, points []Point) error {
 	refused := map[int]error{}
-	lines := make([]string, 0, len(points))
-	index := make([]int, 0, len(points)) // of each line in points
+	buf := buffers.Get().(*lines)
+	defer buffers.Put(buf)
+	buf.reset()
 	for i, p := range points {
-		text, err := line(p)
-		if err != nil {
+		if err := buf.add(i, p); err != nil {
 			refused[i] = err
-			continue
 		}
-		lines, index = append(lines, text), append(index, i)
 	}
 	w, err := c.writer()
 	if err != nil {
 		return err
 	}
-	if err := bisect(ctx, w, lines, index, refused); err != nil {
+	if err := buf.bisect(ctx, w, 0, len(buf.index), refused); err != nil {
 		return fmt.Errorf("write %d points: %w", len(points), err)
 	}
 	if len(refused) > 0 {
@@ -88,30 +86,61 @@ func (c *Client) Write(ctx context.Context, points []Point) error {
 	return nil
 }
 
-// bisect writes lines, and where InfluxDB refuses some of them writes each half
-// by itself until the bad ones are alone. Good points of a refused write are
-// stored already; a second time they change nothing.
-func bisect(ctx context.Context, w api.WriteAPIBlocking, lines []string, index []int, refused map[int]error) error {
-	if len(lines) == 0 {
+// lines is what one Write sends: its points in line protocol, each with a line
+// break, one after the other.
+type lines struct {
+	text  []byte
+	end   []int // of each line in text
+	index []int // of each line in the points
+}
+
+// buffers keeps the memory of past writes for the next ones.
+var buffers = sync.Pool{New: func() any { return new(lines) }}
+
+func (l *lines) reset() { l.text, l.end, l.index = l.text[:0], l.end[:0], l.index[:0] }
+
+func (l *lines) add(i int, p Point) (err error) {
+	if l.text, err = appendLine(l.text, p); err != nil {
+		return err
+	}
+	l.text = append(l.text, '\n')
+	l.end, l.index = append(l.end, len(l.text)), append(l.index, i)
+	return nil
+}
+
+// part returns the text of the lines [from, to), without the last line break.
+func (l *lines) part(from, to int) string {
+	start := 0
+	if from > 0 {
+		start = l.end[from-1]
+	}
+	return string(l.text[start : l.end[to-1]-1])
+}
+
+// bisect writes the lines [from, to), and where InfluxDB refuses some of them
+// writes each half by itself until the bad ones are alone. Good points of a
+// refused write are stored already; a second time they change nothing.
+func (l *lines) bisect(ctx context.Context, w api.WriteAPIBlocking, from, to int, refused map[int]error) error {
+	if from == to {
 		return nil
 	}
 	ctx2, cancel := context.WithTimeout(ctx, writeTimeout)
-	err := w.WriteRecord(ctx2, lines...)
+	err := w.WriteRecord(ctx2, l.part(from, to))
 	cancel()
 	switch {
 	case err == nil:
 		return nil
 	case !refusesContent(err):
 		return fmt.Errorf("influxdb did not confirm: %w", err)
-	case len(lines) == 1:
-		refused[index[0]] = err
+	case to-from == 1:
+		refused[l.index[from]] = err
 		return nil
 	}
-	half := len(lines) / 2
-	if err := bisect(ctx, w, lines[:half], index[:half], refused); err != nil {
+	half := from + (to-from)/2
+	if err := l.bisect(ctx, w, from, half, refused); err != nil {
 		return err
 	}
-	return bisect(ctx, w, lines[half:], index[half:], refused)
+	return l.bisect(ctx, w, half, to, refused)
 }
 
 // refusesContent tells whether the server refused what was sent, and not whom

@@ -98,15 +98,16 @@ func TestRecordsComeBackWhole(t *testing.T) {
 	interval := &floorwatch.Interval{
 		Header: h(floorwatch.KindInterval), Start: t0, End: t0 + 300_000, Coverage: 1, ObservedS: 300, PersonS: 1e-7, Occupancy: 0.1 + 0.2,
 		Min: 1, Max: 7, Inside: 2, Arrived: 3, Appeared: 4, Departed: 5, Lost: 6, Stays: floorwatch.Sum{N: 2, Sum: 3, Min: 1, Max: 2},
-		Waits: &floorwatch.Sum{N: 1, Sum: 9, Min: 9, Max: 9}, Served: 1, Abandoned: 2, Unknown: 3,
+		Waits: &floorwatch.Sum{N: 1, Sum: 9, Min: 9, Max: 9}, Served: 1, Abandoned: 2, Unknown: 3, Direct: 1,
 	}
 	plain := &floorwatch.Interval{Header: h(floorwatch.KindInterval), Start: t0 + 300_000, End: t0 + 600_000}
 	gap := &floorwatch.Gap{Header: h(floorwatch.KindGap), Of: floorwatch.OfObservation, From: t0, To: &to, Cause: "stall: \"no frame\"\nfor 3 s"}
 	lost := &floorwatch.Gap{Header: h(floorwatch.KindGap), Of: floorwatch.OfRecords, Cause: "damage", Log: testLog, First: 17, N: 4}
 	count := &floorwatch.Count{Header: h(floorwatch.KindCount), Line: "door", Start: t0, End: end, In: 3, Out: 4}
+	inside := &floorwatch.Count{Header: h(floorwatch.KindCount), Line: "store", Start: t0, End: end + 1, Coverage: 0.5, Occupancy: new(int64(7)), Drift: new(int64(-2))}
 	alert := &floorwatch.Alert{Header: h(floorwatch.KindAlert), Level: "warning", Since: t0, Value: 3, Limit: 2.5}
 	health := &floorwatch.Health{Header: h(floorwatch.KindHealth), Figures: map[string]float64{"cpu": 1, "disk_free": 2.5}, Notes: []string{`"x"`}}
-	if err := c.Write(ctx, points("whole", s, wait, interval, plain, gap, lost, count, alert, health)); err != nil {
+	if err := c.Write(ctx, points("whole", s, wait, interval, plain, gap, lost, count, inside, alert, health)); err != nil {
 		t.Fatal(err)
 	}
 	q := Query{Store: "whole", Edge: "box", From: t0, To: t0 + 3_600_000}
@@ -114,7 +115,7 @@ func TestRecordsComeBackWhole(t *testing.T) {
 	checkRows(t, q, c.Waits, *wait)
 	checkRows(t, q, c.Intervals, *interval, *plain)
 	checkRows(t, q, c.Gaps, *gap, *lost)
-	checkRows(t, q, c.Counts, *count)
+	checkRows(t, q, c.Counts, *count, *inside)
 	q.Zone = "elsewhere"
 	checkRows(t, q, c.Stays)
 }
@@ -233,7 +234,7 @@ func TestLineRefusals(t *testing.T) {
 		"long text":     {Store: "s", Edge: "e", Record: stay("table", t0, t0+1, strings.Repeat("x", maxText+1))},
 		"figure's name": {Store: "s", Edge: "e", Record: &floorwatch.Health{Figures: map[string]float64{"a b": 1}}},
 	} {
-		if text, err := line(p); err == nil {
+		if text, err := appendLine(nil, p); err == nil {
 			t.Errorf("%s: encoded as %q, want an error", name, text)
 		}
 	}

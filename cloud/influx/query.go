@@ -259,7 +259,7 @@ func decodeInterval(c *cursor) floorwatch.Interval {
 	if c.value("waits_n") != nil {
 		waits := c.sum("waits")
 		v.Waits = &waits
-		v.Served, v.Abandoned, v.Unknown = c.int("served"), c.int("abandoned"), c.int("unknown")
+		v.Served, v.Abandoned, v.Unknown, v.Direct = c.int("served"), c.int("abandoned"), c.int("unknown"), c.int("direct")
 	}
 	return v
 }
@@ -277,8 +277,15 @@ func decodeGap(c *cursor) floorwatch.Gap {
 }
 
 func decodeCount(c *cursor) floorwatch.Count {
-	return floorwatch.Count{
+	n := floorwatch.Count{
 		Header: c.header(floorwatch.KindCount), Line: c.text("line"),
-		Start: c.time("start"), End: c.time("end"), In: c.int("in"), Out: c.int("out"),
+		Start: c.time("start"), End: c.time("end"), In: c.int("in"), Out: c.int("out"), Coverage: c.float("coverage"),
 	}
+	if c.value("occupancy") != nil {
+		n.Occupancy = new(c.int("occupancy"))
+	}
+	if c.value("drift") != nil {
+		n.Drift = new(c.int("drift"))
+	}
+	return n
 }

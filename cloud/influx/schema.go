@@ -1,13 +1,12 @@
 package influx
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"floorwatch"
 )
@@ -22,230 +21,309 @@ type Point = struct {
 	Record      any
 }
 
-// field is one field of a point; value is a string, bool, int64 or float64.
-type field struct {
-	key   string
-	value any
+// lineWriter writes one point in line protocol: the measurement, the tags in
+// order of their names, the fields, the time in nanoseconds. It appends to one
+// buffer and makes nothing else, as it runs once for every record of every box.
+type lineWriter struct {
+	b   []byte
+	any bool // a field is written
+	err error
 }
 
-// row is what a record becomes: its header, its point's time and its fields.
-type row struct {
-	h      floorwatch.Header
-	at     floorwatch.Time
-	exact  bool // the time carries no sequence number
-	fields []field
-}
-
-// line returns p in line protocol, time in nanoseconds; an error for a record
-// that no point can hold.
-func line(p Point) (string, error) {
-	r, err := encode(p.Record)
-	if err != nil {
-		return "", err
+// appendLine appends p in line protocol, without a line break, to b. After an
+// error, for a record that no point can hold, what it returns is b as it was.
+func appendLine(b []byte, p Point) ([]byte, error) {
+	h := headerOf(p.Record)
+	if h == nil {
+		return b, fmt.Errorf("encode record: a %T is no point", p.Record)
 	}
-	for _, name := range []string{p.Store, p.Edge, r.h.Camera, r.h.Zone} {
+	for _, name := range [...]string{p.Store, p.Edge, h.Camera, h.Zone} {
 		if name != "" && !floorwatch.ValidName(name) {
-			return "", fmt.Errorf("encode %s record: tag %.50q: a name is %s", r.h.Kind, name, floorwatch.NameRule)
+			return b, fmt.Errorf("encode %s record: tag %.50q: a name is %s", h.Kind, name, floorwatch.NameRule)
 		}
 	}
 	if p.Seq > math.MaxInt64 {
-		return "", fmt.Errorf("encode %s record: sequence number %d is too large", r.h.Kind, p.Seq)
+		return b, fmt.Errorf("encode %s record: sequence number %d is too large", h.Kind, p.Seq)
+	}
+	w := lineWriter{b: append(b, h.Kind...)}
+	w.tag(",camera=", h.Camera)
+	w.tag(",edge=", p.Edge)
+	w.tag(",store=", p.Store)
+	w.tag(",zone=", h.Zone)
+	at, exact := w.record(p.Record)
+	w.text("log", p.Log)
+	w.int("seq", int64(p.Seq))
+	w.text("id", h.ID)
+	w.time("at", h.At)
+	w.text("rev", h.Rev)
+	w.text("by", h.By)
+	if w.err != nil {
+		return b, fmt.Errorf("encode %s record: %w", h.Kind, w.err)
 	}
 	// 2^63 ns end in the year 2262; the root package refuses stamps after 2200.
-	ns := int64(r.at) * 1e6
-	if !r.exact {
+	ns := int64(at) * 1e6
+	if !exact {
 		ns += int64(p.Seq % 1e6)
 	}
-	var b bytes.Buffer
-	b.WriteString(r.h.Kind)
-	for _, t := range [...][2]string{{"camera", r.h.Camera}, {"edge", p.Edge}, {"store", p.Store}, {"zone", r.h.Zone}} {
-		if t[1] != "" {
-			b.WriteString("," + t[0] + "=" + t[1])
-		}
+	return strconv.AppendInt(append(w.b, ' '), ns, 10), nil
+}
+
+// headerOf returns the header of a record that becomes a point, nil for others.
+func headerOf(rec any) *floorwatch.Header {
+	switch r := rec.(type) {
+	case *floorwatch.Stay:
+		return &r.Header
+	case *floorwatch.Wait:
+		return &r.Header
+	case *floorwatch.Interval:
+		return &r.Header
+	case *floorwatch.Gap:
+		return &r.Header
+	case *floorwatch.Count:
+		return &r.Header
+	case *floorwatch.Alert:
+		return &r.Header
+	case *floorwatch.Health:
+		return &r.Header
 	}
-	fields := append(r.fields,
-		field{"log", p.Log}, field{"seq", int64(p.Seq)}, field{"id", r.h.ID},
-		field{"at", int64(r.h.At)}, field{"rev", r.h.Rev}, field{"by", r.h.By})
-	sep := byte(' ')
-	for _, f := range fields {
-		if f.value == "" {
-			continue // an absent text reads back as ""
-		}
-		b.WriteByte(sep)
-		sep = ','
-		if err := appendField(&b, f); err != nil {
-			return "", fmt.Errorf("encode %s record: %w", r.h.Kind, err)
-		}
-	}
-	b.WriteByte(' ')
-	b.Write(strconv.AppendInt(b.AvailableBuffer(), ns, 10))
-	return b.String(), nil
+	return nil
 }
 
 // maxText is the longest text that InfluxDB takes in a field, less some room.
 const maxText = 60 << 10
 
-func appendField(b *bytes.Buffer, f field) error {
-	b.WriteString(f.key)
-	b.WriteByte('=')
-	switch v := f.value.(type) {
-	case string:
-		if len(v) > maxText {
-			return fmt.Errorf("field %s has %d bytes, limit %d", f.key, len(v), maxText)
-		}
-		b.WriteByte('"')
-		b.WriteString(textEscaper.Replace(v))
-		b.WriteByte('"')
-	case bool:
-		b.Write(strconv.AppendBool(b.AvailableBuffer(), v))
-	case int64:
-		b.Write(strconv.AppendInt(b.AvailableBuffer(), v, 10))
-		b.WriteByte('i')
-	case float64:
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return fmt.Errorf("field %s is not a finite number", f.key)
-		}
-		b.Write(strconv.AppendFloat(b.AvailableBuffer(), v, 'g', -1, 64))
-	default:
-		return fmt.Errorf("field %s has type %T", f.key, v)
+func (w *lineWriter) tag(name, value string) {
+	if value != "" {
+		w.b = append(append(w.b, name...), value...)
 	}
-	return nil
 }
 
-// textEscaper escapes a text in line protocol. A line break inside the quotes
-// stands for itself; the client library's own encoder would change it.
-var textEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+func (w *lineWriter) fail(format string, args ...any) {
+	if w.err == nil {
+		w.err = fmt.Errorf(format, args...)
+	}
+}
 
-// encode turns a record into its row.
-func encode(rec any) (row, error) {
+func (w *lineWriter) key(name string) {
+	sep := byte(',')
+	if !w.any {
+		sep, w.any = ' ', true
+	}
+	w.b = append(append(append(w.b, sep), name...), '=')
+}
+
+// text writes nothing for "": an absent text reads back as "". A line break
+// inside the quotes stands for itself; the client library's own encoder would
+// change it.
+func (w *lineWriter) text(name, v string) {
+	if v == "" {
+		return
+	}
+	if len(v) > maxText {
+		w.fail("field %s has %d bytes, limit %d", name, len(v), maxText)
+		return
+	}
+	w.key(name)
+	w.b = append(w.b, '"')
+	for i := range len(v) {
+		if c := v[i]; c == '\\' || c == '"' {
+			w.b = append(w.b, '\\')
+		}
+		w.b = append(w.b, v[i])
+	}
+	w.b = append(w.b, '"')
+}
+
+func (w *lineWriter) int(name string, v int64) {
+	w.key(name)
+	w.b = append(strconv.AppendInt(w.b, v, 10), 'i')
+}
+
+func (w *lineWriter) time(name string, v floorwatch.Time) { w.int(name, int64(v)) }
+
+func (w *lineWriter) bool(name string, v bool) {
+	w.key(name)
+	w.b = strconv.AppendBool(w.b, v)
+}
+
+func (w *lineWriter) float(name string, v float64) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		w.fail("field %s is not a finite number", name)
+		return
+	}
+	w.key(name)
+	w.b = strconv.AppendFloat(w.b, v, 'g', -1, 64)
+}
+
+// record writes a record's own fields and returns the time of its point; exact
+// when the time carries no sequence number.
+func (w *lineWriter) record(rec any) (at floorwatch.Time, exact bool) {
 	switch r := rec.(type) {
 	case *floorwatch.Stay:
-		return encodeStay(r)
+		return w.stay(r), false
 	case *floorwatch.Wait:
-		return encodeWait(r)
+		return w.wait(r), false
 	case *floorwatch.Interval:
-		return encodeInterval(r), nil
+		w.interval(r)
+		return r.Start, true
 	case *floorwatch.Gap:
-		return encodeGap(r)
+		return w.gap(r), false
 	case *floorwatch.Count:
-		return row{h: r.Header, at: r.End, fields: []field{
-			{"line", r.Line}, {"start", int64(r.Start)}, {"end", int64(r.End)}, {"in", r.In}, {"out", r.Out},
-		}}, nil
+		w.count(r)
+		return r.End, false
 	case *floorwatch.Alert:
-		return row{h: r.Header, at: r.At, fields: []field{
-			{"level", r.Level}, {"since", int64(r.Since)}, {"value", r.Value}, {"limit", r.Limit},
-		}}, nil
+		w.text("level", r.Level)
+		w.time("since", r.Since)
+		w.float("value", r.Value)
+		w.float("limit", r.Limit)
+		return r.At, false
 	case *floorwatch.Health:
-		return encodeHealth(r)
+		w.health(r)
+		return r.At, false
 	}
-	return row{}, fmt.Errorf("encode record: a %T is no point", rec)
+	return 0, false
 }
 
-func encodeStay(r *floorwatch.Stay) (row, error) {
+func (w *lineWriter) stay(r *floorwatch.Stay) floorwatch.Time {
 	if r.Exit == nil {
-		return row{}, fmt.Errorf("encode stay record: it is still open")
+		w.fail("it is still open")
+		return 0
 	}
-	tracks, err := json.Marshal(r.Tracks)
-	if err != nil {
-		return row{}, fmt.Errorf("encode stay record: %w", err)
-	}
-	return row{h: r.Header, at: *r.Exit, fields: []field{
-		{"enter", int64(r.Enter)},
-		{"exit", int64(*r.Exit)},
-		{"stay_s", floorwatch.Seconds(r.Exit.Sub(r.Enter))},
-		{"enter_seen", r.EnterSeen},
-		{"exit_seen", r.ExitSeen},
-		{"seen_s", r.SeenS},
-		{"merged_s", r.MergedS},
-		{"tracks", string(tracks)},
-	}}, nil
+	w.time("enter", r.Enter)
+	w.time("exit", *r.Exit)
+	w.float("stay_s", floorwatch.Seconds(r.Exit.Sub(r.Enter)))
+	w.bool("enter_seen", r.EnterSeen)
+	w.bool("exit_seen", r.ExitSeen)
+	w.float("seen_s", r.SeenS)
+	w.float("merged_s", r.MergedS)
+	w.tracks(r.Tracks)
+	return *r.Exit
 }
 
-func encodeWait(r *floorwatch.Wait) (row, error) {
+// tracks writes the ids as the text of a JSON array; null for none at all.
+func (w *lineWriter) tracks(ids []int64) {
+	w.key("tracks")
+	if ids == nil {
+		w.b = append(w.b, `"null"`...)
+		return
+	}
+	start := len(w.b)
+	w.b = append(w.b, '"', '[')
+	for i, id := range ids {
+		if i > 0 {
+			w.b = append(w.b, ',')
+		}
+		w.b = strconv.AppendInt(w.b, id, 10)
+	}
+	w.b = append(w.b, ']', '"')
+	if n := len(w.b) - start - 2; n > maxText {
+		w.fail("field tracks has %d bytes, limit %d", n, maxText)
+	}
+}
+
+func (w *lineWriter) wait(r *floorwatch.Wait) floorwatch.Time {
 	if r.End == nil {
-		return row{}, fmt.Errorf("encode wait record: it is still open")
+		w.fail("it is still open")
+		return 0
 	}
-	return row{h: r.Header, at: *r.End, fields: []field{
-		{"enter", int64(r.Enter)},
-		{"end", int64(*r.End)},
-		{"wait_s", floorwatch.Seconds(r.End.Sub(r.Enter))},
-		{"outcome", r.Outcome},
-		{"service_zone", r.ServiceZone},
-		{"enter_seen", r.EnterSeen},
-		{"direct", r.Direct},
-	}}, nil
+	w.time("enter", r.Enter)
+	w.time("end", *r.End)
+	w.float("wait_s", floorwatch.Seconds(r.End.Sub(r.Enter)))
+	w.text("outcome", r.Outcome)
+	w.text("service_zone", r.ServiceZone)
+	w.bool("enter_seen", r.EnterSeen)
+	w.bool("direct", r.Direct)
+	return *r.End
 }
 
-func encodeInterval(r *floorwatch.Interval) row {
-	fields := []field{
-		{"start", int64(r.Start)},
-		{"end", int64(r.End)},
-		{"coverage", r.Coverage},
-		{"observed_s", r.ObservedS},
-		{"person_s", r.PersonS},
-		{"occupancy", r.Occupancy},
-		{"occupancy_min", r.Min},
-		{"occupancy_max", r.Max},
-		{"inside", r.Inside},
-		{"arrived", r.Arrived},
-		{"appeared", r.Appeared},
-		{"departed", r.Departed},
-		{"lost", r.Lost},
+func (w *lineWriter) interval(r *floorwatch.Interval) {
+	w.time("start", r.Start)
+	w.time("end", r.End)
+	w.float("coverage", r.Coverage)
+	w.float("observed_s", r.ObservedS)
+	w.float("person_s", r.PersonS)
+	w.float("occupancy", r.Occupancy)
+	w.int("occupancy_min", r.Min)
+	w.int("occupancy_max", r.Max)
+	w.int("inside", r.Inside)
+	w.int("arrived", r.Arrived)
+	w.int("appeared", r.Appeared)
+	w.int("departed", r.Departed)
+	w.int("lost", r.Lost)
+	w.int("stays_n", r.Stays.N)
+	w.float("stays_sum", r.Stays.Sum)
+	w.float("stays_min", r.Stays.Min)
+	w.float("stays_max", r.Stays.Max)
+	if r.Waits == nil {
+		return
 	}
-	fields = append(fields, sumFields("stays", r.Stays)...)
-	if r.Waits != nil {
-		fields = append(fields, sumFields("waits", *r.Waits)...)
-		fields = append(fields, field{"served", r.Served}, field{"abandoned", r.Abandoned}, field{"unknown", r.Unknown})
-	}
-	return row{h: r.Header, at: r.Start, exact: true, fields: fields}
+	w.int("waits_n", r.Waits.N)
+	w.float("waits_sum", r.Waits.Sum)
+	w.float("waits_min", r.Waits.Min)
+	w.float("waits_max", r.Waits.Max)
+	w.int("served", r.Served)
+	w.int("abandoned", r.Abandoned)
+	w.int("unknown", r.Unknown)
+	w.int("direct", r.Direct)
 }
 
-func sumFields(name string, s floorwatch.Sum) []field {
-	return []field{{name + "_n", s.N}, {name + "_sum", s.Sum}, {name + "_min", s.Min}, {name + "_max", s.Max}}
+func (w *lineWriter) count(r *floorwatch.Count) {
+	w.text("line", r.Line)
+	w.time("start", r.Start)
+	w.time("end", r.End)
+	w.int("in", r.In)
+	w.int("out", r.Out)
+	w.float("coverage", r.Coverage)
+	if r.Occupancy != nil {
+		w.int("occupancy", *r.Occupancy)
+	}
+	if r.Drift != nil {
+		w.int("drift", *r.Drift)
+	}
 }
 
-// encodeGap: a gap of records may name only its numbers, and then stands where
-// it was booked; every other gap needs an end.
-func encodeGap(r *floorwatch.Gap) (row, error) {
-	out := row{h: r.Header, at: r.At, fields: []field{
-		{"of", r.Of}, {"from", int64(r.From)}, {"cause", r.Cause},
-	}}
+// gap: a gap of records may name only its numbers, and then stands where it was
+// booked; every other gap needs an end.
+func (w *lineWriter) gap(r *floorwatch.Gap) floorwatch.Time {
+	at := r.At
+	w.text("of", r.Of)
+	w.time("from", r.From)
+	w.text("cause", r.Cause)
 	switch {
 	case r.To != nil:
-		out.at = *r.To
-		out.fields = append(out.fields, field{"to", int64(*r.To)}, field{"gap_s", floorwatch.Seconds(r.To.Sub(r.From))})
+		at = *r.To
+		w.time("to", *r.To)
+		w.float("gap_s", floorwatch.Seconds(r.To.Sub(r.From)))
 	case r.Of != floorwatch.OfRecords:
-		return row{}, fmt.Errorf("encode gap record: it is still open")
+		w.fail("it is still open")
 	}
 	if r.Of == floorwatch.OfRecords {
 		if r.First > math.MaxInt64 || r.N > math.MaxInt64 {
-			return row{}, fmt.Errorf("encode gap record: range %d+%d is too large", r.First, r.N)
+			w.fail("range %d+%d is too large", r.First, r.N)
+			return at
 		}
-		out.fields = append(out.fields, field{"lost_log", r.Log}, field{"lost_first", int64(r.First)}, field{"lost_n", int64(r.N)})
+		w.text("lost_log", r.Log)
+		w.int("lost_first", int64(r.First))
+		w.int("lost_n", int64(r.N))
 	}
-	return out, nil
+	return at
 }
 
-// encodeHealth gives each figure a field of its own, f_NAME.
-func encodeHealth(r *floorwatch.Health) (row, error) {
-	out := row{h: r.Header, at: r.At}
-	names := make([]string, 0, len(r.Figures))
-	for name := range r.Figures {
+// health gives each figure a field of its own, f_NAME.
+func (w *lineWriter) health(r *floorwatch.Health) {
+	for _, name := range slices.Sorted(maps.Keys(r.Figures)) { // equal records give equal bytes
 		if !floorwatch.ValidName(name) {
-			return row{}, fmt.Errorf("encode health record: figure %.50q: a name is %s", name, floorwatch.NameRule)
+			w.fail("figure %.50q: a name is %s", name, floorwatch.NameRule)
+			return
 		}
-		names = append(names, name)
-	}
-	slices.Sort(names) // equal records give equal bytes
-	for _, name := range names {
-		out.fields = append(out.fields, field{"f_" + name, r.Figures[name]})
+		w.float("f_"+name, r.Figures[name])
 	}
 	if len(r.Notes) > 0 {
 		notes, err := json.Marshal(r.Notes)
 		if err != nil {
-			return row{}, fmt.Errorf("encode health record: %w", err)
+			w.fail("%w", err)
+			return
 		}
-		out.fields = append(out.fields, field{"notes", string(notes)})
+		w.text("notes", string(notes))
 	}
-	return out, nil
 }

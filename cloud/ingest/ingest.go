@@ -61,6 +61,8 @@ const (
 	maxHeld          = 8 << 20
 	retryLetters     = 100
 	retryEvery       = 2 * time.Second
+	maxWait          = 5 * time.Second       // for room in the queue
+	linger           = 40 * time.Millisecond // between two writes that are not full
 	firstWriteDelay  = 100 * time.Millisecond
 	lastWriteDelay   = 5 * time.Second
 	defaultRetention = 400 * 24 * time.Hour
@@ -69,8 +71,12 @@ const (
 // Ingest moves batches from the broker into the stores. Fields are set before
 // Run and not changed after.
 type Ingest struct {
-	Broker    Broker
-	Plain     bool // subscribe plainly instead of sharing with other instances
+	Broker Broker
+	Plain  bool // subscribe plainly instead of sharing with other instances
+	// Session, with Plain, names a session in which the broker keeps what comes
+	// while this one instance is away, within its limits. "": it keeps nothing and
+	// the boxes send again, which takes them half a minute.
+	Session   string
 	Registry  Registry
 	Store     PointStore
 	Index     SegmentIndex
@@ -85,7 +91,17 @@ type Ingest struct {
 	fig    figures
 	client atomic.Pointer[mqtt.Client]
 	queued atomic.Int64
+	away   atomic.Bool  // a store does not take what we have
+	full   atomic.Int64 // ns, when the queue was found full; 0: it is not
+
+	// Of collect's goroutine alone.
+	edges    map[string]Edge // by topic
+	admitted map[place]bool
+	decode   decoder
 }
+
+// place is where a record is from.
+type place struct{ store, edge, camera, zone string }
 
 // message is what came in one MQTT message, or a dead letter that is tried again.
 type message struct {
@@ -134,13 +150,13 @@ func (g *Ingest) Run(ctx context.Context) error {
 	if g.Retention == 0 {
 		g.Retention = defaultRetention
 	}
-	filter := floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafUp
-	if !g.Plain {
-		filter = "$share/ingest/" + filter
+	g.edges, g.admitted = make(map[string]Edge, len(g.Registry.Edges)), map[place]bool{}
+	for _, e := range g.Registry.Edges {
+		g.edges[floorwatch.Topic(e.Store, e.ID, floorwatch.LeafUp)] = e
 	}
 	queue := make(chan message, maxMessages)
 	jobs := make(chan []*job)
-	l := &link{broker: g.Broker, topics: map[string]byte{filter: 1}, log: g.Log, up: g.setClient, message: func(m mqtt.Message) { g.take(queue, m) }}
+	l := g.link(ctx, queue)
 	var wg sync.WaitGroup
 	wg.Go(func() { l.run(ctx) })
 	wg.Go(func() { g.collect(ctx, queue, jobs) })
@@ -157,28 +173,69 @@ func (g *Ingest) setClient(c mqtt.Client) {
 	g.client.Store(&c)
 }
 
-// take queues a message, or leaves it to be sent again when the queue is full:
-// the broker forgets it, the box does not.
-func (g *Ingest) take(queue chan<- message, m mqtt.Message) {
-	size := int64(len(m.Payload()))
-	if g.queued.Add(size) > MaxQueued {
-		g.queued.Add(-size)
-		g.fig.count(func(s *Stats) { s.Unread++ })
-		return
+// link subscribes at QoS 0 where the broker keeps no session: it then sends
+// without waiting for acknowledgements that would mean nothing, and what it
+// loses of a broken connection the boxes send again, as with QoS 1.
+func (g *Ingest) link(ctx context.Context, queue chan<- message) *link {
+	filter, qos := floorwatch.TopicRoot+"/+/+/"+floorwatch.LeafUp, byte(0)
+	if !g.Plain {
+		filter = "$share/ingest/" + filter
 	}
-	select {
-	case queue <- message{topic: m.Topic(), payload: m.Payload(), received: g.Now()}:
-	default:
-		g.queued.Add(-size)
-		g.fig.count(func(s *Stats) { s.Unread++ })
+	if g.Session != "" {
+		qos = 1
+	}
+	return &link{
+		broker: g.Broker, session: g.Session, topics: map[string]byte{filter: qos}, paced: qos == 0, log: g.Log, up: g.setClient,
+		message: func(m mqtt.Message) { g.take(ctx, queue, m) },
 	}
 }
 
+// take queues a message. When the queue is full it waits for room, which slows
+// the broker down, or leaves the message to be sent again: the broker forgets
+// it, the box does not.
+func (g *Ingest) take(ctx context.Context, queue chan<- message, m mqtt.Message) {
+	msg := message{topic: m.Topic(), payload: m.Payload(), received: g.Now()}
+	if g.push(queue, msg) {
+		g.full.Store(0)
+		return
+	}
+	began := time.Now()
+	if !g.full.CompareAndSwap(0, began.UnixNano()) {
+		began = time.Unix(0, g.full.Load())
+	}
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for !g.away.Load() && time.Since(began) < maxWait && ctx.Err() == nil {
+		<-look.C
+		if g.push(queue, msg) {
+			g.full.Store(0)
+			return
+		}
+	}
+	g.fig.count(func(s *Stats) { s.Unread++ })
+}
+
+func (g *Ingest) push(queue chan<- message, m message) bool {
+	size := int64(len(m.payload))
+	if g.queued.Add(size) <= MaxQueued {
+		select {
+		case queue <- m:
+			return true
+		default:
+		}
+	}
+	g.queued.Add(-size)
+	return false
+}
+
 // collect reads messages into the next write while the last one is under way:
-// an idle ingest writes at once, a busy one in large pieces.
+// an idle ingest writes at once, a busy one every 40 ms or in large pieces.
 func (g *Ingest) collect(ctx context.Context, queue <-chan message, jobs chan<- []*job) {
 	tick := time.NewTicker(retryEvery)
 	defer tick.Stop()
+	lingered := time.NewTimer(0)
+	defer lingered.Stop()
+	early := false // for the next write, unless it is full
 	var held []*job
 	records, size := 0, 0
 	add := func(m message) {
@@ -196,10 +253,11 @@ func (g *Ingest) collect(ctx context.Context, queue <-chan message, jobs chan<- 
 	}
 	for {
 		in, out := queue, jobs
-		if records >= maxPoints || size >= maxHeld {
+		full := records >= maxPoints || size >= maxHeld
+		if full {
 			in = nil
 		}
-		if len(held) == 0 {
+		if len(held) == 0 || early && !full {
 			out = nil
 		}
 		select {
@@ -208,6 +266,10 @@ func (g *Ingest) collect(ctx context.Context, queue <-chan message, jobs chan<- 
 			add(m)
 		case out <- held:
 			held, records, size = nil, 0, 0
+			early = true
+			lingered.Reset(linger)
+		case <-lingered.C:
+			early = false
 		case <-tick.C:
 			if in == nil {
 				continue
@@ -252,15 +314,18 @@ func (g *Ingest) retries(ctx context.Context) []message {
 // letters. An error means that the DB could not be asked.
 func (g *Ingest) read(ctx context.Context, m message) (*job, error) {
 	j := &job{message: m}
-	var leaf []string
-	var err error
-	if j.store, j.edge, leaf, err = floorwatch.ParseTopic(m.topic); err == nil && (len(leaf) != 1 || leaf[0] != floorwatch.LeafUp) {
-		err = fmt.Errorf("topic %.200q is no box's", m.topic)
+	edge, known := g.edges[m.topic]
+	if j.store, j.edge = edge.Store, edge.ID; !known {
+		var leaf []string
+		var err error
+		if j.store, j.edge, leaf, err = floorwatch.ParseTopic(m.topic); err == nil && (len(leaf) != 1 || leaf[0] != floorwatch.LeafUp) {
+			err = fmt.Errorf("topic %.200q is no box's", m.topic)
+		}
+		if err != nil {
+			return j.refuse(err), nil
+		}
 	}
-	if err != nil {
-		return j.refuse(err), nil
-	}
-	b, err := floorwatch.ParseBatch(m.payload)
+	b, recs, err := g.decode.parse(m.payload)
 	if err != nil {
 		return j.refuse(err), nil
 	}
@@ -268,24 +333,24 @@ func (g *Ingest) read(ctx context.Context, m message) (*job, error) {
 	if b.Store != j.store || b.Edge != j.edge {
 		return j.refuse(fmt.Errorf("batch from %s/%s came on the topic of %s/%s", b.Store, b.Edge, j.store, j.edge)), nil
 	}
-	edge, ok := g.Registry.edge(j.store, j.edge)
-	if !ok {
+	if !known {
 		return j.refuse(fmt.Errorf("box %s of store %s is not registered; add it to the configuration, then retry", j.edge, j.store)), nil
 	}
 	now := g.Now()
 	w := window{floorwatch.TimeOf(now.Add(-g.Retention)), floorwatch.TimeOf(now.Add(maxAhead))}
-	for i, raw := range b.Records {
-		it := item{seq: b.First + uint64(i), raw: raw}
-		it.rec, err = g.record(ctx, edge, raw, w)
-		var f fault
-		switch {
-		case err == nil:
+	j.items = make([]item, 0, len(recs))
+	for i, r := range recs {
+		it := item{seq: b.First + uint64(i), rec: r.rec, raw: r.raw}
+		err := g.record(ctx, edge, &it, w)
+		if err == nil {
 			j.items = append(j.items, it)
-		case errors.As(err, &f):
-			j.refuseItem(it, f)
-		default:
+			continue
+		}
+		var f fault
+		if !errors.As(err, &f) {
 			return nil, err
 		}
+		j.refuseItem(it, f)
 	}
 	return j, nil
 }
@@ -293,32 +358,47 @@ func (g *Ingest) read(ctx context.Context, m message) (*job, error) {
 // fault is what is wrong with a record, as opposed to with us.
 type fault struct{ error }
 
-// record parses and checks one record and admits its names; a fault when it is
-// to be refused.
-func (g *Ingest) record(ctx context.Context, edge Edge, raw []byte, w window) (any, error) {
-	if len(raw) > floorwatch.MaxRecordBytes {
-		return nil, fault{fmt.Errorf("record has %d bytes, limit %d", len(raw), floorwatch.MaxRecordBytes)}
+// record parses, unless that is done, and checks one record and admits its
+// names; a fault when it is to be refused.
+func (g *Ingest) record(ctx context.Context, edge Edge, it *item, w window) (err error) {
+	if len(it.raw) > floorwatch.MaxRecordBytes {
+		return fault{fmt.Errorf("record has %d bytes, limit %d", len(it.raw), floorwatch.MaxRecordBytes)}
 	}
-	rec, err := floorwatch.ParseRecord(raw)
-	if err != nil {
-		return nil, fault{err}
+	if it.rec == nil {
+		if it.rec, err = floorwatch.ParseRecord(it.raw); err != nil {
+			return fault{err}
+		}
 	}
-	if err := check(rec, w); err != nil {
-		return nil, fault{err}
+	if err := check(it.rec, w); err != nil {
+		return fault{err}
 	}
-	if err := checkKey(rec, edge); err != nil {
-		return nil, fault{err}
+	if err := checkKey(it.rec, edge); err != nil {
+		return fault{err}
+	}
+	return g.admit(ctx, edge, it.rec)
+}
+
+// admit takes the names of a record that become tags or field keys.
+func (g *Ingest) admit(ctx context.Context, edge Edge, rec any) error {
+	h := headOf(rec)
+	at := place{edge.Store, edge.ID, h.Camera, h.Zone}
+	_, figures := rec.(*floorwatch.Health)
+	if !figures && g.admitted[at] {
+		return nil
 	}
 	for _, n := range namesOf(rec) {
 		err := g.DB.admit(ctx, edge.Store, edge.ID, n[0], n[1])
 		if errors.Is(err, errTooManyNames) {
-			return nil, fault{err}
+			return fault{err}
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return rec, nil
+	if _, segment := rec.(*floorwatch.Segment); !segment { // its names are not asked about
+		g.admitted[at] = true
+	}
+	return nil
 }
 
 // checkKey refuses a seal that another key than the registered box's signed.
@@ -397,10 +477,9 @@ func (g *Ingest) deliver(ctx context.Context, jobs []*job) error {
 			return err
 		}
 	}
-	now := g.Now()
+	g.fig.confirmed(jobs, g.Now())
+	g.acknowledge(jobs)
 	for _, j := range jobs {
-		g.fig.confirmed(j, now)
-		g.acknowledge(j)
 		if g.Stored != nil && len(j.items) > 0 {
 			recs := make([]any, len(j.items))
 			for i, it := range j.items {
@@ -421,11 +500,13 @@ func (g *Ingest) persist(ctx context.Context, step func() error) error {
 			return ctx.Err()
 		}
 		if err == nil {
+			g.away.Store(false)
 			if n > 0 {
 				g.Log.Info("storing again", "after", g.Now().Sub(began).Round(time.Millisecond))
 			}
 			return nil
 		}
+		g.away.Store(true)
 		g.fig.count(func(s *Stats) { s.Outages++ })
 		if n == 0 {
 			g.Log.Warn("cannot store; nothing is acknowledged and the boxes keep it; trying again", "error", err)
@@ -441,19 +522,22 @@ func (g *Ingest) persist(ctx context.Context, step func() error) error {
 // storePoints writes the figures of all jobs at once. Points that the store
 // refuses become dead letters of their jobs.
 func (g *Ingest) storePoints(ctx context.Context, jobs []*job) error {
-	var points []Point
-	type place struct {
+	type origin struct {
 		j  *job
 		at int
 	}
-	var places []place
+	n := 0
+	for _, j := range jobs {
+		n += len(j.items)
+	}
+	points, places := make([]Point, 0, n), make([]origin, 0, n)
 	for _, j := range jobs {
 		for i, it := range j.items {
 			if _, ok := it.rec.(*floorwatch.Segment); ok {
 				continue
 			}
 			points = append(points, Point{Store: j.store, Edge: j.edge, Log: j.log, Seq: it.seq, Record: it.rec})
-			places = append(places, place{j, i})
+			places = append(places, origin{j, i})
 		}
 	}
 	if len(points) == 0 {
@@ -489,7 +573,7 @@ func (g *Ingest) storePoints(ctx context.Context, jobs []*job) error {
 // indexSegments stores the seals.
 func (g *Ingest) indexSegments(ctx context.Context, jobs []*job) error {
 	for _, j := range jobs {
-		bad := map[int]error{}
+		var bad map[int]error
 		for i, it := range j.items {
 			s, ok := it.rec.(*floorwatch.Segment)
 			if !ok {
@@ -500,6 +584,9 @@ func (g *Ingest) indexSegments(ctx context.Context, jobs []*job) error {
 			switch {
 			case err == nil:
 			case errors.As(err, &refused) && refused.Refused():
+				if bad == nil {
+					bad = map[int]error{}
+				}
 				bad[i] = err
 			default:
 				return err
@@ -545,18 +632,46 @@ func (g *Ingest) storeLetters(ctx context.Context, jobs []*job) error {
 	return nil
 }
 
-// acknowledge tells the box. When that does not reach it, it sends the batch
-// again and is told again.
-func (g *Ingest) acknowledge(j *job) {
-	if j.log == "" {
+// acknowledge tells the boxes, each run of batches that follow one another in
+// one message. When that does not reach a box, it sends again and is told again;
+// so it goes at QoS 0.
+func (g *Ingest) acknowledge(jobs []*job) {
+	c := g.client.Load()
+	if c == nil || !(*c).IsConnectionOpen() {
 		return
 	}
-	payload, err := json.Marshal(floorwatch.Ack{V: floorwatch.Version, Log: j.log, First: j.first, N: j.n})
-	if err != nil {
-		g.Log.Error("cannot encode an acknowledgement", "error", err)
-		return
+	for _, r := range runs(jobs) {
+		payload, err := json.Marshal(r.Ack)
+		if err != nil {
+			g.Log.Error("cannot encode an acknowledgement", "error", err)
+			return
+		}
+		(*c).Publish(floorwatch.Topic(r.store, r.edge, floorwatch.LeafAck), 0, false, payload)
 	}
-	if c := g.client.Load(); c != nil && (*c).IsConnectionOpen() {
-		(*c).Publish(floorwatch.Topic(j.store, j.edge, floorwatch.LeafAck), 1, false, payload)
+}
+
+// run is what one acknowledgement covers.
+type run struct {
+	floorwatch.Ack
+	store, edge string
+}
+
+// runs joins the ranges of jobs that follow one another.
+func runs(jobs []*job) []run {
+	type key struct{ store, edge, log string }
+	all := make([]run, 0, len(jobs))
+	last := make(map[key]int, len(jobs)) // of each log in all
+	for _, j := range jobs {
+		if j.log == "" {
+			continue // nobody can be told
+		}
+		k := key{j.store, j.edge, j.log}
+		if i, ok := last[k]; ok && all[i].First+uint64(all[i].N) == j.first {
+			all[i].N += j.n
+			continue
+		}
+		last[k] = len(all)
+		all = append(all, run{floorwatch.Ack{V: floorwatch.Version, Log: j.log, First: j.first, N: j.n}, j.store, j.edge})
 	}
+	return all
 }

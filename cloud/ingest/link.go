@@ -16,6 +16,7 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // Broker says where the MQTT broker is and who we are to it.
@@ -38,11 +39,13 @@ const (
 
 // link keeps one connection to the broker with one subscription. paho's own
 // reconnect has no jitter and keeps what it could not send, so every connection
-// is a new client with a clean session: what was not acknowledged comes again.
+// is a new client that remembers nothing: what was not acknowledged comes again.
 type link struct {
 	broker  Broker
+	session string          // kept by the broker while we are away; "": none
 	topics  map[string]byte // filter: QoS
 	message func(mqtt.Message)
+	paced   bool              // see conn; only without QoS 1
 	up      func(mqtt.Client) // nil argument: down
 	log     *slog.Logger
 }
@@ -84,14 +87,17 @@ func (l *link) host() string {
 func (l *link) once(ctx context.Context) error {
 	lost := make(chan error, 1)
 	var d dialer
-	o := mqtt.NewClientOptions().AddBroker(l.broker.URL).SetClientID(clientID(l.broker.User)).
+	o := mqtt.NewClientOptions().AddBroker(l.broker.URL).SetClientID(clientID(l.broker.User, l.session)).
 		SetUsername(l.broker.User).SetPassword(l.broker.Password).
-		SetProtocolVersion(4).SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false).
-		SetConnectTimeout(connectTimeout).SetKeepAlive(keepAlive).SetPingTimeout(keepAlive).SetWriteTimeout(publishTimeout).
-		SetOrderMatters(true). // the handler never blocks
+		SetProtocolVersion(4).SetCleanSession(l.session == "").SetAutoReconnect(false).SetConnectRetry(false).SetStore(noStore{}).
+		SetConnectTimeout(connectTimeout).SetKeepAlive(keepAlive).SetWriteTimeout(publishTimeout).
+		// The answer to a ping may stand behind all that waits for us, so conn
+		// tells a dead link by its silence.
+		SetPingTimeout(time.Hour).
+		SetOrderMatters(true). // else a goroutine for each message
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { l.message(m) }).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err }).
-		SetCustomOpenConnectionFn(func(u *url.URL, _ mqtt.ClientOptions) (net.Conn, error) { return d.dial(ctx, u, l.broker.TLS) })
+		SetCustomOpenConnectionFn(func(u *url.URL, _ mqtt.ClientOptions) (net.Conn, error) { return d.dial(ctx, u, l.broker.TLS, l.paced) })
 	client := mqtt.NewClient(o)
 	defer client.Disconnect(100) // ms for what is still to be sent
 	// A peer that takes the connection and says nothing must not hold us at the end.
@@ -137,25 +143,41 @@ type dialer struct {
 	conn net.Conn
 }
 
-func (d *dialer) dial(ctx context.Context, u *url.URL, conf *tls.Config) (net.Conn, error) {
+func (d *dialer) dial(ctx context.Context, u *url.URL, conf *tls.Config, paced bool) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	var conn net.Conn
-	var err error
-	switch u.Scheme {
-	case "tcp", "mqtt":
-		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
-	case "tls", "ssl", "mqtts":
-		conn, err = (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", u.Host)
-	default:
-		err = fmt.Errorf("broker address begins with %q, want tcp:// or tls://", u.Scheme)
+	secure := u.Scheme == "tls" || u.Scheme == "ssl" || u.Scheme == "mqtts"
+	if !secure && u.Scheme != "tcp" && u.Scheme != "mqtt" {
+		return nil, fmt.Errorf("broker address begins with %q, want tcp:// or tls://", u.Scheme)
 	}
+	raw, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
 	if err != nil {
 		return nil, err
+	}
+	var conn net.Conn = newConn(raw, paced) // below TLS, whose records hold a message each
+	if secure {
+		if conn, err = handshake(ctx, conn, u.Hostname(), conf); err != nil {
+			return nil, err
+		}
 	}
 	d.mu.Lock()
 	d.conn = conn
 	d.mu.Unlock()
+	return conn, nil
+}
+
+func handshake(ctx context.Context, raw net.Conn, host string, conf *tls.Config) (net.Conn, error) {
+	if conf = conf.Clone(); conf == nil {
+		conf = new(tls.Config)
+	}
+	if conf.ServerName == "" {
+		conf.ServerName = host
+	}
+	conn := tls.Client(raw, conf)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
 	return conn, nil
 }
 
@@ -169,8 +191,23 @@ func (d *dialer) close() {
 
 // clientID begins with the user's name, as the broker's rules want it, so that
 // nobody can take another's place; the rest tells instances apart.
-func clientID(user string) string {
-	var b [6]byte
-	_, _ = rand.Read(b[:]) // never fails: it ends the program instead
-	return cmp.Or(user, "floorwatch") + ":" + hex.EncodeToString(b[:])
+func clientID(user, session string) string {
+	if session == "" {
+		var id [6]byte
+		_, _ = rand.Read(id[:]) // never fails: it ends the program instead
+		session = hex.EncodeToString(id[:])
+	}
+	return cmp.Or(user, "floorwatch") + ":" + session
 }
+
+// noStore is paho's message store, holding nothing: what counts is in InfluxDB
+// or with the boxes.
+type noStore struct{}
+
+func (noStore) Open()                             {}
+func (noStore) Put(string, packets.ControlPacket) {}
+func (noStore) Get(string) packets.ControlPacket  { return nil }
+func (noStore) All() []string                     { return nil }
+func (noStore) Del(string)                        {}
+func (noStore) Close()                            {}
+func (noStore) Reset()                            {}

@@ -94,10 +94,16 @@ func (f *figures) count(change func(*Stats)) {
 	change(&f.s)
 }
 
-// confirmed books one batch that was stored at now.
-func (f *figures) confirmed(j *job, now time.Time) {
+// confirmed books batches that were stored at now.
+func (f *figures) confirmed(jobs []*job, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, j := range jobs {
+		f.one(j, now)
+	}
+}
+
+func (f *figures) one(j *job, now time.Time) {
 	f.s.Batches++
 	f.s.Records += int64(j.n)
 	key := rangeKey{j.store, j.edge, j.log, j.first, j.n}

@@ -50,22 +50,34 @@ func check(rec any, w window) error {
 	return fmt.Errorf("a %T is no record that is stored", rec)
 }
 
-// header checks what every record carries. needs lists what must be there.
-func header(h floorwatch.Header, w window, needs ...string) error {
-	for _, t := range [...]struct{ what, name string }{{"camera", h.Camera}, {"zone", h.Zone}} {
-		if t.name != "" && !floorwatch.ValidName(t.name) {
-			return fmt.Errorf("%s %.50q: a name is %s", t.what, t.name, floorwatch.NameRule)
-		}
-	}
-	for _, need := range needs {
-		if v := map[string]string{"camera": h.Camera, "zone": h.Zone, "id": h.ID}[need]; v == "" {
-			return fmt.Errorf("%s is missing", need)
-		}
-	}
-	for _, t := range [...]struct{ what, text string }{{"id", h.ID}, {"rev", h.Rev}, {"by", h.By}} {
-		if len(t.text) > maxID {
-			return fmt.Errorf("%s has %d bytes, limit %d", t.what, len(t.text), maxID)
-		}
+// need says which names and ids a record must carry.
+type need uint8
+
+const (
+	needCamera need = 1 << iota
+	needZone
+	needID
+)
+
+// header checks what every record carries.
+func header(h *floorwatch.Header, w window, n need) error {
+	switch {
+	case h.Camera != "" && !floorwatch.ValidName(h.Camera):
+		return fmt.Errorf("camera %.50q: a name is %s", h.Camera, floorwatch.NameRule)
+	case h.Zone != "" && !floorwatch.ValidName(h.Zone):
+		return fmt.Errorf("zone %.50q: a name is %s", h.Zone, floorwatch.NameRule)
+	case n&needCamera != 0 && h.Camera == "":
+		return errors.New("camera is missing")
+	case n&needZone != 0 && h.Zone == "":
+		return errors.New("zone is missing")
+	case n&needID != 0 && h.ID == "":
+		return errors.New("id is missing")
+	case len(h.ID) > maxID:
+		return fmt.Errorf("id has %d bytes, limit %d", len(h.ID), maxID)
+	case len(h.Rev) > maxID:
+		return fmt.Errorf("rev has %d bytes, limit %d", len(h.Rev), maxID)
+	case len(h.By) > maxID:
+		return fmt.Errorf("by has %d bytes, limit %d", len(h.By), maxID)
 	}
 	return w.holds("at", h.At)
 }
@@ -106,7 +118,7 @@ func checkStay(r *floorwatch.Stay, w window) error {
 		return fmt.Errorf("%d tracks, limit %d", len(r.Tracks), maxTracks)
 	}
 	return first(
-		header(r.Header, w, "camera", "zone", "id"),
+		header(&r.Header, w, needCamera|needZone|needID),
 		w.span(r.Enter, *r.Exit),
 		seconds("seen_s", r.SeenS, length+slack),
 		seconds("merged_s", r.MergedS, length+slack),
@@ -126,7 +138,7 @@ func checkWait(r *floorwatch.Wait, w window) error {
 	if r.ServiceZone != "" && !floorwatch.ValidName(r.ServiceZone) {
 		return fmt.Errorf("service_zone %.50q: a name is %s", r.ServiceZone, floorwatch.NameRule)
 	}
-	return first(header(r.Header, w, "camera", "zone", "id"), w.span(r.Enter, *r.End))
+	return first(header(&r.Header, w, needCamera|needZone|needID), w.span(r.Enter, *r.End))
 }
 
 func checkInterval(r *floorwatch.Interval, w window) error {
@@ -138,7 +150,7 @@ func checkInterval(r *floorwatch.Interval, w window) error {
 		return fmt.Errorf("occupancy_min %d is above occupancy_max %d", r.Min, r.Max)
 	}
 	err := first(
-		header(r.Header, w, "camera", "zone"),
+		header(&r.Header, w, needCamera|needZone),
 		w.span(r.Start, r.End),
 		w.holds("start", r.Start), // it is the point's time
 		seconds("coverage", r.Coverage, 1+slack),
@@ -151,7 +163,7 @@ func checkInterval(r *floorwatch.Interval, w window) error {
 	if err != nil {
 		return err
 	}
-	return counts(r.Min, r.Max, r.Inside, r.Arrived, r.Appeared, r.Departed, r.Lost, r.Served, r.Abandoned, r.Unknown)
+	return counts(r.Min, r.Max, r.Inside, r.Arrived, r.Appeared, r.Departed, r.Lost, r.Served, r.Abandoned, r.Unknown, r.Direct)
 }
 
 func sum(what string, s *floorwatch.Sum) error {
@@ -161,12 +173,16 @@ func sum(what string, s *floorwatch.Sum) error {
 	if s.Min > s.Max {
 		return fmt.Errorf("%s: min %v is above max %v", what, s.Min, s.Max)
 	}
-	return first(
+	err := first(
 		counts(s.N),
-		seconds(what+" sum", s.Sum, math.MaxFloat64),
-		seconds(what+" min", s.Min, math.MaxFloat64),
-		seconds(what+" max", s.Max, math.MaxFloat64),
+		seconds("sum", s.Sum, math.MaxFloat64),
+		seconds("min", s.Min, math.MaxFloat64),
+		seconds("max", s.Max, math.MaxFloat64),
 	)
+	if err != nil {
+		return fmt.Errorf("%s %w", what, err)
+	}
+	return nil
 }
 
 func counts(all ...int64) error {
@@ -192,7 +208,7 @@ func checkGap(r *floorwatch.Gap, w window) error {
 	if r.To == nil {
 		return errors.New("the gap is still open; only ended ones are stored")
 	}
-	return first(header(r.Header, w, "camera"), w.span(r.From, *r.To))
+	return first(header(&r.Header, w, needCamera), w.span(r.From, *r.To))
 }
 
 // checkLostRecords: such a gap names numbers; when they were lost may be unknown.
@@ -204,16 +220,23 @@ func checkLostRecords(r *floorwatch.Gap, w window) error {
 		return fmt.Errorf("log has %d bytes, limit %d", len(r.Log), maxID)
 	}
 	if r.To != nil {
-		return first(header(r.Header, w), w.span(max(r.From, 1), *r.To))
+		return first(header(&r.Header, w, 0), w.span(max(r.From, 1), *r.To))
 	}
-	return header(r.Header, w)
+	return header(&r.Header, w, 0)
 }
 
 func checkCount(r *floorwatch.Count, w window) error {
 	if !floorwatch.ValidName(r.Line) {
 		return fmt.Errorf("line %.50q: a name is %s", r.Line, floorwatch.NameRule)
 	}
-	return first(header(r.Header, w), w.span(r.Start, r.End), counts(r.In, r.Out))
+	err := first(header(&r.Header, w, 0), w.span(r.Start, r.End), counts(r.In, r.Out), seconds("coverage", r.Coverage, 1+slack))
+	if err == nil && r.Occupancy != nil {
+		err = counts(*r.Occupancy)
+	}
+	if err == nil && r.Drift != nil {
+		err = counts(max(*r.Drift, -*r.Drift))
+	}
+	return err
 }
 
 // checkSegment looks at what the index does not: the index compares with the seal.
@@ -221,14 +244,14 @@ func checkSegment(r *floorwatch.Segment, w window) error {
 	if r.Seq == 0 || r.Seq > math.MaxInt64 || r.Bytes < 0 {
 		return fmt.Errorf("seq %d, bytes %d: numbers count from 1", r.Seq, r.Bytes)
 	}
-	return first(header(r.Header, w, "camera"), w.span(r.Start, r.End))
+	return first(header(&r.Header, w, needCamera), w.span(r.Start, r.End))
 }
 
 func checkAlert(r *floorwatch.Alert, w window) error {
 	if !floorwatch.ValidName(r.Level) {
 		return fmt.Errorf("level %.50q: a name is %s", r.Level, floorwatch.NameRule)
 	}
-	return first(header(r.Header, w), w.span(r.Since, r.At), finite(r.Value), finite(r.Limit))
+	return first(header(&r.Header, w, 0), w.span(r.Since, r.At), finite(r.Value), finite(r.Limit))
 }
 
 func checkHealth(r *floorwatch.Health, w window) error {
@@ -248,7 +271,7 @@ func checkHealth(r *floorwatch.Health, w window) error {
 			return fmt.Errorf("a note has %d bytes, limit %d", len(n), maxCause)
 		}
 	}
-	return header(r.Header, w)
+	return header(&r.Header, w, 0)
 }
 
 func finite(v float64) error {
@@ -269,24 +292,24 @@ func first(errs ...error) error {
 }
 
 // headOf returns the header of a record of any kind.
-func headOf(rec any) floorwatch.Header {
+func headOf(rec any) *floorwatch.Header {
 	switch r := rec.(type) {
 	case *floorwatch.Stay:
-		return r.Header
+		return &r.Header
 	case *floorwatch.Wait:
-		return r.Header
+		return &r.Header
 	case *floorwatch.Interval:
-		return r.Header
+		return &r.Header
 	case *floorwatch.Gap:
-		return r.Header
+		return &r.Header
 	case *floorwatch.Count:
-		return r.Header
+		return &r.Header
 	case *floorwatch.Segment:
-		return r.Header
+		return &r.Header
 	case *floorwatch.Alert:
-		return r.Header
+		return &r.Header
 	case *floorwatch.Health:
-		return r.Header
+		return &r.Header
 	}
-	return floorwatch.Header{}
+	return new(floorwatch.Header)
 }

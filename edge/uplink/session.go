@@ -174,6 +174,7 @@ func (u *Uplink) open() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.flight = make(map[flightKey]*flight)
+	u.sent = make(map[string]uint64)
 	clear(u.live)
 	u.stats.Since = time.Now()
 	u.stats.Connects++
@@ -247,6 +248,7 @@ func (s *session) send() (time.Duration, error) {
 		f := &flight{n: b.N, payload: s.u.encode(b)}
 		s.u.mu.Lock()
 		s.u.flight[flightKey{b.Log, b.First}] = f
+		s.u.sent[b.Log] = max(s.u.sent[b.Log], b.First+uint64(b.N))
 		s.u.stats.Batches++
 		s.u.mu.Unlock()
 		if err := s.publish(f, now); err != nil {

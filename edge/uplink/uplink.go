@@ -81,6 +81,7 @@ type Uplink struct {
 
 	mu     sync.Mutex
 	flight map[flightKey]*flight // nil while there is no session
+	sent   map[string]uint64     // by log, one past the highest number sent in this session
 	live   map[string][]byte     // by zone, the newest
 	stats  Stats
 }
@@ -198,9 +199,11 @@ func signal(c chan struct{}) {
 	}
 }
 
-// onAck settles the batch that an acknowledgement names, if that batch is in
-// flight; anything else is not believed. Batches are sent again with the ranges
-// that they had, so a late acknowledgement of an early sending fits too.
+// onAck settles the batches in flight that an acknowledgement covers: the cloud
+// may name several that follow one another as one range. A batch that it covers
+// in part is not settled, and a range that holds none, or goes beyond what was
+// sent, is not believed. Numbers below that were settled before are no fault:
+// what is sent again is acknowledged again.
 func (u *Uplink) onAck(payload []byte, retained bool) {
 	n, err := u.believe(payload, retained)
 	u.mu.Lock()
@@ -229,17 +232,44 @@ func (u *Uplink) believe(payload []byte, retained bool) (n int, err error) {
 	if a.V != floorwatch.Version {
 		return 0, fmt.Errorf("it has version %d, want %d", a.V, floorwatch.Version)
 	}
-	key := flightKey{a.Log, a.First}
+	keys, n, err := u.covered(a)
+	if err != nil {
+		return 0, err
+	}
+	for _, k := range keys {
+		if err := u.set.Outbox.Ack(k.log, k.first, k.n); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// settled is a batch that has left the window.
+type settled struct {
+	flightKey
+	n int
+}
+
+// covered takes the batches that a covers out of the window; n is how many
+// records they hold.
+func (u *Uplink) covered(a floorwatch.Ack) (out []settled, n int, err error) {
 	u.mu.Lock()
-	f, ok := u.flight[key]
-	if ok && f.n == a.N {
-		delete(u.flight, key)
+	defer u.mu.Unlock()
+	end := a.First + uint64(max(a.N, 0))
+	if a.N <= 0 || end < a.First || end > u.sent[a.Log] {
+		return nil, 0, fmt.Errorf("it is for %d records from %d of log %.20q, which were not sent", a.N, a.First, a.Log)
 	}
-	u.mu.Unlock()
-	if !ok || f.n != a.N {
-		return 0, fmt.Errorf("no batch of %d records from %d of log %.20q is on its way", a.N, a.First, a.Log)
+	for k, f := range u.flight {
+		if k.log == a.Log && k.first >= a.First && k.first+uint64(f.n) <= end {
+			out = append(out, settled{k, f.n})
+			n += f.n
+			delete(u.flight, k)
+		}
 	}
-	return a.N, u.set.Outbox.Ack(a.Log, a.First, a.N)
+	if n == 0 {
+		return nil, 0, fmt.Errorf("no batch in %d records from %d of log %.20q is on its way", a.N, a.First, a.Log)
+	}
+	return out, n, nil
 }
 
 // encode writes the envelope around the records' own bytes: a JSON encoder

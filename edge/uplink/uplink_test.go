@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -336,6 +337,63 @@ func TestWrongAcksAreIgnored(t *testing.T) {
 	right.Store(true)
 	eventually(t, "drain", b.drained)
 	c.check(b.ledger)
+}
+
+// An acknowledgement may cover several batches, and also what was settled
+// before; never a batch in part, nor what was not sent.
+func TestAcksOfSeveralBatches(t *testing.T) {
+	box := &ranges{}
+	u, err := New(Settings{Broker: "tcp://h:1", Store: "s1", Edge: "box", Outbox: box})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.flight, u.sent = map[flightKey]*flight{}, map[string]uint64{"a": 41, "b": 100}
+	for _, first := range []uint64{11, 21, 31} {
+		u.flight[flightKey{"a", first}] = &flight{n: 10}
+	}
+	for _, c := range []struct {
+		log   string
+		first uint64
+		n     int
+		want  []uint64 // batches of a that it settles
+	}{
+		{"b", 11, 30, nil},         // another log's
+		{"c", 11, 30, nil},         // nobody's
+		{"a", 11, 9, nil},          // less than a batch
+		{"a", 12, 18, nil},         // parts of two
+		{"a", 11, 31, nil},         // more than was sent
+		{"a", 11, 0, nil},          // nothing
+		{"a", 40, -30, nil},        // backwards
+		{"a", 1<<64 - 5, 100, nil}, // over the end of the numbers
+		{"a", 1, 24, []uint64{11}}, // with what was settled before, and part of the next
+		{"a", 1, 20, nil},          // once more
+		{"a", 21, 20, []uint64{21, 31}},
+	} {
+		box.acked = nil
+		u.onAck(fmt.Appendf(nil, `{"v":1,"log":%q,"first":%d,"n":%d}`, c.log, c.first, c.n), false)
+		slices.Sort(box.acked)
+		if !slices.Equal(box.acked, c.want) {
+			t.Errorf("%s %d+%d settles %v, want %v", c.log, c.first, c.n, box.acked, c.want)
+		}
+	}
+	if st := u.Stats(); st.Acked != 30 || st.Ignored != 9 || st.InFlight != 0 {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+// ranges is an outbox that notes the batches of 10 that are settled.
+type ranges struct{ acked []uint64 }
+
+func (*ranges) Rewind() {}
+
+func (*ranges) Next(int, int) (floorwatch.Batch, error) { return floorwatch.Batch{}, nil }
+
+func (r *ranges) Ack(_ string, first uint64, n int) error {
+	if n != 10 {
+		return fmt.Errorf("%d records in a batch of 10", n)
+	}
+	r.acked = append(r.acked, first)
+	return nil
 }
 
 func TestBrokerDiesAndComesBackEmpty(t *testing.T) {
