@@ -23,6 +23,7 @@ let plots = [];
 let turn = 0, last = 0;
 
 export const chartRange = () => range;
+export const chartLibrary = () => uPlot; // null where it is not built
 
 export async function startCharts(onRange) {
   $("range").replaceChildren(...ranges.map((r) => el("button", {
@@ -129,12 +130,12 @@ function emptyText(zones, kind) {
   return known.some((c) => c > 0) || !known.length ? t("charts.empty") : t("charts.uncovered");
 }
 
-// steps turns buckets into the corners of a stair: each holds for its whole
+// stairs turns buckets into the corners of a stair: each holds for its whole
 // width, and a missing one leaves a hole.
-function steps(columns) {
+export function stairs(t, step, columns) {
   const x = [], ys = columns.map(() => []);
-  const edge = data.step_s - 0.001;
-  data.zones[0].t.forEach((ms, i) => {
+  const edge = step - 0.001;
+  t.forEach((ms, i) => {
     x.push(ms / 1000, ms / 1000 + edge);
     columns.forEach((c, k) => ys[k].push(c[i], c[i]));
   });
@@ -145,48 +146,55 @@ function draw(kind) {
   const host = $("chart-" + kind.key);
   const plot = host.querySelector(".plot");
   if (!data.zones.length || !data.zones[0].t.length) return;
+  plots.push(new uPlot({
+    ...frameOf(plot, data.from, data.to, kind.digits),
+    series: [{}, ...data.zones.map((z) => ({
+      stroke: zoneColour(z.zone), width: 2, points: { show: false }, spanGaps: false,
+      fill: kind.key === "arrivals" ? zoneColour(z.zone) + "2e" : undefined,
+    }))],
+    hooks: { drawClear: [(u) => hatchUnobserved(u, data.zones, data.step_s)], setCursor: [(u) => read(u, kind, host.querySelector(".read"))] },
+  }, stairs(data.zones[0].t, data.step_s, data.zones.map((z) => z[kind.column])), plot));
+  read(null, kind, host.querySelector(".read"));
+}
+
+const nice = (hi) => (hi > 0 ? hi * 1.12 : 1);
+
+// frameOf is what all charts share: size, axes in store time, no zoom.
+export function frameOf(plot, from, to, digits) {
   const style = getComputedStyle(document.documentElement);
   const muted = style.getPropertyValue("--muted").trim(), line = style.getPropertyValue("--line").trim();
   const axis = { stroke: muted, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "11px system-ui, sans-serif" };
-  const days = range > 86400;
-  plots.push(new uPlot({
+  const days = to - from > 2 * 86400e3;
+  return {
     width: Math.max(200, plot.clientWidth), height: 190,
     tzDate: (s) => uPlot.tzDate(new Date(s * 1000), timeZone()),
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
     padding: [8, 20, 0, 0],
     scales: {
-      x: { time: true, range: [data.from / 1000, data.to / 1000] },
+      x: { time: true, range: [from / 1000, to / 1000] },
       y: { range: (_, lo, hi) => [0, nice(hi)] },
     },
     axes: [
       { ...axis, size: 30, space: 64, values: (_, v) => v.map((s) => (days ? day(s * 1000) : minute(s * 1000))) },
-      { ...axis, size: 40, space: 34, incrs: kind.digits ? undefined : counts, values: (_, v) => v.map((n) => figure(n, 1)) },
+      { ...axis, size: 40, space: 34, incrs: digits ? undefined : counts, values: (_, v) => v.map((n) => figure(n, 1)) },
     ],
-    series: [{}, ...data.zones.map((z) => ({
-      stroke: zoneColour(z.zone), width: 2, points: { show: false }, spanGaps: false,
-      fill: kind.key === "arrivals" ? zoneColour(z.zone) + "2e" : undefined,
-    }))],
-    hooks: { drawClear: [shade], setCursor: [(u) => read(u, kind, host.querySelector(".read"))] },
-  }, steps(data.zones.map((z) => z[kind.column])), plot));
-  read(null, kind, host.querySelector(".read"));
+  };
 }
 
-const nice = (hi) => (hi > 0 ? hi * 1.12 : 1);
-
-// shade hatches each bucket by how much of it was not observed; the worst of
-// the zones counts.
-function shade(u) {
+// hatchUnobserved hatches each bucket by how much of it was not observed; the
+// worst of the zones counts.
+export function hatchUnobserved(u, zones, step) {
   const { ctx } = u, box = u.bbox;
   const ink = getComputedStyle(document.documentElement).getPropertyValue("--shade").trim();
   ctx.save();
   ctx.beginPath();
   ctx.rect(box.left, box.top, box.width, box.height);
   ctx.clip();
-  data.zones[0].t.forEach((ms, i) => {
-    const worst = Math.min(...data.zones.map((z) => z.coverage[i] ?? (z.pending[i] ? 1 : 0)));
+  zones[0].t.forEach((ms, i) => {
+    const worst = Math.min(...zones.map((z) => z.coverage[i] ?? (z.pending[i] ? 1 : 0)));
     if (worst > 0.995) return;
-    const a = u.valToPos(ms / 1000, "x", true), b = u.valToPos(ms / 1000 + data.step_s, "x", true);
+    const a = u.valToPos(ms / 1000, "x", true), b = u.valToPos(ms / 1000 + step, "x", true);
     hatch(ctx, a, box.top, b - a, box.height, ink, 0.25 + 0.75 * (1 - worst));
   });
   ctx.restore();

@@ -47,3 +47,4 @@ export function ago(ms) {
 
 export const percent = (v) => (v == null ? "–" : `${Math.floor(v * 100 + 1e-6)} %`); // never rounds up to 100 %
 export const figure = (v, digits = 1) => (v == null ? "–" : v.toLocaleString(locale(), { maximumFractionDigits: digits }));
+export const signed = (v) => `${v < 0 ? "−" : "+"}${figure(Math.abs(v) * 100, 0)} %`; // a share, with its sign

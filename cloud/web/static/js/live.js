@@ -16,7 +16,13 @@ export function takeLive(v) {
 
 const stale = (v) => now() - v.t > v.valid_s * 1000;
 
-function quality(v) {
+// liveOf returns the newest live figure of a zone, and whether it may be shown.
+export function liveOf(zone) {
+  const live = newest.get(zone);
+  return { live, fresh: !!live && !stale(live) };
+}
+
+export function quality(v) {
   if (!v) return t("tile.none");
   return stale(v) ? t("tile.stale", { age: ago(v.t) }) : t("tile.age", { age: ago(v.t), coverage: percent(v.coverage) });
 }

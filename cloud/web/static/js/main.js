@@ -11,6 +11,7 @@ import { clearStays, drawStays, loadStays, takeStay } from "./stays.js";
 import { clearCharts, drawCharts, loadCharts, refreshEvery, startCharts } from "./charts.js";
 import { clearTimeline, drawTimeline, loadTimeline } from "./timeline.js";
 import { redrawPlayer, startPlayer } from "./player.js";
+import { clearWaits, drawQueueNow, drawWaits, loadWaits, queues, startWaits, takeWait } from "./waits.js";
 
 let choices = [];
 let connected = null; // null: not yet
@@ -41,13 +42,15 @@ function choose(i) {
   clearLive();
   resetScene();
   clearStays();
+  clearWaits();
   clearCharts();
   clearTimeline();
   drawWhere();
+  drawDefs();
   refreshAll();
 }
 
-const refreshAll = () => attempt(loadStill, loadLive, loadStays, loadCharts, loadTimeline);
+const refreshAll = () => attempt(loadStill, loadLive, loadStays, loadWaits, loadCharts, loadTimeline);
 
 async function loadLive() {
   const got = await get("/api/live");
@@ -85,9 +88,12 @@ function drawConnection() {
 }
 
 const terms = ["stay", "seen", "border", "occupancy", "live", "longest", "arrivals", "mean", "p90", "coverage", "gap", "settle"];
+// Said only where somebody queues.
+const waitTerms = ["wait", "queue", "longestwait", "outcome", "served", "abandoned", "unknown", "left", "direct", "finished", "began", "waitmean", "waitquantile",
+  "target", "running", "little", "service", "throughput"];
 
 function drawDefs() {
-  $("deflist").replaceChildren(...terms.flatMap((k) => [
+  $("deflist").replaceChildren(...[...terms, ...(queues().length ? waitTerms : [])].flatMap((k) => [
     el("dt", { id: "def-" + k, tabindex: "-1" }, t("def." + k)), el("dd", {}, t("def." + k + ".text")),
   ]));
 }
@@ -109,6 +115,7 @@ function drawAll() {
   if (!at.camera) return;
   redrawScene();
   drawStays();
+  drawWaits();
   drawCharts();
   drawTimeline();
   redrawPlayer();
@@ -130,11 +137,12 @@ function startEvents() {
   const soon = (id, f) => id || setTimeout(f, 1500); // records come in batches
   listen({
     ping: (v) => setServerTime(v.t),
-    live: takeLive,
+    live: (v) => { takeLive(v); drawQueueNow(); },
     state: (v) => { edges.set(`${v.store}/${v.edge}`, v); drawConnection(); },
     stay: takeStay,
+    wait: takeWait,
     interval: (v) => {
-      if (isHere(v)) charts = soon(charts, () => { charts = 0; attempt(() => loadCharts(refreshEvery())); });
+      if (isHere(v)) charts = soon(charts, () => { charts = 0; attempt(() => loadCharts(refreshEvery()), () => loadWaits(refreshEvery())); });
     },
     segment: (v) => { if (isHere(v)) footage = soon(footage, () => { footage = 0; attempt(loadTimeline); }); },
     gap: (v) => { if (isHere(v)) footage = soon(footage, () => { footage = 0; attempt(loadTimeline); }); },
@@ -147,9 +155,9 @@ function startEvents() {
 }
 
 function startTimers() {
-  setInterval(() => { drawLive(); ageStill(); drawConnection(); }, 1000);
+  setInterval(() => { drawLive(); drawQueueNow(); ageStill(); drawConnection(); }, 1000);
   setInterval(() => { if (!document.hidden) loadStill(); }, 10000);
-  setInterval(() => { if (!document.hidden) attempt(() => loadCharts(refreshEvery()), loadTimeline); }, 15000);
+  setInterval(() => { if (!document.hidden) attempt(() => loadCharts(refreshEvery()), () => loadWaits(refreshEvery()), loadTimeline); }, 15000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden && at.camera) refreshAll(); });
 }
 
@@ -158,11 +166,12 @@ async function start() {
   startControls();
   startScene();
   startPlayer();
+  startWaits();
   drawAll();
   await startCharts(() => {
     clearCharts();
     clearTimeline();
-    attempt(loadCharts, loadTimeline);
+    attempt(loadCharts, loadWaits, loadTimeline);
   });
   for (let wait = 1000; ; wait = Math.min(wait * 2, 15000)) {
     try {

@@ -66,7 +66,7 @@ function say(text) {
 
 function drawTitle() {
   $("h-player").textContent = job.stay
-    ? t("clip.stay", { zone: zoneLabel(job.stay.zone), time: clock(job.stay.enter), length: span(job.stay.duration_s) })
+    ? t(job.stay.wait ? "clip.wait" : "clip.stay", { zone: zoneLabel(job.stay.zone), time: clock(job.stay.enter), length: span(job.stay.duration_s) })
     : t("clip.from", { camera: label(at.camera), time: clock(job.from) });
 }
 
