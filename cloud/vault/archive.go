@@ -1,0 +1,360 @@
+package vault
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"floorwatch"
+	"floorwatch/internal/clip"
+)
+
+// Clip is one fragmented MP4 that plays from time 0 = Start.
+type Clip = clip.Clip
+
+var (
+	// ErrNoFootage says that no sealed footage of the span exists.
+	ErrNoFootage = clip.ErrNoFootage
+	// ErrNotHere says that some of the span is still on the box; Fetch brings it.
+	ErrNotHere = errors.New("the footage is still on the box")
+	// ErrAltered says that stored bytes are no longer what was sealed.
+	ErrAltered = clip.ErrAltered
+)
+
+// Boxes carries a command to a box and waits for its reply, at most until the
+// command expires.
+type Boxes interface {
+	Do(ctx context.Context, store, edge string, c floorwatch.Command) (floorwatch.Reply, error)
+}
+
+// Archive shows footage from wherever it is: from the vault, or after Fetch has
+// brought it from the box. Fields are set before use and not changed after.
+type Archive struct {
+	Index   *Index
+	Objects Objects
+	Boxes   Boxes            // nil: nothing can be fetched, no box is told of holds
+	Uploads *Uploads         // for progress within a piece; nil: by whole pieces
+	Now     func() time.Time // nil: time.Now
+	Log     *slog.Logger     // nil discards
+
+	once  sync.Once
+	woken chan struct{}
+}
+
+// Bounds of a fetch.
+const (
+	commandLife = 30 * time.Second
+	fetchLook   = 250 * time.Millisecond
+	fetchStall  = 2 * time.Minute // without any progress
+	tellEvery   = 30 * time.Second
+	tellAgain   = 24 * time.Hour // all holds, for a box that lost its list
+)
+
+type whoKey struct{}
+
+// As names who asks, for the access log. Without it the log says "page".
+func As(ctx context.Context, who string) context.Context {
+	return context.WithValue(ctx, whoKey{}, who)
+}
+
+func whoOf(ctx context.Context) string {
+	if who, ok := ctx.Value(whoKey{}).(string); ok && who != "" {
+		return who[:min(len(who), maxText)]
+	}
+	return "page"
+}
+
+func (a *Archive) now() floorwatch.Time {
+	if a.Now == nil {
+		return floorwatch.TimeOf(time.Now())
+	}
+	return floorwatch.TimeOf(a.Now())
+}
+
+func (a *Archive) log() *slog.Logger {
+	if a.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return a.Log
+}
+
+// span is what the index knows of a span of time.
+type span struct {
+	here, missing []floorwatch.Segment
+}
+
+func (a *Archive) span(ctx context.Context, store, edge, camera string, from, to floorwatch.Time) (span, error) {
+	var s span
+	if from >= to || to.Sub(from) > clip.MaxSpan {
+		return s, fmt.Errorf("span of %v, want more than 0 and at most %v", to.Sub(from), clip.MaxSpan)
+	}
+	all, err := a.Index.Segments(ctx, store, edge, camera, from, to)
+	if err != nil {
+		return s, err
+	}
+	for _, seg := range all {
+		o, err := a.Index.object(ctx, seg.SHA256)
+		if err != nil {
+			return s, err
+		}
+		switch o.state {
+		case stateHere:
+			s.here = append(s.here, seg)
+		case "":
+			s.missing = append(s.missing, seg)
+		}
+	}
+	return s, nil
+}
+
+// Clip cuts [from, to), at most ten minutes, out of what the vault has, as
+// footage.Library does on the box. Each fragment is checked against its seal
+// before it is taken, and the access is in the log before Clip returns.
+// ErrNotHere when the box has some of it still, ErrNoFootage when nothing is
+// known of any.
+func (a *Archive) Clip(ctx context.Context, store, edge, camera string, from, to floorwatch.Time) (Clip, error) {
+	s, err := a.span(ctx, store, edge, camera, from, to)
+	if err != nil {
+		return Clip{}, err
+	}
+	switch {
+	case len(s.missing) > 0:
+		return Clip{}, fmt.Errorf("%d of %d pieces: %w", len(s.missing), len(s.missing)+len(s.here), ErrNotHere)
+	case len(s.here) == 0:
+		return Clip{}, ErrNoFootage
+	}
+	err = a.Index.LogAccess(ctx, Access{At: a.now(), Who: whoOf(ctx), What: DidWatch, Store: store, Edge: edge, Camera: camera, From: from, To: to})
+	if err != nil {
+		return Clip{}, err
+	}
+	c := clip.Cutter{From: from, To: to}
+	for _, seg := range s.here {
+		err := a.add(ctx, &c, seg)
+		if errors.Is(err, clip.ErrEnd) {
+			break
+		}
+		if err != nil {
+			return Clip{}, fmt.Errorf("cut clip from %s: %w", seg.SHA256, err)
+		}
+	}
+	return c.Clip()
+}
+
+func (a *Archive) add(ctx context.Context, c *clip.Cutter, seg floorwatch.Segment) error {
+	seal, err := floorwatch.ParseSeal([]byte(seg.Seal))
+	if err != nil {
+		return err
+	}
+	r, err := a.Objects.Open(ctx, seg.SHA256)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: the file is gone from the vault; floorwatch verify lists what is missing", ErrAltered)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	return c.Add(ctx, r, seg.Start, seal.Fragments)
+}
+
+// Fetch has the box send what the vault lacks of the span and returns when it is
+// here. Progress, if not nil, hears bytes: of done, never less than before, and
+// of all that was asked for. ErrNoFootage says that the box has none of it.
+func (a *Archive) Fetch(ctx context.Context, store, edge, camera string, from, to floorwatch.Time, progress func(done, total int64)) error {
+	s, err := a.span(ctx, store, edge, camera, from, to)
+	if err != nil {
+		return err
+	}
+	if len(s.missing) == 0 && len(s.here) > 0 {
+		return nil
+	}
+	if a.Boxes == nil {
+		return fmt.Errorf("fetch footage: %w, and boxes cannot be asked here", ErrNotHere)
+	}
+	err = a.Index.LogAccess(ctx, Access{At: a.now(), Who: whoOf(ctx), What: DidFetch, Store: store, Edge: edge, Camera: camera, From: from, To: to})
+	if err != nil {
+		return err
+	}
+	c := floorwatch.Command{V: floorwatch.Version, ID: newID(), Do: floorwatch.DoSend, Expires: a.now().Add(commandLife), Camera: camera, From: from, To: to}
+	r, err := a.do(ctx, store, edge, c)
+	if err != nil {
+		return err
+	}
+	for _, seg := range s.missing {
+		if !slices.Contains(r.Objects, seg.SHA256) {
+			if err := a.Index.putObject(ctx, seg.SHA256, object{seg.Bytes, 0, stateAbsent}); err != nil {
+				return err
+			}
+		}
+	}
+	if len(r.Objects) == 0 {
+		if r.Open {
+			return fmt.Errorf("%w yet: it is being recorded, come back in a minute", ErrNoFootage)
+		}
+		return ErrNoFootage
+	}
+	return a.await(ctx, store, edge, r, progress)
+}
+
+// newID names a command or a hold.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// do sends one command and turns every answer but "done" into an error.
+func (a *Archive) do(ctx context.Context, store, edge string, c floorwatch.Command) (floorwatch.Reply, error) {
+	r, err := a.Boxes.Do(ctx, store, edge, c)
+	if err == nil && r.State != floorwatch.ReplyDone {
+		err = fmt.Errorf("the box answers %.20q: %.300s", r.State, r.Reason)
+	}
+	if err != nil {
+		return r, fmt.Errorf("ask box %s of store %s to %s footage: %w", edge, store, c.Do, err)
+	}
+	return r, nil
+}
+
+// await looks until all objects of r are here.
+func (a *Archive) await(ctx context.Context, store, edge string, r floorwatch.Reply, progress func(done, total int64)) error {
+	tick := time.NewTicker(fetchLook)
+	defer tick.Stop()
+	moved := time.Now()
+	for most := int64(-1); ; {
+		done, left, err := a.arrived(ctx, store, edge, r.Objects)
+		if err != nil {
+			return err
+		}
+		if done = min(done, r.Bytes); done > most {
+			if most, moved = done, time.Now(); progress != nil {
+				progress(done, r.Bytes)
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		if time.Since(moved) > fetchStall {
+			return fmt.Errorf("fetch footage: nothing has come from the box for %v, %d pieces are left; it goes on when the line or the day's upload budget allows", fetchStall, left)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// arrived returns the bytes of the objects that are here, and how many are not.
+func (a *Archive) arrived(ctx context.Context, store, edge string, hashes []string) (done int64, left int, err error) {
+	for _, hash := range hashes {
+		o, err := a.Index.object(ctx, hash)
+		if err != nil {
+			return 0, 0, err
+		}
+		if o.state == stateHere {
+			done += o.bytes
+			continue
+		}
+		left++
+		if a.Uploads != nil {
+			done += a.Uploads.Have(store, edge, hash)
+		}
+	}
+	return done, left, nil
+}
+
+// Hold keeps a span, here at once and on the box as soon as it hears of it, and
+// returns the hold's id.
+func (a *Archive) Hold(ctx context.Context, store, edge, camera string, from, to floorwatch.Time, why string) (id string, err error) {
+	h := Hold{ID: newID(), Store: store, Edge: edge, Camera: camera, From: from, To: to, Who: whoOf(ctx), Why: why, At: a.now()}
+	if err := a.Index.PutHold(ctx, h); err != nil {
+		return "", err
+	}
+	a.wake()
+	return h.ID, nil
+}
+
+// Release ends a hold.
+func (a *Archive) Release(ctx context.Context, id string) error {
+	if err := a.Index.Release(ctx, id, whoOf(ctx), a.now()); err != nil {
+		return err
+	}
+	a.wake()
+	return nil
+}
+
+func (a *Archive) waking() chan struct{} {
+	a.once.Do(func() { a.woken = make(chan struct{}, 1) })
+	return a.woken
+}
+
+func (a *Archive) wake() {
+	select {
+	case a.waking() <- struct{}{}:
+	default:
+	}
+}
+
+// Run tells boxes of holds and releases until they confirm, and of all holds
+// once a day, until ctx ends.
+func (a *Archive) Run(ctx context.Context) error {
+	if a.Boxes == nil {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	all := time.Now()
+	for {
+		list := a.Index.untold
+		if time.Since(all) > tellAgain {
+			all, list = time.Now(), a.Index.Holds
+		}
+		if err := a.tell(ctx, list); err != nil && ctx.Err() == nil {
+			a.log().Warn("a box does not know of a hold yet; it is told again", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.waking():
+		case <-tick.C:
+		}
+	}
+}
+
+// tell gives each box that answers its list; one that does not answer is asked
+// only once.
+func (a *Archive) tell(ctx context.Context, list func(context.Context) ([]Hold, error)) error {
+	holds, err := list(ctx)
+	if err != nil {
+		return err
+	}
+	silent := map[[2]string]error{}
+	for _, h := range holds {
+		box := [2]string{h.Store, h.Edge}
+		if silent[box] != nil {
+			continue
+		}
+		_, err := a.do(ctx, h.Store, h.Edge, h.command(newID(), a.now().Add(tellEvery/3)))
+		if err == nil {
+			err = a.Index.told(ctx, h)
+		}
+		if err != nil {
+			silent[box] = err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	var errs []error
+	for _, err := range silent {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
