@@ -35,7 +35,9 @@ install_packages() {
 	apt-get -qq update || die "apt-get update failed; check the network and /etc/apt"
 	# shellcheck disable=SC2086
 	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing |
-		awk '/^Setting up/ { n++; printf "\r    %d packages set up", n; fflush() } END { if (n) print "" }'
+		awk '/^Get:/ { g++ } /^Unpacking/ { u++ } /^Setting up/ { n++ }
+			/^Get:|^Unpacking|^Setting up/ { printf "\r    fetched %d, unpacked %d, set up %d packages", g, u, n; fflush() }
+			/^E:|^Err/ { print "\n" $0 } END { if (g + n) print "" }'
 	for package in $missing; do
 		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] ||
 			die "$package could not be installed; run: apt-get install$missing"
