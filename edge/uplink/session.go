@@ -45,11 +45,13 @@ func (u *Uplink) session(ctx context.Context) error {
 		context.AfterFunc(dialing, func() { _ = c.Close() })
 		return &boundConn{Conn: c, silence: u.time.silence, write: u.time.write}, nil
 	}, s.lost))
-	if err := s.greet(ctx); err != nil {
+	if err := s.greet(ctx, dialing); err != nil {
 		cancel()
 		s.cl.Disconnect(quiesce)
+		u.settle()
 		return err
 	}
+	defer u.settle()
 	defer cancel()
 	defer s.cl.Disconnect(quiesce)
 	u.open()
@@ -135,20 +137,33 @@ func (c *boundConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// greet connects, listens for acknowledgements and says "online".
-func (s *session) greet(ctx context.Context) error {
+// greet connects, listens for acknowledgements and commands, whose work ends with
+// life, and says "online".
+func (s *session) greet(ctx, life context.Context) error {
 	if err := s.wait(ctx, "connect", s.cl.Connect()); err != nil {
 		return err
 	}
-	topic := s.u.topic(floorwatch.LeafAck)
-	sub := s.cl.Subscribe(topic, 1, func(_ mqtt.Client, m mqtt.Message) { s.u.onAck(m.Payload(), m.Retained()) })
+	hear := map[string]func(mqtt.Message){floorwatch.LeafAck: func(m mqtt.Message) { s.u.onAck(m.Payload(), m.Retained()) }}
+	if s.u.set.Command != nil {
+		hear[floorwatch.LeafCmd] = func(m mqtt.Message) { s.onCommand(life, m) }
+	}
+	for leaf, handle := range hear {
+		if err := s.subscribe(ctx, s.u.topic(leaf), handle); err != nil {
+			return err
+		}
+	}
+	return s.wait(ctx, "publish state", s.cl.Publish(s.u.topic(floorwatch.LeafState), 1, true, s.u.state(floorwatch.StateOnline)))
+}
+
+func (s *session) subscribe(ctx context.Context, topic string, handle func(mqtt.Message)) error {
+	sub := s.cl.Subscribe(topic, 1, func(_ mqtt.Client, m mqtt.Message) { handle(m) })
 	if err := s.wait(ctx, "subscribe", sub); err != nil {
 		return err
 	}
 	if st, ok := sub.(*mqtt.SubscribeToken); ok && st.Result()[topic] > 1 {
 		return fmt.Errorf("subscribe to %s: the broker refuses; check its access rules", topic)
 	}
-	return s.wait(ctx, "publish state", s.cl.Publish(s.u.topic(floorwatch.LeafState), 1, true, s.u.state(floorwatch.StateOnline)))
+	return nil
 }
 
 func (s *session) wait(ctx context.Context, what string, t mqtt.Token) error {

@@ -43,6 +43,10 @@ type Settings struct {
 	Outbox   Outbox
 	OutboxID func() string   // the current log, told in the state; nil: not told
 	Changed  <-chan struct{} // a value says that Next may have more
+
+	// Command does what the cloud asks for, each id once, several at a time; nil:
+	// commands are not heard. Its ctx ends with the session.
+	Command func(ctx context.Context, c floorwatch.Command) floorwatch.Reply
 }
 
 // timing holds the durations of the contract; tests shorten them.
@@ -84,6 +88,7 @@ type Uplink struct {
 	sent   map[string]uint64     // by log, one past the highest number sent in this session
 	live   map[string][]byte     // by zone, the newest
 	stats  Stats
+	cmds   commands
 }
 
 type flightKey struct {

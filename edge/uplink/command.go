@@ -1,0 +1,117 @@
+package uplink
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"floorwatch"
+)
+
+const (
+	keptReplies = 256 // a command that comes again gets its reply again
+	maxCommands = 4   // at work at a time; more are refused and come again
+)
+
+// commands answers the cloud's requests, each id once.
+type commands struct {
+	replies map[string]*floorwatch.Reply // nil while the command is at work
+	order   []string
+	working sync.WaitGroup
+	n       int // at work
+}
+
+// begin tells what to do with a command: answer with a reply, do it, or, with
+// neither, nothing: it is at work.
+func (q *commands) begin(c floorwatch.Command) (reply *floorwatch.Reply, do bool) {
+	if r, known := q.replies[c.ID]; known {
+		return r, false
+	}
+	if q.n >= maxCommands {
+		return &floorwatch.Reply{V: floorwatch.Version, ID: c.ID, State: floorwatch.ReplyFailed, Reason: "the box is busy with other commands"}, false
+	}
+	if q.replies == nil {
+		q.replies = map[string]*floorwatch.Reply{}
+	}
+	q.replies[c.ID] = nil
+	q.n++
+	q.working.Add(1)
+	return nil, true
+}
+
+// end keeps the reply. A failure is not kept: the same command may try again.
+func (q *commands) end(r floorwatch.Reply) {
+	q.n--
+	q.working.Done()
+	if r.State == floorwatch.ReplyFailed {
+		delete(q.replies, r.ID)
+		return
+	}
+	q.replies[r.ID] = &r
+	if q.order = append(q.order, r.ID); len(q.order) > keptReplies {
+		delete(q.replies, q.order[0])
+		q.order = q.order[1:]
+	}
+}
+
+// onCommand does what a command says and publishes the reply. What cannot be
+// read gets no reply; the cloud does not send it.
+func (s *session) onCommand(ctx context.Context, m mqtt.Message) {
+	u := s.u
+	c, err := floorwatch.ParseCommand(m.Payload())
+	if err == nil && m.Retained() {
+		err = fmt.Errorf("it was retained by the broker, so it is old")
+	}
+	if err != nil {
+		u.set.Log.Warn("command ignored", "reason", err)
+		return
+	}
+	u.mu.Lock()
+	if ctx.Err() != nil { // the session is over, or Run would not wait for this
+		u.mu.Unlock()
+		return
+	}
+	reply, do := u.cmds.begin(c)
+	u.mu.Unlock()
+	if do {
+		r := u.obey(ctx, c)
+		reply = &r
+		u.mu.Lock()
+		u.cmds.end(r)
+		u.mu.Unlock()
+		u.set.Log.Info("command", "do", c.Do, "id", c.ID, "camera", c.Camera, "state", r.State, "reason", r.Reason)
+	}
+	if reply == nil {
+		return
+	}
+	b, err := json.Marshal(reply)
+	if err != nil || len(b) > floorwatch.MaxReplyBytes {
+		u.set.Log.Error("reply not sent", "id", c.ID, "bytes", len(b), "err", err)
+		return
+	}
+	s.cl.Publish(u.topic(floorwatch.LeafReply), 1, false, b) // lost: the command comes again
+}
+
+// settle waits for the commands of a session whose context has ended.
+func (u *Uplink) settle() {
+	u.mu.Lock() // whoever has the lock later sees the context's end
+	working := &u.cmds.working
+	u.mu.Unlock()
+	working.Wait()
+}
+
+func (u *Uplink) obey(ctx context.Context, c floorwatch.Command) floorwatch.Reply {
+	r := floorwatch.Reply{V: floorwatch.Version, ID: c.ID, State: floorwatch.ReplyExpired}
+	now := floorwatch.TimeOf(time.Now())
+	if now >= c.Expires {
+		r.Reason = fmt.Sprintf("it expired at %s, the box's clock says %s", c.Expires, now)
+		return r
+	}
+	r = u.set.Command(ctx, c)
+	r.V, r.ID = floorwatch.Version, c.ID
+	return r
+}
