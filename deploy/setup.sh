@@ -27,6 +27,22 @@ need() {
 "
 }
 
+# progress turns apt's lines into one that counts; errors pass through.
+progress() {
+	fetched=0 unpacked=0 ready=0
+	while read -r line; do
+		case $line in
+		Get:*) fetched=$((fetched + 1)) ;;
+		Unpacking*) unpacked=$((unpacked + 1)) ;;
+		"Setting up"*) ready=$((ready + 1)) ;;
+		E:* | Err:*) printf '\n%s\n' "$line" && continue ;;
+		*) continue ;;
+		esac
+		printf '\r    fetched %d, unpacked %d, set up %d packages' $fetched $unpacked $ready
+	done
+	echo
+}
+
 install_packages() {
 	[ -n "$missing" ] || return 0
 	say "Debian packages to install:"
@@ -35,9 +51,7 @@ install_packages() {
 	apt-get -qq update || die "apt-get update failed; check the network and /etc/apt"
 	# shellcheck disable=SC2086
 	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing |
-		awk '/^Get:/ { g++ } /^Unpacking/ { u++ } /^Setting up/ { n++ }
-			/^Get:|^Unpacking|^Setting up/ { printf "\r    fetched %d, unpacked %d, set up %d packages", g, u, n; fflush() }
-			/^E:|^Err/ { print "\n" $0 } END { if (g + n) print "" }'
+		progress
 	for package in $missing; do
 		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] ||
 			die "$package could not be installed; run: apt-get install$missing"
