@@ -13,8 +13,8 @@ import (
 const (
 	MaxSpan     = 32 * 24 * time.Hour // of records and series
 	MaxClipSpan = 5 * time.Minute
-	MaxStays    = 50_000 // records in one answer, and stays behind one p90
-	maxInterval = 300_000
+	MaxStays    = 50_000  // records in one answer, and stays behind one p90
+	maxInterval = 100_000 // of one zone; what a source may answer at most
 	maxTracks   = 64
 	defaultSpan = time.Hour
 )

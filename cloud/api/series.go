@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"math"
 	"net/http"
 	"net/url"
@@ -104,12 +105,9 @@ func (s *server) readSeries(r *http.Request, q Query, step time.Duration) (Serie
 	first := fitStep(q.To.Sub(q.From), step, 0)
 	q.From = q.From.Floor(first)
 	q.Limit = maxInterval
-	ivs, err := s.Figures.Intervals(r.Context(), q)
+	ivs, err := s.allIntervals(r.Context(), q)
 	if err != nil {
 		return Series{}, err
-	}
-	if len(ivs) >= maxInterval {
-		return Series{}, bad("ask for a shorter span or for one zone", "the span holds too many intervals")
 	}
 	if final := fitStep(q.To.Sub(q.From), first, longest(ivs)); final != first {
 		// A whole bucket before from was not read: start at the next border.
@@ -129,6 +127,30 @@ func (s *server) readSeries(r *http.Request, q Query, step time.Duration) (Serie
 		out.Zones = append(out.Zones, bucket(key, q.From, q.To, floorwatch.TimeOf(s.Now()), first, ivs, stays))
 	}
 	return out, nil
+}
+
+// allIntervals reads the intervals of q, zone by zone where they are too many for
+// one answer.
+func (s *server) allIntervals(ctx context.Context, q Query) ([]floorwatch.Interval, error) {
+	ivs, err := s.Figures.Intervals(ctx, q)
+	if err != nil || len(ivs) < q.Limit {
+		return ivs, err
+	}
+	zones := s.seriesZones(q, nil)
+	if q.Zone != "" || len(zones) < 2 {
+		return nil, bad("ask for a shorter span", "the span holds too many intervals")
+	}
+	ivs = nil
+	for _, z := range zones {
+		zq := q
+		zq.Camera, zq.Zone = z.camera, z.zone
+		more, err := s.allIntervals(ctx, zq)
+		if err != nil {
+			return nil, err
+		}
+		ivs = append(ivs, more...)
+	}
+	return ivs, nil
 }
 
 // fitStep returns the shortest step of the list that is not below least, holds a

@@ -199,6 +199,36 @@ func TestWaitParameters(t *testing.T) {
 	}
 }
 
+// crowded answers as a database does that gives at most so many rows.
+type crowded struct{ *memory }
+
+func (c crowded) Intervals(ctx context.Context, q Query) ([]floorwatch.Interval, error) {
+	all, err := c.memory.Intervals(ctx, q)
+	return all[:min(len(all), q.Limit)], err
+}
+
+// TestManyIntervalsAreReadZoneByZone: an answer that was cut must not look like
+// a time without observation.
+func TestManyIntervalsAreReadZoneByZone(t *testing.T) {
+	m := &memory{}
+	from := (t0 - 7*24*3600_000).Floor(24 * time.Hour)
+	for i := range maxInterval * 3 / 5 {
+		at := from + floorwatch.Time(i)*10_000
+		for _, zone := range []string{"line", "till-1"} {
+			m.intervals = append(m.intervals, floorwatch.Interval{
+				Header: floorwatch.Header{Camera: "cam", Zone: zone, Rev: "r"}, Start: at, End: at + 10_000, ObservedS: 10, Coverage: 1,
+			})
+		}
+	}
+	h := queueHandler(crowded{m})
+	to := from + floorwatch.Time(maxInterval)*3/5*10_000
+	got := decode[Series](t, get(t, h, "/api/series?camera=cam&step=86400&from="+ms(from)+"&to="+ms(to)))
+	for _, z := range got.Zones[:2] {
+		near(t, z.Zone+" on its first day", z.Coverage[0], 1)
+		near(t, z.Zone+" on its sixth day", z.Coverage[5], 1)
+	}
+}
+
 func TestWaitEvents(t *testing.T) {
 	hub := NewHub()
 	h := New(Settings{Figures: &memory{}, Hub: hub})

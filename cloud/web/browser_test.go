@@ -43,6 +43,7 @@ func shot(t *testing.T, ctx context.Context, name string, full bool) {
 }
 
 func TestPageInChromium(t *testing.T) {
+	t.Parallel()
 	if !web.ChartsBuilt() {
 		t.Fatal("the chart library is not built: run make web")
 	}
@@ -200,6 +201,7 @@ func (nothing) Gaps(context.Context, api.Query) ([]floorwatch.Gap, error)       
 // TestEmptyPageExplainsItself opens the page on the first second of a new store,
 // in a program that was built without the chart library.
 func TestEmptyPageExplainsItself(t *testing.T) {
+	t.Parallel()
 	s := &shop{zones: []floorwatch.Zone{{Name: "all", Polygon: []floorwatch.Point{{X: 0, Y: 0}, {X: 640, Y: 0}, {X: 640, Y: 480}}}}}
 	hub := api.NewHub()
 	pages := web.Handler()

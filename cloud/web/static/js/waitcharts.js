@@ -28,6 +28,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 // lines of each chart: column, text, look. Those of outcomes are stacked.
 const waitLines = (z) => [
   { column: "mean_wait_s", text: "waits.mean", stroke: zoneColour(z.name), width: 2.5 },
+  { column: "mean_wait_queue_s", text: "waits.meanqueue", stroke: zoneColour(z.name), width: 1 },
   { column: "p90_wait_s", text: "waits.p90", stroke: zoneColour(z.name), width: 1.5, dash: [7, 4] },
   { column: "little_wait_s", text: "waits.little", stroke: colour("--ink"), width: 1.5, dash: [2, 3] },
 ];
@@ -103,6 +104,7 @@ function read(u, z, lines, digits, out) {
   const entry = (l) => {
     const key = el("i");
     key.style.borderTopColor = l.stroke;
+    key.style.borderTopWidth = `${Math.max(1, l.width ?? 3)}px`;
     key.style.borderTopStyle = l.dash ? (l.dash[0] > 4 ? "dashed" : "dotted") : "solid";
     return el("span", { class: "key" }, key, `${t(l.text)} ${figure(z[l.column][i], digits)}`);
   };
