@@ -13,6 +13,7 @@ const (
 	KindCount    = "count"
 	KindSegment  = "segment"
 	KindGap      = "gap"
+	KindDeleted  = "deleted"
 	KindAlert    = "alert"
 	KindHealth   = "health"
 	// KindCrossing is a line of `floorwatch stays` only; boxes send counts.
@@ -129,6 +130,7 @@ type Gap struct {
 	Log   string `json:"log,omitempty"`
 	First uint64 `json:"first,omitempty"`
 	N     uint64 `json:"n,omitempty"`
+	Seal  string `json:"seal,omitempty"` // of footage: the gap's seal, verbatim
 }
 
 // OfRecords marks a gap in the sequence of an outbox.
@@ -146,6 +148,19 @@ type Segment struct {
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
 	Seal   string `json:"seal"`
+}
+
+// Deleted says that retention removed files of footage; their seals stay. Seal
+// holds the bytes of its own seal verbatim, which names them.
+type Deleted struct {
+	Header
+	Chain string `json:"chain"`
+	Seq   uint64 `json:"seq"`
+	Start Time   `json:"start"`
+	End   Time   `json:"end"`
+	Cause string `json:"cause"`
+	N     int    `json:"n"` // files
+	Seal  string `json:"seal"`
 }
 
 // Health is a box's word about itself, once a minute; Figures by name.
@@ -215,7 +230,7 @@ func ParseRecord(b []byte) (any, error) {
 	}
 	r, ok := map[string]any{
 		KindInterval: new(Interval), KindStay: new(Stay), KindWait: new(Wait),
-		KindCount: new(Count), KindSegment: new(Segment), KindGap: new(Gap),
+		KindCount: new(Count), KindSegment: new(Segment), KindGap: new(Gap), KindDeleted: new(Deleted),
 		KindAlert: new(Alert), KindHealth: new(Health), KindCrossing: new(Crossing),
 	}[h.Kind]
 	if !ok {

@@ -45,11 +45,13 @@ type PointStore interface {
 	Write(ctx context.Context, points []Point) error
 }
 
-// SegmentIndex keeps seals of footage. PutSegment returns nil once it is durable, also
-// for the same one again. An error whose method Refused() returns true cannot
-// be mended by repeating; any other error is repeated.
+// SegmentIndex keeps seals of footage: those of segments, and those of gaps and
+// deletions as they are. Both methods return nil once it is durable, also for the
+// same one again. An error whose method Refused() returns true cannot be mended
+// by repeating; any other error is repeated.
 type SegmentIndex interface {
 	PutSegment(ctx context.Context, store, edge string, s floorwatch.Segment) error
+	PutSeal(ctx context.Context, store, edge, seal string) error
 }
 
 // Limits of an Ingest.
@@ -372,7 +374,7 @@ func (g *Ingest) record(ctx context.Context, edge Edge, it *item, w window) (err
 	if err := check(it.rec, w); err != nil {
 		return fault{err}
 	}
-	if err := checkKey(it.rec, edge); err != nil {
+	if err := checkSeal(it.rec, edge); err != nil {
 		return fault{err}
 	}
 	return g.admit(ctx, edge, it.rec)
@@ -395,24 +397,8 @@ func (g *Ingest) admit(ctx context.Context, edge Edge, rec any) error {
 			return err
 		}
 	}
-	if _, segment := rec.(*floorwatch.Segment); !segment { // its names are not asked about
+	if isPoint(rec) { // the names of others are not asked about
 		g.admitted[at] = true
-	}
-	return nil
-}
-
-// checkKey refuses a seal that another key than the registered box's signed.
-func checkKey(rec any, edge Edge) error {
-	s, ok := rec.(*floorwatch.Segment)
-	if !ok || len(edge.Key) == 0 {
-		return nil
-	}
-	seal, err := floorwatch.ParseSeal([]byte(s.Seal))
-	if err != nil {
-		return err
-	}
-	if !edge.Key.Equal(seal.Key) {
-		return fmt.Errorf("the seal is signed with %x, which is not the registered key of this box", seal.Key)
 	}
 	return nil
 }
@@ -420,8 +406,8 @@ func checkKey(rec any, edge Edge) error {
 // namesOf lists the names in a record that become tags or field keys, each with
 // its sort.
 func namesOf(rec any) [][2]string {
-	if _, ok := rec.(*floorwatch.Segment); ok {
-		return nil // no point
+	if !isPoint(rec) {
+		return nil
 	}
 	h := headOf(rec)
 	var out [][2]string
@@ -533,7 +519,7 @@ func (g *Ingest) storePoints(ctx context.Context, jobs []*job) error {
 	points, places := make([]Point, 0, n), make([]origin, 0, n)
 	for _, j := range jobs {
 		for i, it := range j.items {
-			if _, ok := it.rec.(*floorwatch.Segment); ok {
+			if !isPoint(it.rec) {
 				continue
 			}
 			points = append(points, Point{Store: j.store, Edge: j.edge, Log: j.log, Seq: it.seq, Record: it.rec})
@@ -575,11 +561,7 @@ func (g *Ingest) indexSegments(ctx context.Context, jobs []*job) error {
 	for _, j := range jobs {
 		var bad map[int]error
 		for i, it := range j.items {
-			s, ok := it.rec.(*floorwatch.Segment)
-			if !ok {
-				continue
-			}
-			err := g.Index.PutSegment(ctx, j.store, j.edge, *s)
+			err := g.index(ctx, j, it.rec)
 			var refused interface{ Refused() bool }
 			switch {
 			case err == nil:

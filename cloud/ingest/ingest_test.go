@@ -629,6 +629,62 @@ func TestSegmentsReachTheIndex(t *testing.T) {
 	}
 }
 
+// Gaps and deletions bring their seals, so that the chain in the index has no
+// holes; a record that says something else than its seal is refused.
+func TestSealsOfGapsAndDeletionsReachTheIndex(t *testing.T) {
+	mine, other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
+	r := registry("seals", "box")
+	r.Edges[0].Key = mine.Public().(ed25519.PublicKey)
+	b := prepare(t, startBroker(t), database.Endpoint, r)
+	b.start(t)
+	x := newBox(t, b.broker, "seals", "box")
+	seal := func(kind string, seq uint64, key ed25519.PrivateKey) string {
+		s := floorwatch.Seal{
+			Kind: kind, Store: "seals", Edge: "box", Camera: "hall", Chain: "00112233aabbccdd", Seq: seq, Prev: strings.Repeat("ab", 32),
+			At: b.now, Start: b.now - 60_000, End: b.now - 1000, Boot: strings.Repeat("0a", 16), Cause: "test",
+		}
+		if kind == floorwatch.SealDeleted {
+			s.Gone = []string{strings.Repeat("cd", 32)}
+		}
+		raw, err := floorwatch.SignSeal(s, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	to := b.now - 1000
+	gap := func(seq uint64, key ed25519.PrivateKey) floorwatch.Gap {
+		return floorwatch.Gap{
+			Header: floorwatch.Header{Kind: floorwatch.KindGap, Camera: "hall", ID: fmt.Sprint(seq), At: b.now}, Of: floorwatch.OfFootage,
+			From: b.now - 60_000, To: &to, Cause: "test", Seal: seal(floorwatch.SealGap, seq, key),
+		}
+	}
+	deleted := func(seq uint64, key ed25519.PrivateKey) floorwatch.Deleted {
+		return floorwatch.Deleted{
+			Header: floorwatch.Header{Kind: floorwatch.KindDeleted, Camera: "hall", ID: fmt.Sprint(seq), At: b.now},
+			Chain:  "00112233aabbccdd", Seq: seq, Start: b.now - 60_000, End: to, Cause: "test", N: 1, Seal: seal(floorwatch.SealDeleted, seq, key),
+		}
+	}
+	old := gap(9, mine) // of a box from before gaps carried seals
+	old.Seal = ""
+	lies, swapped := gap(7, mine), deleted(8, mine)
+	lies.Cause = "something else"
+	swapped.Seal = seal(floorwatch.SealGap, 8, mine)
+	x.send(x.batch(t, 1, gap(2, mine), deleted(3, mine), gap(2, mine), old, gap(5, other), deleted(6, other), lies, swapped))
+	until(t, "the range", func() bool { return x.has(1, 8) })
+	n := 0
+	err := b.index.EachSeal(t.Context(), func(s string) error {
+		if n++; s != seal(floorwatch.SealGap, 2, mine) && s != seal(floorwatch.SealDeleted, 3, mine) {
+			t.Errorf("not one that was sent: %s", s)
+		}
+		return nil
+	})
+	letters, listErr := b.DB.List(t.Context(), 0, 10)
+	if err != nil || n != 2 || listErr != nil || len(letters) != 4 {
+		t.Errorf("%d seals (%v), want 2; %d letters (%v), want 4: %+v", n, err, len(letters), listErr, letters)
+	}
+}
+
 // segment is a minute of footage that ended an hour ago, signed with key.
 func (b *bench) segment(t *testing.T, key ed25519.PrivateKey, seq uint64) floorwatch.Segment {
 	t.Helper()

@@ -42,6 +42,8 @@ func check(rec any, w window) error {
 		return checkCount(r, w)
 	case *floorwatch.Segment:
 		return checkSegment(r, w)
+	case *floorwatch.Deleted:
+		return checkDeleted(r, w)
 	case *floorwatch.Alert:
 		return checkAlert(r, w)
 	case *floorwatch.Health:
@@ -247,6 +249,17 @@ func checkSegment(r *floorwatch.Segment, w window) error {
 	return first(header(&r.Header, w, needCamera), w.span(r.Start, r.End))
 }
 
+// checkDeleted: what is deleted may be older than all that is stored.
+func checkDeleted(r *floorwatch.Deleted, w window) error {
+	switch {
+	case r.Seq == 0 || r.Seq > math.MaxInt64 || r.N < 1 || r.N > floorwatch.MaxSealGone:
+		return fmt.Errorf("seq %d, %d files: numbers count from 1", r.Seq, r.N)
+	case r.Start <= 0 || r.Start > r.End:
+		return fmt.Errorf("span from %d to %d runs backwards or starts before 1970", r.Start, r.End)
+	}
+	return header(&r.Header, w, needCamera)
+}
+
 func checkAlert(r *floorwatch.Alert, w window) error {
 	if !floorwatch.ValidName(r.Level) {
 		return fmt.Errorf("level %.50q: a name is %s", r.Level, floorwatch.NameRule)
@@ -305,6 +318,8 @@ func headOf(rec any) *floorwatch.Header {
 	case *floorwatch.Count:
 		return &r.Header
 	case *floorwatch.Segment:
+		return &r.Header
+	case *floorwatch.Deleted:
 		return &r.Header
 	case *floorwatch.Alert:
 		return &r.Header

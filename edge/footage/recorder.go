@@ -36,7 +36,7 @@ type Recorder struct {
 	Clock               func() Stamp // nil = SystemClock
 	MinFree             float64      // share of the disk left alone; 0 = DefaultMinFree
 	LastAcked           string       // SHA-256 of the last seal that the cloud acknowledged, for a new chain
-	// Emit appends a floorwatch.Segment or floorwatch.Gap durably. What it refuses
+	// Emit appends a floorwatch.Segment, Gap or Deleted durably. What it refuses
 	// is offered again after the next seal and after a restart, so a record may
 	// come twice, with the same ID.
 	Emit func(rec any) error
@@ -493,10 +493,8 @@ func (p *recording) emitPending() {
 	}
 	last := done
 	err := eachSealAfter(p.dir, done, func(s floorwatch.Seal, raw []byte) error {
-		if rec := recordOf(s, raw); rec != nil {
-			if err := p.Emit(rec); err != nil {
-				return fmt.Errorf("emit record of seal %d: %w", s.Seq, err)
-			}
+		if err := p.Emit(recordOf(s, raw)); err != nil {
+			return fmt.Errorf("emit record of seal %d: %w", s.Seq, err)
 		}
 		last = s.Seq
 		return nil
@@ -547,7 +545,7 @@ func eachSealAfter(dir string, seq uint64, do func(floorwatch.Seal, []byte) erro
 	return nil
 }
 
-// recordOf returns the wire record of a seal, nil for a deletion.
+// recordOf returns the wire record of a seal.
 func recordOf(s floorwatch.Seal, raw []byte) any {
 	h := floorwatch.Header{Camera: s.Camera, ID: s.Chain + "-" + strconv.FormatUint(s.Seq, 10), At: s.At}
 	switch s.Kind {
@@ -559,7 +557,10 @@ func recordOf(s floorwatch.Seal, raw []byte) any {
 		}
 	case floorwatch.SealGap:
 		h.Kind = floorwatch.KindGap
-		return floorwatch.Gap{Header: h, Of: floorwatch.OfFootage, From: s.Start, To: &s.End, Cause: s.Cause}
+		return floorwatch.Gap{Header: h, Of: floorwatch.OfFootage, From: s.Start, To: &s.End, Cause: s.Cause, Seal: string(raw)}
 	}
-	return nil
+	h.Kind = floorwatch.KindDeleted
+	return floorwatch.Deleted{
+		Header: h, Chain: s.Chain, Seq: s.Seq, Start: s.Start, End: s.End, Cause: s.Cause, N: len(s.Gone), Seal: string(raw),
+	}
 }
