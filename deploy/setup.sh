@@ -72,6 +72,7 @@ packages() {
 		need fonts-wqy-microhei "a Chinese font for that browser"
 		need mosquitto "the tests deliver through a real MQTT broker"
 		need openssl "the tests check signatures with a second tool"
+		need iproute2 "the tests run box, broker and cloud in networks of their own"
 	fi
 	install_packages
 }

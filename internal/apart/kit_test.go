@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -148,13 +149,22 @@ func start(t *testing.T, namespace, name string, args ...string) *process {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{cmd: child.Command(ctx, name, args...), out: &output{}, done: make(chan struct{})}
-	p.cmd.SysProcAttr.Pdeathsig = 0 // the thread that starts it here may end early; Cleanup ends it
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	bin, err := filepath.Abs(filepath.Join(repository, "bin"))
 	must(t, err)
 	p.cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
-	must(t, p.cmd.Start())
-	go func() { p.err = p.cmd.Wait(); close(p.done) }()
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // the program dies with its thread, so that one stays
+		defer runtime.UnlockOSThread()
+		defer close(p.done)
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = p.cmd.Wait()
+		}
+	}()
+	must(t, <-started)
 	t.Cleanup(func() {
 		cancel()
 		<-p.done

@@ -1,0 +1,436 @@
+package apart
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"floorwatch"
+	"floorwatch/cloud/influx"
+	"floorwatch/cloud/vault"
+)
+
+// networks makes three network namespaces: the box and the cloud each see the
+// broker (10.77.1.1 and 10.77.2.1) and not each other.
+type networks struct{ box, broker, cloud string }
+
+func newNetworks(t *testing.T) networks {
+	t.Helper()
+	id := fmt.Sprintf("fw%d", os.Getpid())
+	n := networks{id + "-box", id + "-broker", id + "-cloud"}
+	if out, err := exec.Command("ip", "netns", "add", n.box).CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: this machine lets us make no network namespaces (root and CAP_SYS_ADMIN are needed), so the programs were not run apart: %v: %s", err, out)
+	}
+	steps := [][]string{
+		{"netns", "add", n.broker},
+		{"netns", "add", n.cloud},
+		{"link", "add", "to-broker", "netns", n.box, "type", "veth", "peer", "name", "to-box", "netns", n.broker},
+		{"link", "add", "to-broker", "netns", n.cloud, "type", "veth", "peer", "name", "to-cloud", "netns", n.broker},
+	}
+	for _, l := range [][3]string{
+		{n.box, "to-broker", "10.77.1.2/24"},
+		{n.broker, "to-box", "10.77.1.1/24"},
+		{n.cloud, "to-broker", "10.77.2.2/24"},
+		{n.broker, "to-cloud", "10.77.2.1/24"},
+	} {
+		steps = append(steps, []string{"-n", l[0], "addr", "add", l[2], "dev", l[1]}, []string{"-n", l[0], "link", "set", l[1], "up"},
+			[]string{"-n", l[0], "link", "set", "lo", "up"})
+	}
+	t.Cleanup(func() {
+		for _, name := range []string{n.box, n.broker, n.cloud} {
+			_ = exec.Command("ip", "netns", "del", name).Run()
+		}
+	})
+	for _, s := range steps {
+		if out, err := exec.Command("ip", s...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %q: %v: %s", s, err, out)
+		}
+	}
+	return n
+}
+
+// inside returns a client whose connections come from within a namespace.
+func inside(namespace string) *http.Client {
+	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			runtime.LockOSThread() // for good: the thread ends with the goroutine
+			var f *os.File
+			if f, err = os.Open("/run/netns/" + namespace); err != nil {
+				return
+			}
+			defer func() { _ = f.Close() }()
+			if err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err == nil {
+				conn, err = new(net.Dialer).DialContext(ctx, network, address)
+			}
+		}()
+		<-done
+		return conn, err
+	}
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+}
+
+// figures reads /metrics; nil while it does not answer.
+func figures(c *http.Client, address string) map[string]float64 {
+	resp, err := c.Get("http://" + address + "/metrics")
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	all := map[string]float64{}
+	scan := bufio.NewScanner(resp.Body)
+	for scan.Scan() {
+		if name, value, ok := strings.Cut(scan.Text(), " "); ok && !strings.HasPrefix(name, "#") {
+			if v, err := strconv.ParseFloat(value, 64); err == nil {
+				all[name] = v
+			}
+		}
+	}
+	return all
+}
+
+// deployment is box, broker and cloud, each in its network.
+type deployment struct {
+	net      networks
+	dir      string
+	programs string
+	broker   *process
+	agent    *process
+	cloud    *process
+	box, hub *http.Client
+}
+
+func deploy(t *testing.T) *deployment {
+	t.Helper()
+	d := &deployment{net: newNetworks(t), dir: t.TempDir(), programs: t.TempDir()}
+	d.box, d.hub = inside(d.net.box), inside(d.net.cloud)
+	for _, name := range []string{"influxd", "mosquitto", "ffmpeg"} {
+		program(t, name)
+	}
+	for _, need := range []string{".cache/film.mp4", "bin/floorwatch-camera"} {
+		if _, err := os.Stat(filepath.Join(repository, need)); err != nil {
+			t.Fatalf("%s is not there; run make test, which makes it", need)
+		}
+	}
+	build := exec.Command("go", "build", "-o", d.programs+"/", "./cmd/floorwatch-edge", "./cmd/floorwatch-cloud")
+	build.Dir, build.Env = repository, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the programs: %v\n%s", err, out)
+	}
+	d.configure(t)
+	return d
+}
+
+// configure enrols the box as a store would: its key goes into the registry, its
+// user into the broker's list.
+func (d *deployment) configure(t *testing.T) {
+	t.Helper()
+	film, err := filepath.Abs(filepath.Join(repository, ".cache/film.mp4"))
+	must(t, err)
+	write(t, d.dir+"/edge-password", "edge\n")
+	write(t, d.dir+"/cloud-password", "cloud\n")
+	write(t, d.dir+"/edge.yaml", `
+store: s1
+edge: box
+data: `+d.dir+`/box
+interval: 5s
+broker: {url: "tls://10.77.1.1:8883", ca: `+d.dir+`/ca.crt, password_file: `+d.dir+`/edge-password}
+footage: {segment: 10s, max_bytes: 500MB}
+cameras:
+  - name: film
+    source: `+film+`
+    detector: motion
+    picture: {width: 768, height: 576}
+    zones:
+      - {name: crossing, polygon: [[300, 205], [560, 205], [560, 330], [300, 330]]}
+      - {name: right-road, polygon: [[560, 180], [760, 180], [760, 330], [560, 330]]}
+`)
+	key, err := exec.Command(d.programs+"/floorwatch-edge", "key", "-config", d.dir+"/edge.yaml").Output()
+	must(t, err)
+	write(t, d.dir+"/cloud.yaml", `
+data: `+d.dir+`/cloud
+stores: [{id: s1}]
+edges:
+`+string(key)+`
+broker: {url: "tls://10.77.2.1:8884", ca: `+d.dir+`/ca.crt, password_file: `+d.dir+`/cloud-password}
+influx: {child: true}
+`)
+	newAuthority(t, d.dir).issue(t, "server", "10.77.1.1", "10.77.2.1")
+	cfg := registry(t, "box")
+	brokerFolder(t, d.dir, cfg, map[string]string{"s1/box": "edge"},
+		"persistence false", "persistence true\npersistence_location "+d.dir+"/mosquitto/\nautosave_interval 1")
+}
+
+func (d *deployment) startBroker(t *testing.T) {
+	t.Helper()
+	must(t, os.MkdirAll(d.dir+"/mosquitto", 0o700))
+	d.broker = start(t, d.net.broker, program(t, "mosquitto"), "-c", d.dir+"/mosquitto.conf")
+}
+
+func (d *deployment) startCloud(t *testing.T) {
+	t.Helper()
+	d.cloud = start(t, d.net.cloud, d.programs+"/floorwatch-cloud", "-config", d.dir+"/cloud.yaml")
+}
+
+func (d *deployment) startAgent(t *testing.T) {
+	t.Helper()
+	d.agent = start(t, d.net.box, d.programs+"/floorwatch-edge", "-config", d.dir+"/edge.yaml", "-ledger", d.dir+"/ledger")
+}
+
+// edgeFigure reads one of the box's figures, -1 while there is none.
+func (d *deployment) edgeFigure(name string) float64 {
+	v, ok := figures(d.box, "127.0.0.1:9105")[name]
+	if !ok {
+		return -1
+	}
+	return v
+}
+
+// more waits until a figure of the box has grown by n.
+func (d *deployment) more(t *testing.T, name string, n float64) {
+	t.Helper()
+	before := d.edgeFigure(name)
+	until(t, fmt.Sprintf("%s to grow by %g", name, n), 60*time.Second, func() bool { return d.edgeFigure(name) >= before+n })
+}
+
+// killCamera kills the agent's camera worker with -9.
+func (d *deployment) killCamera(t *testing.T) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	must(t, err)
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		var pid, parent int
+		var comm, state string
+		if _, err := fmt.Sscanf(string(b), "%d %s %s %d", &pid, &comm, &state, &parent); err == nil &&
+			parent == d.agent.cmd.Process.Pid && strings.HasPrefix(comm, "(floorwatch-cam") {
+			must(t, unix.Kill(pid, unix.SIGKILL))
+			return
+		}
+	}
+	t.Fatal("the agent has no camera worker")
+}
+
+// TestProgramsApart kills the camera worker, the cloud, and the broker with its
+// disk, one after the other while people are counted, and then finds every
+// record of the box's ledger in InfluxDB and the index of footage, once.
+func TestProgramsApart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs box, broker and cloud for a minute; not in -short")
+	}
+	d := deploy(t)
+	d.startBroker(t)
+	d.startCloud(t)
+	d.startAgent(t)
+	const acked, appended = "floorwatch_uplink_acked_records_total", "floorwatch_outbox_appended_total"
+	until(t, "the first records to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure(acked) >= 3 })
+
+	d.killCamera(t)
+	d.more(t, `floorwatch_camera_opens_total{camera="film"}`, 1)
+
+	d.cloud.kill(t)
+	d.more(t, appended, 2) // the broker takes them, and nobody is there to hear
+	d.broker.kill(t)
+	must(t, os.RemoveAll(d.dir+"/mosquitto"))
+	until(t, "the box to see that its broker is gone", 30*time.Second, func() bool { return d.edgeFigure("floorwatch_uplink_connected") == 0 })
+	d.more(t, appended, 2) // and now not even a broker
+	d.startCloud(t)
+	d.startBroker(t)
+	until(t, "what waited to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure("floorwatch_outbox_records") == 0 })
+	d.more(t, acked, 1)
+	d.checkFigures(t)
+
+	d.agent.end(t, 10*time.Second)
+	d.checkStopped(t)
+	d.cloud.end(t, 10*time.Second)
+	d.compare(t)
+}
+
+func (d *deployment) checkFigures(t *testing.T) {
+	t.Helper()
+	box, cloud := figures(d.box, "127.0.0.1:9105"), figures(d.hub, "127.0.0.1:8080")
+	for name, want := range map[string]float64{
+		"floorwatch_uplink_connected": 1, `floorwatch_camera_watching{camera="film"}`: 1,
+		"floorwatch_outbox_dropped_total": 0, "floorwatch_outbox_lost_total": 0, "floorwatch_uplink_connects_total": 2,
+	} {
+		if got, ok := box[name]; !ok || got != want {
+			t.Errorf("box: %s is %g (there: %t), want %g", name, got, ok, want)
+		}
+	}
+	for name, want := range map[string]float64{
+		"floorwatch_boxes": 1, "floorwatch_boxes_online": 1, `floorwatch_box_online{edge="box",store="s1"}`: 1,
+		"floorwatch_influx_up": 1, "floorwatch_dead_letters": 0,
+	} {
+		if got, ok := cloud[name]; !ok || got != want {
+			t.Errorf("cloud: %s is %g (there: %t), want %g", name, got, ok, want)
+		}
+	}
+}
+
+// checkStopped: a box that was stopped is known to have stopped.
+func (d *deployment) checkStopped(t *testing.T) {
+	t.Helper()
+	until(t, "the cloud to hear that the box stopped", 10*time.Second, func() bool {
+		return figures(d.hub, "127.0.0.1:8080")["floorwatch_boxes_online"] == 0
+	})
+}
+
+// compare holds the box's ledger against what is stored.
+func (d *deployment) compare(t *testing.T) {
+	t.Helper()
+	ledger, segments := readLedger(t, d.dir+"/ledger")
+	stored := storedRecords(t, d.dir+"/cloud/influxdb")
+	kinds := map[string]int{}
+	for key, n := range ledger {
+		kind, _, _ := strings.Cut(key, " ")
+		kinds[kind]++
+		if n != 1 || stored[key] != 1 {
+			t.Errorf("%s: %d times in the ledger, %d times in InfluxDB, want once", key, n, stored[key])
+		}
+	}
+	for key := range stored {
+		if ledger[key] == 0 {
+			t.Errorf("%s is in InfluxDB and not in the ledger", key)
+		}
+	}
+	for _, kind := range []string{floorwatch.KindInterval, floorwatch.KindStay, floorwatch.KindGap, floorwatch.KindHealth} {
+		if kinds[kind] == 0 {
+			t.Errorf("the run gave no %s record, so it shows nothing for them", kind)
+		}
+	}
+	index, err := vault.OpenIndex(d.dir + "/cloud/vault.sqlite")
+	must(t, err)
+	defer func() { must(t, index.Close()) }()
+	now := floorwatch.TimeOf(time.Now())
+	found, err := index.Segments(t.Context(), "s1", "box", "film", now.Add(-time.Hour), now.Add(time.Hour))
+	must(t, err)
+	var names []string
+	for _, s := range found {
+		names = append(names, s.SHA256)
+	}
+	slices.Sort(names)
+	slices.Sort(segments)
+	if len(segments) < 2 || !slices.Equal(names, segments) {
+		t.Errorf("%d segments in the ledger, %d in the index", len(segments), len(names))
+	}
+	t.Logf("once each: %v, %d segments", kinds, len(segments))
+}
+
+// recordKey names a record by what it says of itself.
+func recordKey(kind, camera, zone, id string, at int64) string {
+	return fmt.Sprintf("%s %s/%s %s %d", kind, camera, zone, id, at)
+}
+
+// readLedger returns how often each record stands in it, and the hashes of the
+// segments, which are kept elsewhere.
+func readLedger(t *testing.T, path string) (records map[string]int, segments []string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	records = map[string]int{}
+	for line := range strings.Lines(string(b)) {
+		var h struct {
+			floorwatch.Header
+			SHA256 string `json:"sha256"`
+		}
+		must(t, json.Unmarshal([]byte(line), &h))
+		if h.Kind == floorwatch.KindSegment {
+			segments = append(segments, h.SHA256)
+			continue
+		}
+		records[recordKey(h.Kind, h.Camera, h.Zone, h.ID, int64(h.At))]++
+	}
+	return records, segments
+}
+
+// storedRecords opens the cloud's database and returns how often each record is
+// there.
+func storedRecords(t *testing.T, dir string) map[string]int {
+	t.Helper()
+	db := &influx.Server{Dir: dir}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- db.Run(ctx) }()
+	defer func() { stop(); must(t, <-done) }()
+	at, err := db.WaitReady(ctx)
+	must(t, err)
+	found := map[string]int{}
+	for _, kind := range []string{
+		floorwatch.KindInterval, floorwatch.KindStay, floorwatch.KindWait, floorwatch.KindGap,
+		floorwatch.KindCount, floorwatch.KindAlert, floorwatch.KindHealth,
+	} {
+		for _, row := range rows(t, at, kind) {
+			found[recordKey(kind, row["camera"], row["zone"], row["id"], parse(t, row["at"]))]++
+		}
+	}
+	return found
+}
+
+func parse(t *testing.T, s string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(s, 10, 64)
+	must(t, err)
+	return n
+}
+
+// rows reads a whole measurement, past our own client and its limits.
+func rows(t *testing.T, at influx.Endpoint, measurement string) []map[string]string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at.URL+"/query?"+url.Values{
+		"db": {influx.DefaultDatabase}, "q": {`SELECT "id","at","camera","zone" FROM ` + influx.DefaultPolicy + "." + measurement},
+	}.Encode(), nil)
+	must(t, err)
+	req.Header.Set("Authorization", "Token "+at.Token)
+	resp, err := http.DefaultClient.Do(req)
+	must(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	must(t, err)
+	var answer struct {
+		Results []struct {
+			Series []struct {
+				Columns []string
+				Values  [][]any
+			}
+			Error string
+		}
+	}
+	d := json.NewDecoder(strings.NewReader(string(b)))
+	d.UseNumber()
+	if err := d.Decode(&answer); err != nil || len(answer.Results) != 1 || answer.Results[0].Error != "" {
+		t.Fatalf("read %s: %v %s", measurement, err, b)
+	}
+	var all []map[string]string
+	for _, s := range answer.Results[0].Series {
+		for _, v := range s.Values {
+			row := map[string]string{}
+			for i, c := range s.Columns {
+				row[c] = fmt.Sprint(v[i])
+			}
+			maps.DeleteFunc(row, func(_, v string) bool { return v == "<nil>" })
+			all = append(all, row)
+		}
+	}
+	return all
+}
