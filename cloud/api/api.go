@@ -15,6 +15,7 @@
 //	/api/waits/series buckets for charts of waits; step, target
 //	/api/intervals    interval records, oldest first; limit
 //	/api/series       buckets for charts: occupancy, arrivals, stays, coverage; step
+//	/api/counts       buckets of entries and exits per line, today's, and who is inside; step
 //	/api/timeline     spans of footage, gaps with their causes
 //	/api/clip         a clip's start, end, address and boxes; tracks, at
 //	/api/clip.mp4     its bytes, in ranges
@@ -134,7 +135,7 @@ func New(set Settings) http.Handler {
 	for path, h := range map[string]func(http.ResponseWriter, *http.Request) error{
 		"/api/sites": s.sites, "/api/live": s.live, "/api/events": s.events,
 		"/api/waits": s.waitRecords, "/api/waits/summary": s.waitSummary, "/api/waits/series": s.waitSeries,
-		"/api/stays": s.stays, "/api/intervals": s.intervals, "/api/series": s.series,
+		"/api/counts": s.counts, "/api/stays": s.stays, "/api/intervals": s.intervals, "/api/series": s.series,
 		"/api/timeline": s.timeline, "/api/clip": s.clip, "/api/clip.mp4": s.clipFile,
 		"/api/still.jpg": s.still, "/healthz": s.healthz,
 	} {

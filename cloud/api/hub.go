@@ -106,6 +106,8 @@ func (h *Hub) PublishStored(store, edge string, recs []any) {
 			h.send("interval", recordView{store, edge, x})
 		case *floorwatch.Gap, floorwatch.Gap:
 			h.send("gap", recordView{store, edge, x})
+		case *floorwatch.Count, floorwatch.Count:
+			h.send("count", recordView{store, edge, x})
 		case *floorwatch.Segment:
 			h.send("segment", recordView{store, edge, x.Header})
 		case floorwatch.Segment:

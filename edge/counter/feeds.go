@@ -491,7 +491,7 @@ func (f *Feeds) Live() []floorwatch.Live {
 	now := f.set.Now()
 	var out []floorwatch.Live
 	for _, l := range f.book.levels(now) {
-		live := floorwatch.Live{V: floorwatch.Version, Zone: l.name, T: now, ValidS: liveValidS, People: int(l.people)}
+		live := floorwatch.Live{V: floorwatch.Version, Camera: liveCamera, Zone: l.name, T: now, ValidS: liveValidS, People: int(l.people)}
 		if l.heard {
 			live.Coverage = 1
 		}
@@ -499,6 +499,9 @@ func (f *Feeds) Live() []floorwatch.Live {
 	}
 	return out
 }
+
+// liveCamera stands where a zone's figure names its camera.
+const liveCamera = "counter"
 
 // liveValidS is how long a live figure may be shown, in seconds.
 const liveValidS = 10

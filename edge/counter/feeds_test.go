@@ -472,7 +472,7 @@ func FuzzParse(f *testing.F) {
 		policies := []string{ClockDevice, ClockWall, ClockReceive}
 		b := newBench(t, policies[int(pick/4)%3], Series{Name: "door", Kind: kinds[pick%4], Door: true})
 		first := b.say(at(61), string(data))
-		if second := b.say(at(61), string(data)); strings.Count(second, "a") > 0 && kinds[pick%4] == KindEvent {
+		if second := b.say(at(61), string(data)); strings.Trim(second, "arix") == "" && strings.Contains(second, "a") && kinds[pick%4] == KindEvent {
 			t.Fatalf("an event counted twice: %s then %s", first, second)
 		}
 		b.told("")
