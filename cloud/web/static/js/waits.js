@@ -64,14 +64,26 @@ export function startWaits() {
 export function drawWaits() {
   $("waits").hidden = !queues().length;
   if (!queues().length) return;
-  $("wait-cohort").replaceChildren(...[["finished", t("waits.finished")], ["began", t("waits.began")]].map(([value, text]) =>
-    el("option", { value, selected: value === cohort }, text)));
-  $("wait-target").replaceChildren(...targets.map((s) => el("option", { value: s, selected: s === target }, span(s))));
+  drawChoices();
   $("waits-range").textContent = t("range." + chartRange());
+  const held = document.activeElement?.closest("#queues [data-def]");
+  const def = held?.dataset.def, zone = held?.closest(".queue").dataset.zone;
   $("queues").replaceChildren(...queues().map(block));
   drawQueueNow();
   drawWaitCharts();
   drawList();
+  if (def) $("queues").querySelector(`[data-zone="${zone}"] [data-def="${def}"]`)?.focus();
+}
+
+// drawChoices fills the two lists anew only when their texts change: a list that
+// is open would close.
+function drawChoices() {
+  const fill = (id, all, chosen) => {
+    if ($(id).textContent !== all.map(([, text]) => text).join("")) $(id).replaceChildren(...all.map(([value, text]) => el("option", { value }, text)));
+    $(id).value = chosen;
+  };
+  fill("wait-cohort", [["finished", t("waits.finished")], ["began", t("waits.began")]], cohort);
+  fill("wait-target", targets.map((s) => [s, span(s)]), target);
 }
 
 function block(z) {
