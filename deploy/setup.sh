@@ -73,6 +73,7 @@ packages() {
 		need mosquitto "the tests deliver through a real MQTT broker"
 		need openssl "the tests check signatures with a second tool"
 		need iproute2 "the tests run box, broker and cloud in networks of their own"
+		need systemd "the tests check the service units with systemd-analyze"
 	fi
 	install_packages
 }
