@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 
 	"floorwatch"
 	"floorwatch/internal/durable"
@@ -147,10 +146,4 @@ func (f *Folder) Remove(_ context.Context, hash string) error {
 		return fmt.Errorf("remove object: %w", err)
 	}
 	return f.sync(path.Dir(name))
-}
-
-// hashOf returns the object that a file's name below objects stands for.
-func hashOf(name string) (string, bool) {
-	hash := strings.TrimSuffix(path.Base(name), ".mp4")
-	return hash, floorwatch.ValidHash(hash) && name == ObjectPath(hash)
 }

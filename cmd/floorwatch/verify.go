@@ -20,6 +20,7 @@ import (
 
 const verifyHelp = `Usage: floorwatch verify [flags] FOLDER | FILE.mp4
 
+FOLDER is a box's footage, or a vault (docs/vault.md): one with vault.sqlite in it.
 Checks footage against its seals (docs/seal.md): each seal's signature and place
 in the camera's chain, each file to the fragment, and that footage, deletions and
 gaps account for all of the time. FILE.mp4 needs its .seal beside it; its place in
@@ -191,6 +192,13 @@ func (v *verifier) run(ctx context.Context, path string) (verdict, error) {
 			return verdict{}, fmt.Errorf("%w: %s is neither a folder nor an .mp4 file", errUsage, path)
 		}
 		only, path = filepath.Base(path), filepath.Dir(path)
+	}
+	if only == "" && isVault(path) {
+		out, err := v.vault(ctx, path)
+		if err == nil && !out.Sound { // a vault at work may have changed meanwhile
+			out, err = v.vault(ctx, path)
+		}
+		return out, err
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {

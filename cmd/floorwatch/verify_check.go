@@ -107,7 +107,7 @@ type checker struct {
 	claimed map[string]bool   // files that have a seal
 }
 
-func (v *verifier) check(ctx context.Context, f found) (verdict, error) {
+func newChecker(v *verifier, f found) checker {
 	c := checker{
 		verifier: v, found: f,
 		content: map[string]string{}, hashes: map[string]bool{}, claimed: map[string]bool{},
@@ -119,6 +119,11 @@ func (v *verifier) check(ctx context.Context, f found) (verdict, error) {
 			c.content[s.SHA256] = path.Join(path.Dir(s.path), s.File)
 		}
 	}
+	return c
+}
+
+func (v *verifier) check(ctx context.Context, f found) (verdict, error) {
+	c := newChecker(v, f)
 	c.keys()
 	for _, chain := range byCamera(f.seals) {
 		if err := c.camera(ctx, chain); err != nil {
@@ -126,11 +131,23 @@ func (v *verifier) check(ctx context.Context, f found) (verdict, error) {
 		}
 	}
 	c.strangers()
+	return c.verdict(), nil
+}
+
+// verdict sums up.
+func (c *checker) verdict() verdict {
+	if len(c.seals) == 0 {
+		c.fault(fault{What: "no seal that can be read: nothing here is proven"})
+	}
 	if c.head != "" && !c.hashes[c.head] {
 		c.fault(fault{What: "the seal given with -head is not here: the newest footage was removed, or it is another camera's"})
 	}
+	slices.SortFunc(c.out.Faults, func(a, b fault) int {
+		return cmp.Or(cmp.Compare(a.Camera, b.Camera), cmp.Compare(a.From, b.From), cmp.Compare(a.Path, b.Path))
+	})
+	slices.Sort(c.out.Notes)
 	c.out.Sound = len(c.out.Faults) == 0
-	return c.out, nil
+	return c.out
 }
 
 func (c *checker) fault(f fault) { c.out.Faults = append(c.out.Faults, f) }
@@ -381,11 +398,8 @@ func compare(ctx context.Context, r io.Reader, s floorwatch.Seal) (faults []faul
 	return faults, sum, nil
 }
 
-// strangers names footage that has no seal, and a folder without any seal.
+// strangers names footage that has no seal.
 func (c *checker) strangers() {
-	if len(c.seals) == 0 {
-		c.fault(fault{What: "no seal that can be read: nothing here is proven"})
-	}
 	for name := range c.files {
 		switch {
 		case c.claimed[name]:
@@ -399,10 +413,6 @@ func (c *checker) strangers() {
 			c.fault(f)
 		}
 	}
-	slices.SortFunc(c.out.Faults, func(a, b fault) int {
-		return cmp.Or(cmp.Compare(a.Camera, b.Camera), cmp.Compare(a.From, b.From), cmp.Compare(a.Path, b.Path))
-	})
-	slices.Sort(c.out.Notes)
 }
 
 // repeated returns the file whose content name holds too, "" for none.
