@@ -258,6 +258,16 @@ func (d *queueData) whole(w waits.Window) (out waits.Window) {
 	return out
 }
 
+// little compares both measurements over the whole intervals in w.
+func (d *queueData) little(w waits.Window) (*waits.Little, *waits.Window) {
+	whole := d.whole(w)
+	if whole.To == 0 {
+		return nil, nil
+	}
+	mean := waits.Finish(d.recs, whole, 0).WithoutDirect.MeanS
+	return new(waits.LittlesLaw(d.ivs, whole, mean)), &whole
+}
+
 func (s *server) summarise(ctx context.Context, q Query, zone queueZone, cohort string, target float64) (out WaitSummary, err error) {
 	w := waits.Window{From: q.From, To: q.To}
 	ahead := min(q.To.Add(waitAhead), max(q.To, floorwatch.TimeOf(s.Now())))
@@ -285,11 +295,7 @@ func (s *server) summarise(ctx context.Context, q Query, zone queueZone, cohort 
 	} else {
 		out.Began = new(waits.Begin(d.recs, open, w, d.asOf, target))
 	}
-	whole := d.whole(w)
-	little := waits.LittlesLaw(d.ivs, whole, waits.Finish(d.recs, whole, target).WithoutDirect.MeanS)
-	if out.Little = &little; whole.To > 0 {
-		out.LittleWindow = &whole
-	}
+	out.Little, out.LittleWindow = d.little(w)
 	stays, ivs, err := s.counters(ctx, q, zone, d.rev)
 	if err != nil || len(zone.counters) == 0 {
 		return out, err

@@ -59,6 +59,7 @@ func newHall(t *testing.T) *hall {
 		h.customer(rng, id, at, &free)
 	}
 	h.measure(start)
+	h.kiosk()
 	h.shoot(t)
 	return h
 }
@@ -111,6 +112,20 @@ func (h *hall) stay(zone string, id int64, from, to floorwatch.Time, seen bool) 
 		Header: floorwatch.Header{Kind: floorwatch.KindStay, Camera: "hall", Zone: zone, ID: fmt.Sprintf("%s-%d-%d", zone, from, id), At: to, Rev: h.scene.Rev()},
 		Enter:  from, Exit: &to, EnterSeen: true, ExitSeen: seen, SeenS: floorwatch.Seconds(to.Sub(from)), Tracks: []int64{id},
 	})
+}
+
+// kiosk adds a queue without a counter in view, in which six people stood.
+func (h *hall) kiosk() {
+	for i := range 6 {
+		from := h.end.Add(-time.Duration(10+5*i) * time.Minute)
+		h.waits = append(h.waits, floorwatch.Wait{
+			Header: floorwatch.Header{Kind: floorwatch.KindWait, Camera: "kiosk", Zone: "tickets", ID: fmt.Sprintf("tickets-%d-%d", from, i), Rev: "k"},
+			Enter:  from, End: new(from.Add(90 * time.Second)), Outcome: floorwatch.OutcomeLeft, EnterSeen: i > 0,
+		})
+		iv := floorwatch.Interval{Start: h.end.Add(-time.Duration(5+5*i) * time.Minute), ObservedS: 300, PersonS: 90, Departed: 1}
+		iv.End, iv.Camera, iv.Zone, iv.Rev = iv.Start.Add(5*time.Minute), "kiosk", "tickets", "k"
+		h.intervals = append(h.intervals, iv)
+	}
 }
 
 // measure adds up minutes; nothing was watched for five of them.
@@ -195,22 +210,23 @@ func (h *hall) newest() floorwatch.Wait {
 }
 
 func (h *hall) Waits(_ context.Context, q api.Query) ([]floorwatch.Wait, error) {
-	return choose(h.waits, q, func(x floorwatch.Wait) (string, floorwatch.Time) { return x.Zone, *x.End }), nil
+	return choose(h.waits, q, func(x floorwatch.Wait) (floorwatch.Header, floorwatch.Time) { return x.Header, *x.End }), nil
 }
 
 func (h *hall) Stays(_ context.Context, q api.Query) ([]floorwatch.Stay, error) {
-	return choose(h.stays, q, func(x floorwatch.Stay) (string, floorwatch.Time) { return x.Zone, *x.Exit }), nil
+	return choose(h.stays, q, func(x floorwatch.Stay) (floorwatch.Header, floorwatch.Time) { return x.Header, *x.Exit }), nil
 }
 
 func (h *hall) Intervals(_ context.Context, q api.Query) ([]floorwatch.Interval, error) {
-	return choose(h.intervals, q, func(x floorwatch.Interval) (string, floorwatch.Time) { return x.Zone, x.Start }), nil
+	return choose(h.intervals, q, func(x floorwatch.Interval) (floorwatch.Header, floorwatch.Time) { return x.Header, x.Start }), nil
 }
 
 func (h *hall) Gaps(context.Context, api.Query) ([]floorwatch.Gap, error) { return nil, nil }
 
-func choose[T any](all []T, q api.Query, key func(T) (string, floorwatch.Time)) (out []T) {
+func choose[T any](all []T, q api.Query, key func(T) (floorwatch.Header, floorwatch.Time)) (out []T) {
 	for _, x := range all {
-		if zone, at := key(x); (q.Zone == "" || q.Zone == zone) && at >= q.From && at < q.To {
+		h, at := key(x)
+		if (q.Camera == "" || q.Camera == h.Camera) && (q.Zone == "" || q.Zone == h.Zone) && at >= q.From && at < q.To {
 			out = append(out, x)
 		}
 	}
@@ -252,11 +268,13 @@ func (h *hall) live(zone string, people, queue int, longest float64) floorwatch.
 }
 
 func (h *hall) sites() []api.Site {
+	kiosk := []floorwatch.Zone{{Name: "tickets", Label: floorwatch.Label{ZH: "取票", EN: "Tickets"}, Role: floorwatch.RoleQueue, Polygon: []floorwatch.Point{{X: 9, Y: 9}, {X: 99, Y: 9}, {X: 9, Y: 99}}}}
 	yard := []floorwatch.Zone{{Name: "yard", Label: floorwatch.Label{ZH: "门口", EN: "Entrance"}, Polygon: []floorwatch.Point{{X: 9, Y: 9}, {X: 99, Y: 9}, {X: 9, Y: 99}}}}
 	return []api.Site{{
 		Name: "demo", Label: floorwatch.Label{ZH: "演示门店", EN: "Demo store"}, TimeZone: "Asia/Shanghai",
 		Edges: []api.Edge{{Name: "box1", Label: floorwatch.Label{ZH: "一号设备", EN: "Box 1"}, Cameras: []api.Camera{
 			{Name: "hall", Label: floorwatch.Label{ZH: "大厅", EN: "Hall"}, Scene: h.scene, Stream: h.scene.Picture},
+			{Name: "kiosk", Label: floorwatch.Label{ZH: "取票机", EN: "Kiosk"}, Scene: floorwatch.Scene{Zones: kiosk}, Stream: h.scene.Picture},
 			{Name: "yard", Label: floorwatch.Label{ZH: "院子", EN: "Yard"}, Scene: floorwatch.Scene{Zones: yard}, Stream: h.scene.Picture},
 		}}},
 	}}
@@ -292,12 +310,21 @@ func TestWaitsInChromium(t *testing.T) {
 	webtest.Run(t, ctx, "phone", chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
 	webtest.Until(t, ctx, `document.documentElement.scrollWidth <= 390`)
 	shot(t, ctx, "waits-phone-zh", true)
+	webtest.Run(t, ctx, "queue without counter", look("1"))
+	webtest.Until(t, ctx, fig("left")+`.startsWith('离开队伍 6') && `+fig("waitmean")+`.includes('1 分 30 秒') && !`+fig("served")+` && !`+fig("service"))
+	webtest.Until(t, ctx, `document.querySelectorAll('#queues .plot canvas').length === 2 && document.querySelector('.now b').innerText === '–'`)
+	shot(t, ctx, "waits-kiosk-phone-zh", true)
 	// A camera without a queue keeps its page.
-	webtest.Run(t, ctx, "other camera", chromedp.Evaluate(`(() => { const s = document.querySelector('#where select'); s.value = '1'; s.dispatchEvent(new Event('change')); })()`, nil))
+	webtest.Run(t, ctx, "other camera", look("2"))
 	webtest.Until(t, ctx, `document.querySelector('#waits').hidden && !document.querySelector('#def-wait') && document.title.includes('院子')`)
 	for _, f := range bad.All() {
 		t.Error(f)
 	}
+}
+
+// look chooses a camera by its place in the list.
+func look(i string) chromedp.Action {
+	return chromedp.Evaluate(`(() => { const s = document.querySelector('#where select'); s.value = '`+i+`'; s.dispatchEvent(new Event('change')); })()`, nil)
 }
 
 // fig is the text of a tile, found by its definition.
@@ -342,7 +369,7 @@ func checkBegan(t *testing.T, ctx context.Context) {
 	webtest.Until(t, ctx, fig("target")+`.startsWith('over 1 min ')`)
 	webtest.Run(t, ctx, "cohort", set("wait-cohort", "began"))
 	webtest.Until(t, ctx, fig("began")+`.startsWith('mean wait (restricted)')`)
-	webtest.Until(t, ctx, `[...document.querySelectorAll('[data-def]')].every(e => document.getElementById('def-' + e.dataset.def))`)
+	webtest.Until(t, ctx, `[...document.querySelectorAll('[data-def]')].filter(e => e.offsetParent).every(e => document.getElementById('def-' + e.dataset.def))`)
 	shot(t, ctx, "waits-began-en", true)
 	webtest.Run(t, ctx, "cohort", set("wait-cohort", "finished"))
 	webtest.Until(t, ctx, fig("waitmean")+`.startsWith('mean wait')`)
