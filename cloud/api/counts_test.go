@@ -145,7 +145,7 @@ func TestCountsCSVAndErrors(t *testing.T) {
 			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
-	if w := get(t, doorHandler(&memory{}), "/api/counts"); w.Code != 404 {
-		t.Errorf("without counts: %d", w.Code)
+	if c := decode[CountSeries](t, get(t, doorHandler(&memory{}), "/api/counts")); len(c.Lines) != 1 || c.Lines[0].Today.Coverage != nil {
+		t.Errorf("without counts: %+v", c)
 	}
 }

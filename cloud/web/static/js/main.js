@@ -12,6 +12,7 @@ import { clearCharts, drawCharts, loadCharts, refreshEvery, startCharts } from "
 import { clearTimeline, drawTimeline, loadTimeline } from "./timeline.js";
 import { redrawPlayer, startPlayer } from "./player.js";
 import { clearWaits, drawQueueNow, drawWaits, loadWaits, queues, startWaits, takeWait } from "./waits.js";
+import { clearCounts, counted, drawCounts, drawInsideNow, loadCounts, startCounts, takeLevel } from "./counts.js";
 
 let choices = [];
 let connected = null; // null: not yet
@@ -43,6 +44,7 @@ function choose(i) {
   resetScene();
   clearStays();
   clearWaits();
+  clearCounts();
   clearCharts();
   clearTimeline();
   drawWhere();
@@ -50,13 +52,13 @@ function choose(i) {
   refreshAll();
 }
 
-const refreshAll = () => attempt(loadStill, loadLive, loadStays, loadWaits, loadCharts, loadTimeline);
+const refreshAll = () => attempt(loadStill, loadLive, loadStays, loadWaits, loadCounts, loadCharts, loadTimeline);
 
 async function loadLive() {
   const got = await get("/api/live");
   setServerTime(got.t);
   for (const s of got.edges) edges.set(`${s.store}/${s.edge}`, s);
-  for (const v of got.zones) takeLive(v);
+  for (const v of got.zones) { takeLive(v); takeLevel(v); }
   drawConnection();
 }
 
@@ -91,9 +93,11 @@ const terms = ["stay", "seen", "border", "occupancy", "live", "longest", "arriva
 // Said only where somebody queues.
 const waitTerms = ["wait", "queue", "longestwait", "outcome", "served", "abandoned", "unknown", "left", "direct", "finished", "began", "waitmean", "waitquantile",
   "target", "running", "little", "service", "throughput"];
+// Said only where people are counted.
+const countTerms = ["entries", "inside"];
 
 function drawDefs() {
-  $("deflist").replaceChildren(...[...terms, ...(queues().length ? waitTerms : [])].flatMap((k) => [
+  $("deflist").replaceChildren(...[...terms, ...(queues().length ? waitTerms : []), ...(counted() ? countTerms : [])].flatMap((k) => [
     el("dt", { id: "def-" + k, tabindex: "-1" }, t("def." + k)), el("dd", {}, t("def." + k + ".text")),
   ]));
 }
@@ -116,6 +120,7 @@ function drawAll() {
   redrawScene();
   drawStays();
   drawWaits();
+  drawCounts();
   drawCharts();
   drawTimeline();
   redrawPlayer();
@@ -133,17 +138,18 @@ function startControls() {
 }
 
 function startEvents() {
-  let charts = 0, footage = 0;
+  let charts = 0, counts = 0, footage = 0;
   const soon = (id, f) => id || setTimeout(f, 1500); // records come in batches
   listen({
     ping: (v) => setServerTime(v.t),
-    live: (v) => { takeLive(v); drawQueueNow(); },
+    live: (v) => { takeLive(v); takeLevel(v); drawQueueNow(); },
     state: (v) => { edges.set(`${v.store}/${v.edge}`, v); drawConnection(); },
     stay: takeStay,
     wait: takeWait,
     interval: (v) => {
       if (isHere(v)) charts = soon(charts, () => { charts = 0; attempt(() => loadCharts(refreshEvery()), () => loadWaits(refreshEvery())); });
     },
+    count: (v) => { if (isHere(v)) counts = soon(counts, () => { counts = 0; attempt(() => loadCounts(2 * refreshEvery())); }); },
     segment: (v) => { if (isHere(v)) footage = soon(footage, () => { footage = 0; attempt(loadTimeline); }); },
     gap: (v) => { if (isHere(v)) footage = soon(footage, () => { footage = 0; attempt(loadTimeline); }); },
   }, (ok) => {
@@ -155,9 +161,9 @@ function startEvents() {
 }
 
 function startTimers() {
-  setInterval(() => { drawLive(); drawQueueNow(); ageStill(); drawConnection(); }, 1000);
+  setInterval(() => { drawLive(); drawQueueNow(); drawInsideNow(); ageStill(); drawConnection(); }, 1000);
   setInterval(() => { if (!document.hidden) loadStill(); }, 10000);
-  setInterval(() => { if (!document.hidden) attempt(() => loadCharts(refreshEvery()), () => loadWaits(refreshEvery()), loadTimeline); }, 15000);
+  setInterval(() => { if (!document.hidden) attempt(() => loadCharts(refreshEvery()), () => loadWaits(refreshEvery()), () => loadCounts(2 * refreshEvery()), loadTimeline); }, 15000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden && at.camera) refreshAll(); });
 }
 
@@ -167,11 +173,12 @@ async function start() {
   startScene();
   startPlayer();
   startWaits();
+  startCounts(drawDefs);
   drawAll();
   await startCharts(() => {
     clearCharts();
     clearTimeline();
-    attempt(loadCharts, loadWaits, loadTimeline);
+    attempt(loadCharts, loadWaits, loadCounts, loadTimeline);
   });
   for (let wait = 1000; ; wait = Math.min(wait * 2, 15000)) {
     try {

@@ -57,9 +57,18 @@ export function drawScene() {
   o.replaceChildren(...at.camera.zones.flatMap((z) => [
     svg("polygon", { points: z.polygon.join(" "), class: "halo" }),
     svg("polygon", { points: z.polygon.join(" "), class: zoneClass(z.name) }),
-  ]), ...draft(size));
+  ]), ...(at.camera.lines ?? []).flatMap((l) => gate(l, size)), ...draft(size));
   ageStill();
   drawLive();
+}
+
+// gate is a line with an arrow to its right, which is inwards.
+function gate({ from: [x1, y1], to: [x2, y2] }, size) {
+  const long = Math.hypot(x2 - x1, y2 - y1) || 1, r = size.width / 40;
+  const [ux, uy] = [(x2 - x1) / long, (y2 - y1) / long];
+  const [mx, my] = [(x1 + x2) / 2, (y1 + y2) / 2];
+  const tip = [[mx + ux * r * 0.7, my + uy * r * 0.7], [mx - ux * r * 0.7, my - uy * r * 0.7], [mx - uy * r, my + ux * r]];
+  return [svg("line", { x1, y1, x2, y2, class: "gate" }), svg("polygon", { points: tip.join(" "), class: "inward" })];
 }
 
 function draft(size) {
