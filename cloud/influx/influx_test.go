@@ -319,3 +319,15 @@ func TestServerWithoutInfluxd(t *testing.T) {
 		t.Errorf("Run without influxd: %v, want a word on what to do", err)
 	}
 }
+
+func BenchmarkAppendLine(b *testing.B) {
+	p := points("s1", stay("table", t0, t0+5000, "x"))[0]
+	var buf []byte
+	b.ReportAllocs()
+	for range b.N {
+		var err error
+		if buf, err = appendLine(buf[:0], p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

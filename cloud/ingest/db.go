@@ -77,7 +77,32 @@ func OpenDB(path string) (*DB, error) {
 		_ = db.Close()
 		return nil, fmt.Errorf("open dead letters %s: %w; if the file is damaged, move it away and start again", path, err)
 	}
-	return &DB{MaxLetters: MaxLetters, MaxLetterBytes: MaxLetterBytes, db: db, names: map[[4]string]bool{}}, nil
+	d := &DB{MaxLetters: MaxLetters, MaxLetterBytes: MaxLetterBytes, db: db, names: map[[4]string]bool{}}
+	if err := d.loadNames(); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("open dead letters %s: %w", path, err)
+	}
+	return d, nil
+}
+
+// loadNames makes a restart cost no transaction for each name again.
+func (d *DB) loadNames() error {
+	rows, err := d.db.Query(`SELECT store, edge, sort, name FROM name`)
+	if err != nil {
+		return fmt.Errorf("read names: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var key [4]string
+		if err := rows.Scan(&key[0], &key[1], &key[2], &key[3]); err != nil {
+			return fmt.Errorf("read names: %w", err)
+		}
+		d.names[key] = true
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read names: %w", err)
+	}
+	return nil
 }
 
 // Close closes the file.

@@ -768,10 +768,25 @@ func TestMosquittoRestarts(t *testing.T) {
 	}
 }
 
+// With a session the broker keeps what comes while the one instance is away.
+func TestSessionOutlivesUs(t *testing.T) {
+	b := prepare(t, startBroker(t), database.Endpoint, registry("session", "box"))
+	b.Plain, b.Session = true, "one"
+	b.start(t)()
+	x := newBox(t, b.broker, "session", "box")
+	x.send(x.batch(t, 1, b.stayAt("table", 0), b.stayAt("table", 1)))
+	b.start(t)
+	until(t, "the acknowledgement", func() bool { return x.has(1, 2) })
+	if n := len(b.stored(t, "session", "box")); n != 2 {
+		t.Errorf("%d stays stored, want 2", n)
+	}
+}
+
 func TestRunRefusesSettings(t *testing.T) {
 	for name, g := range map[string]*Ingest{
-		"no stores":    {},
-		"bad registry": {Registry: Registry{Stores: []Store{{ID: "A"}, {ID: "b"}, {ID: "b"}}, Edges: []Edge{{Store: "c", ID: "x", Key: []byte{1}}}}},
+		"no stores":      {},
+		"shared session": {Session: "x", Store: new(influx.Client), Index: new(vault.Index), DB: new(DB)},
+		"bad registry":   {Registry: Registry{Stores: []Store{{ID: "A"}, {ID: "b"}, {ID: "b"}}, Edges: []Edge{{Store: "c", ID: "x", Key: []byte{1}}}}},
 	} {
 		if g.Run(t.Context()) == nil {
 			t.Errorf("%s: Run began", name)

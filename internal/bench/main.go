@@ -29,6 +29,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"floorwatch"
 )
 
 func main() {
@@ -48,6 +50,8 @@ type plan struct {
 	live    time.Duration // of a live run
 	away    time.Duration // how long InfluxDB is away in the fault run
 	dir     string
+	kind    string // of record
+	sink    bool   // instead of InfluxDB
 	say     io.Writer
 	profile string
 }
@@ -62,20 +66,24 @@ func run(ctx context.Context, args []string, out, say io.Writer) error {
 	short := fs.Bool("short", false, "a quick look: one run of a fifth, 10 s without InfluxDB")
 	only := fs.String("only", "", "names of measurements, with commas between; all without")
 	jsonTo := fs.String("json", "", "file for all figures of all runs")
+	kind := fs.String("kind", floorwatch.KindCount, "kind of record: count, 150 bytes and 9 fields, or stay, 250 bytes and 14 fields")
 	profile := fs.String("profile", "", "file for the last ingest's processor profile")
 	if err := fs.Parse(args); err != nil {
 		return err
+	}
+	if *kind != floorwatch.KindCount && *kind != floorwatch.KindStay {
+		return fmt.Errorf("kind %.50q is neither count nor stay", *kind)
 	}
 	dir, err := os.MkdirTemp("", "floorwatch-bench-")
 	if err != nil {
 		return fmt.Errorf("make a folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	p := plan{runs: *runs, records: 500_000, live: 20 * time.Second, away: time.Minute, dir: dir, say: say, profile: *profile}
+	p := plan{runs: *runs, records: 500_000, live: 20 * time.Second, away: time.Minute, kind: *kind, dir: dir, say: say, profile: *profile}
 	if *short {
 		p.runs, p.records, p.live, p.away = 1, 100_000, 8*time.Second, 10*time.Second
 	}
-	report := report{Date: time.Now().UTC().Format(time.DateOnly), Machine: machine()}
+	report := report{Date: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Kind: *kind}
 	if err := p.all(ctx, &report, strings.Split(*only, ",")); err != nil {
 		return err
 	}
@@ -106,6 +114,9 @@ func measurements() []measurement {
 		{"drain-1", false, func(ctx context.Context, p *plan) (figures, error) { return p.drain(ctx, roleIngest, 1) }},
 		{"drain-100", false, func(ctx context.Context, p *plan) (figures, error) { return p.drain(ctx, roleIngest, 100) }},
 		{"drain-1000", false, func(ctx context.Context, p *plan) (figures, error) { return p.drain(ctx, roleIngest, 1000) }},
+		{"sink-1", false, func(ctx context.Context, p *plan) (figures, error) { return p.intoSink(ctx, 1) }},
+		{"sink-100", false, func(ctx context.Context, p *plan) (figures, error) { return p.intoSink(ctx, 100) }},
+		{"sink-1000", false, func(ctx context.Context, p *plan) (figures, error) { return p.intoSink(ctx, 1000) }},
 		{"raw-1", false, func(ctx context.Context, p *plan) (figures, error) { return p.raw(ctx, 1) }},
 		{"raw-2", false, func(ctx context.Context, p *plan) (figures, error) { return p.raw(ctx, 2) }},
 		{"live", false, func(ctx context.Context, p *plan) (figures, error) { return p.liveRun(ctx) }},

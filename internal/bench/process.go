@@ -140,6 +140,7 @@ type stage struct {
 	database *influx.Server
 	client   *influx.Client
 	endDB    func()
+	sink     *process // nil: InfluxDB
 }
 
 const brokerOpen = "max_inflight_messages 0\nmax_queued_messages 0\n"

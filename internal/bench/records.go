@@ -20,12 +20,13 @@ func storeName(i int) string { return "s" + strconv.Itoa(i) }
 // source makes the records of a run, in the form in which boxes write them. What
 // a record says follows from its number, so that sums tell a wrong one.
 type source struct {
+	kind string          // count or stay
 	base floorwatch.Time // of the first records
 	sent [stores]uint64
 }
 
-func newSource() *source {
-	return &source{base: floorwatch.TimeOf(time.Now().Add(-24 * time.Hour))}
+func newSource(kind string) *source {
+	return &source{kind: kind, base: floorwatch.TimeOf(time.Now().Add(-24 * time.Hour))}
 }
 
 // logOf names the log of a store's box.
@@ -43,29 +44,63 @@ func storeOf(log string) int {
 	return int(n)
 }
 
-// exit is the end of a box's stay number seq.
-func (s *source) exit(seq uint64) floorwatch.Time { return s.base + floorwatch.Time(seq) }
+// end is when a box's record number seq ended.
+func (s *source) end(seq uint64) floorwatch.Time { return s.base + floorwatch.Time(seq) }
 
-// seen is what a stay says of seconds: exact in a float64, and in sums.
+// checked is the field of a kind whose sum is compared.
+func checked(kind string) string {
+	if kind == floorwatch.KindCount {
+		return "in"
+	}
+	return "seen_s"
+}
+
+// seen is what a record says there: exact in a float64, and in sums.
 func seen(seq uint64) int { return int(seq%10) + 1 }
 
 func (s *source) appendRecord(b []byte, store int, seq uint64) []byte {
-	exit := int64(s.exit(seq))
-	b = append(b, `{"kind":"stay","camera":"hall","zone":"z`...)
+	end := int64(s.end(seq))
+	b = append(append(append(b, `{"kind":"`...), s.kind...), `","camera":"hall","zone":"z`...)
 	b = strconv.AppendUint(b, seq%zones, 10)
-	b = append(b, `","id":"`...)
-	b = strconv.AppendUint(b, 1<<40+uint64(store)<<24+seq, 16)
-	b = append(b, `","at":`...)
-	b = strconv.AppendInt(b, exit+2000, 10)
-	b = append(b, `,"rev":"aabbccddeeff","by":"motion","enter":`...)
-	b = strconv.AppendInt(b, exit-20_000, 10)
-	b = append(b, `,"exit":`...)
-	b = strconv.AppendInt(b, exit, 10)
-	b = append(b, `,"enter_seen":true,"exit_seen":true,"seen_s":`...)
-	b = strconv.AppendInt(b, int64(seen(seq)), 10)
-	b = append(b, `,"merged_s":0,"tracks":[`...)
-	b = strconv.AppendUint(b, seq, 10)
+	if s.kind == floorwatch.KindCount {
+		b = strconv.AppendInt(append(b, `","at":`...), end+2000, 10)
+		b = strconv.AppendInt(append(b, `,"line":"door","start":`...), end-60_000, 10)
+		b = strconv.AppendInt(append(b, `,"end":`...), end, 10)
+		b = strconv.AppendInt(append(b, `,"in":`...), int64(seen(seq)), 10)
+		return append(b, `,"out":3,"coverage":1}`...)
+	}
+	b = strconv.AppendUint(append(b, `","id":"`...), 1<<40+uint64(store)<<24+seq, 16)
+	b = strconv.AppendInt(append(b, `","at":`...), end+2000, 10)
+	b = strconv.AppendInt(append(b, `,"rev":"aabbccddeeff","by":"motion","enter":`...), end-20_000, 10)
+	b = strconv.AppendInt(append(b, `,"exit":`...), end, 10)
+	b = strconv.AppendInt(append(b, `,"enter_seen":true,"exit_seen":true,"seen_s":`...), int64(seen(seq)), 10)
+	b = strconv.AppendUint(append(b, `,"merged_s":0,"tracks":[`...), seq, 10)
 	return append(b, "]}"...)
+}
+
+// appendLine makes the point of a record as ingest would.
+func (s *source) appendLine(b []byte, store int, seq uint64) []byte {
+	end := int64(s.end(seq))
+	b = append(append(b, s.kind...), ",camera=hall,edge=box,store="...)
+	b = strconv.AppendUint(append(append(b, storeName(store)...), ",zone=z"...), seq%zones, 10)
+	if s.kind == floorwatch.KindCount {
+		b = strconv.AppendInt(append(b, ` line="door",start=`...), end-60_000, 10)
+		b = strconv.AppendInt(append(b, "i,end="...), end, 10)
+		b = strconv.AppendInt(append(b, "i,in="...), int64(seen(seq)), 10)
+		b = append(b, "i,out=3i,coverage=1"...)
+	} else {
+		b = strconv.AppendInt(append(b, " enter="...), end-20_000, 10)
+		b = strconv.AppendInt(append(b, "i,exit="...), end, 10)
+		b = strconv.AppendInt(append(b, "i,stay_s=20,enter_seen=true,exit_seen=true,seen_s="...), int64(seen(seq)), 10)
+		b = strconv.AppendUint(append(b, `,merged_s=0,tracks="[`...), seq, 10)
+		b = strconv.AppendUint(append(b, `]",id="`...), 1<<40+uint64(store)<<24+seq, 16)
+		b = append(b, `",rev="aabbccddeeff",by="motion"`...)
+	}
+	b = append(append(append(b, `,log="`...), logOf(store)...), `",seq=`...)
+	b = strconv.AppendUint(b, seq, 10)
+	b = strconv.AppendInt(append(b, "i,at="...), end+2000, 10)
+	b = strconv.AppendInt(append(b, "i "...), end*1e6+int64(seq%1e6), 10)
+	return append(b, '\n')
 }
 
 // batch makes the next n records of a store's box.
@@ -89,6 +124,8 @@ type total struct {
 	Seq  int64 `json:"seq"`
 	Seen int64 `json:"seen"`
 }
+
+func (t total) plus(u total) total { return total{t.N + u.N, t.Seq + u.Seq, t.Seen + u.Seen} }
 
 // total of all records made so far.
 func (s *source) total() (t total) {

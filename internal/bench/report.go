@@ -45,6 +45,7 @@ func (f figures) String() string {
 type report struct {
 	Date    string               `json:"date"`
 	Machine string               `json:"machine"`
+	Kind    string               `json:"kind"` // of record
 	Runs    map[string][]figures `json:"runs"`
 	order   []string
 }
@@ -89,7 +90,7 @@ var columns = []struct {
 
 func (r *report) table(w io.Writer) {
 	t := tabwriter.NewWriter(w, 2, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintf(t, "%s, %s\n\nmedian of\truns\t", r.Date, r.Machine)
+	_, _ = fmt.Fprintf(t, "%s, %s, %s records\n\nmedian of\truns\t", r.Date, r.Machine, r.Kind)
 	for _, c := range columns {
 		_, _ = fmt.Fprintf(t, "%s\t", c.name)
 	}

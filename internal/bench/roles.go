@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,6 +38,7 @@ const (
 	rolePublish = "publish"
 	roleBoxes   = "boxes"
 	roleRaw     = "raw"
+	roleSink    = "sink"
 )
 
 // task is what a role is to do; each role uses what it needs.
@@ -46,6 +47,7 @@ type task struct {
 	Endpoint string // file
 	Dir      string
 	Session  string
+	Kind     string  // of record
 	Expect   int     // records or messages, after which to say so
 	Records  int     // to publish
 	Batch    int     // records in a message
@@ -69,7 +71,7 @@ func role(ctx context.Context, name string, conf []byte, out io.Writer) error {
 		return fmt.Errorf("read task: %w", err)
 	}
 	do := map[string]func(context.Context, task, io.Writer) error{
-		roleIngest: playIngest, roleReader: playReader, rolePublish: playPublisher, roleBoxes: playBoxes, roleRaw: playRaw,
+		roleIngest: playIngest, roleReader: playReader, rolePublish: playPublisher, roleBoxes: playBoxes, roleRaw: playRaw, roleSink: playSink,
 	}[name]
 	if do == nil {
 		return fmt.Errorf("no role %q", name)
@@ -237,7 +239,7 @@ func playPublisher(ctx context.Context, t task, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p := &publisher{wire: c, task: t, src: newSource(), sample: make(chan [2]uint64, 100)}
+	p := &publisher{wire: c, task: t, src: newSource(t.Kind), sample: make(chan [2]uint64, 100)}
 	var on func([]byte)
 	if t.Endpoint != "" {
 		on = p.ack
@@ -346,16 +348,26 @@ func (p *publisher) check(ctx context.Context, answer *published) error {
 	c := &influx.Client{Endpoint: endpoint(p.Endpoint)}
 	defer c.Close()
 	for at := range p.sample {
-		exit := p.src.exit(at[1])
-		got, err := c.Stays(ctx, influx.Query{Store: storeName(int(at[0])), Edge: edge, From: exit, To: exit + 1})
+		n, err := found(ctx, c, p.Kind, int(at[0]), p.src.end(at[1]))
 		if err != nil {
 			return err
 		}
-		if answer.Sampled++; len(got) == 1 {
+		if answer.Sampled++; n == 1 {
 			answer.Seen++
 		}
 	}
 	return nil
+}
+
+// found counts the records of a store that ended at one moment.
+func found(ctx context.Context, c *influx.Client, kind string, store int, at floorwatch.Time) (int, error) {
+	q := influx.Query{Store: storeName(store), Edge: edge, From: at, To: at + 1}
+	if kind == floorwatch.KindCount {
+		got, err := c.Counts(ctx, q)
+		return len(got), err
+	}
+	got, err := c.Stays(ctx, q)
+	return len(got), err
 }
 
 // drained is what the boxes say at the end, and once before, when they have
@@ -420,7 +432,7 @@ func playBoxes(ctx context.Context, t task, out io.Writer) error {
 
 // feed appends t.Rate records a second, shared by the boxes, for t.For.
 func feed(ctx context.Context, t task, boxes []*outbox.Outbox) (d drained, err error) {
-	src := newSource()
+	src := newSource(t.Kind)
 	began := time.Now()
 	for n := 0; time.Since(began) < t.For; {
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
@@ -447,25 +459,25 @@ func feed(ctx context.Context, t task, boxes []*outbox.Outbox) (d drained, err e
 }
 
 // playRaw writes line protocol as fast as InfluxDB takes it: points like those
-// of the drains, 5,000 in a write, the text made beforehand but for its times.
+// of the drains, 5,000 in a write.
 func playRaw(ctx context.Context, t task, out io.Writer) error {
 	at, err := endpoint(t.Endpoint)()
 	if err != nil {
 		return err
 	}
 	const each = 5000
-	src := newSource()
+	src := newSource(t.Kind)
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	for w := range t.Writers {
 		group.Go(func() error {
-			var b bytes.Buffer
+			var b []byte
 			for from := w * each; from < t.Records; from += t.Writers * each {
-				b.Reset()
+				b = b[:0]
 				for k := from; k < from+each; k++ {
-					rawLine(&b, src, k)
+					b = src.appendLine(b, k%stores, uint64(k/stores+1))
 				}
-				if err := post(ctx, at, b.Bytes()); err != nil {
+				if err := post(ctx, at, b); err != nil {
 					return err
 				}
 			}
@@ -480,26 +492,6 @@ func playRaw(ctx context.Context, t task, out io.Writer) error {
 	}
 	_, _ = bufio.NewReader(os.Stdin).ReadByte() // until our costs were read
 	return nil
-}
-
-func rawLine(b *bytes.Buffer, src *source, k int) {
-	store, seq := k%stores, uint64(k/stores+1)
-	exit := int64(src.exit(seq))
-	b.WriteString("stay,camera=hall,edge=box,store=s")
-	b.WriteString(strconv.Itoa(store))
-	b.WriteString(",zone=z")
-	b.WriteByte('0' + byte(seq%zones))
-	b.WriteString(" enter=")
-	b.Write(strconv.AppendInt(b.AvailableBuffer(), exit-20_000, 10))
-	b.WriteString("i,exit=")
-	b.Write(strconv.AppendInt(b.AvailableBuffer(), exit, 10))
-	b.WriteString(`i,stay_s=20,enter_seen=true,exit_seen=true,seen_s=1,merged_s=0,tracks="[1]",log="b0b0b0b000000001",seq=`)
-	b.Write(strconv.AppendUint(b.AvailableBuffer(), seq, 10))
-	b.WriteString(`i,id="10000000001",at=`)
-	b.Write(strconv.AppendInt(b.AvailableBuffer(), exit+2000, 10))
-	b.WriteString(`i,rev="aabbccddeeff",by="motion" `)
-	b.Write(strconv.AppendInt(b.AvailableBuffer(), exit*1e6+int64(seq%1e6), 10))
-	b.WriteByte('\n')
 }
 
 func post(ctx context.Context, at influx.Endpoint, body []byte) error {
@@ -518,5 +510,41 @@ func post(ctx context.Context, at influx.Endpoint, body []byte) error {
 	if resp.StatusCode != http.StatusNoContent {
 		return fmt.Errorf("influxdb answers %s", resp.Status)
 	}
+	return nil
+}
+
+// playSink stands where InfluxDB does and takes every write at no cost to speak
+// of, so that ingest is all that limits a drain. It counts lines, tells where it
+// is, and answers a line on its input with the count.
+func playSink(_ context.Context, _ task, out io.Writer) error {
+	var n atomic.Int64
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		buf := make([]byte, 256<<10)
+		lines := int64(1) // the last one has no break
+		for {
+			k, err := r.Body.Read(buf)
+			lines += int64(bytes.Count(buf[:k], []byte("\n")))
+			if err != nil {
+				break
+			}
+		}
+		n.Add(lines)
+		w.WriteHeader(http.StatusNoContent)
+	})}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	if err := tell(out, "http://"+l.Addr().String()); err != nil {
+		return err
+	}
+	_, _ = bufio.NewReader(os.Stdin).ReadByte()
+	if err := tell(out, n.Load()); err != nil {
+		return err
+	}
+	_ = srv.Close()
+	<-done
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -59,19 +60,22 @@ func (m meter) read(f *figures, n int, p *process, before usage) error {
 // read them and takes the time until the last record is confirmed by InfluxDB,
 // or by the bare reader received.
 func (p *plan) drain(ctx context.Context, who string, batch int) (f figures, err error) {
-	n := p.records
-	if batch > 1 {
-		n *= 2
-	}
+	n := p.records * min(batch, 2)
 	s, err := p.newStage(ctx, brokerOpen)
 	if err != nil {
 		return f, err
 	}
 	defer s.end()
+	if p.sink {
+		if err := s.startSink(ctx); err != nil {
+			return f, err
+		}
+		defer s.sink.end()
+	}
 	if err := s.openSession(ctx); err != nil {
 		return f, err
 	}
-	want, err := s.publish(ctx, task{Broker: s.address, Records: n, Batch: batch})
+	want, err := s.publish(ctx, task{Broker: s.address, Kind: p.kind, Records: n, Batch: batch})
 	if err != nil {
 		return f, err
 	}
@@ -97,8 +101,20 @@ func (p *plan) drain(ctx context.Context, who string, batch int) (f figures, err
 	if err := m.read(&f, n, reader, usage{}); err != nil || who != roleIngest {
 		return f, err
 	}
-	f.Lost, err = s.missing(ctx, want.Total)
+	if s.sink != nil {
+		n, err := s.sunk()
+		f.Lost = int(want.Total.N - n)
+		return f, err
+	}
+	f.Lost, err = s.missing(ctx, p.kind, want.Total)
 	return f, err
+}
+
+// intoSink is a drain without InfluxDB.
+func (p *plan) intoSink(ctx context.Context, batch int) (figures, error) {
+	with := *p
+	with.sink = true
+	return with.drain(ctx, roleIngest, batch)
 }
 
 // perMessage is what a reader counts of a message.
@@ -107,6 +123,29 @@ func perMessage(who string, batch int) int {
 		return batch
 	}
 	return 1
+}
+
+// startSink has ingest write into the sink instead of InfluxDB.
+func (s *stage) startSink(ctx context.Context) (err error) {
+	if s.sink, err = play(ctx, roleSink, task{}); err != nil {
+		return err
+	}
+	var at string
+	if err = s.sink.next(&at); err == nil {
+		err = os.WriteFile(s.endpointFile(), []byte(at+" none"), 0o600)
+	}
+	if err != nil {
+		s.sink.end()
+	}
+	return err
+}
+
+// sunk asks the sink how many lines it took.
+func (s *stage) sunk() (n int64, err error) {
+	if _, err := s.sink.in.Write([]byte("\n")); err != nil {
+		return 0, fmt.Errorf("ask the sink: %w", err)
+	}
+	return n, s.sink.next(&n)
 }
 
 // openSession has the broker keep messages for one who is not there yet.
@@ -131,8 +170,8 @@ func (s *stage) publish(ctx context.Context, t task) (answer published, err erro
 // missing compares what is in the database with what was published: the count of
 // points, and the sums of two fields, since a number right by accident is not
 // right three times.
-func (s *stage) missing(ctx context.Context, want total) (int, error) {
-	got, err := s.stored(ctx)
+func (s *stage) missing(ctx context.Context, kind string, want total) (int, error) {
+	got, err := s.stored(ctx, kind)
 	if err != nil {
 		return 0, err
 	}
@@ -148,12 +187,12 @@ func (s *stage) missing(ctx context.Context, want total) (int, error) {
 	return int(want.N - got.N), nil
 }
 
-func (s *stage) stored(ctx context.Context) (t total, err error) {
+func (s *stage) stored(ctx context.Context, kind string) (t total, err error) {
 	at, err := s.database.Endpoint()
 	if err != nil {
 		return t, err
 	}
-	q := url.Values{"db": {influx.DefaultDatabase}, "epoch": {"s"}, "q": {`SELECT count("seq"), sum("seq"), sum("seen_s") FROM "stay"`}}
+	q := url.Values{"db": {influx.DefaultDatabase}, "epoch": {"s"}, "q": {fmt.Sprintf(`SELECT count("seq"), sum("seq"), sum(%q) FROM %q`, checked(kind), kind)}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at.URL+"/query", strings.NewReader(q.Encode()))
 	if err != nil {
 		return t, err
@@ -191,7 +230,7 @@ func (p *plan) raw(ctx context.Context, writers int) (f figures, err error) {
 	if err != nil {
 		return f, err
 	}
-	w, err := play(ctx, roleRaw, task{Endpoint: s.endpointFile(), Records: p.records, Writers: writers})
+	w, err := play(ctx, roleRaw, task{Endpoint: s.endpointFile(), Kind: p.kind, Records: p.records, Writers: writers})
 	if err != nil {
 		return f, err
 	}
@@ -204,7 +243,7 @@ func (p *plan) raw(ctx context.Context, writers int) (f figures, err error) {
 	if err := m.read(&f, p.records, w, usage{}); err != nil {
 		return f, err
 	}
-	got, err := s.stored(ctx)
+	got, err := s.stored(ctx, p.kind)
 	f.Lost = p.records - int(got.N)
 	return f, err
 }
@@ -228,6 +267,11 @@ func (p *plan) liveRun(ctx context.Context) (f figures, err error) {
 	if err := in.next(&up); err != nil {
 		return f, err
 	}
+	// The first record of a series has its names admitted, once and for all time.
+	warm, err := s.publish(ctx, task{Broker: s.address, Endpoint: s.endpointFile(), Kind: p.kind, Records: stores * zones, Batch: 1, Rate: liveRate})
+	if err != nil {
+		return f, err
+	}
 	m, err := s.meter()
 	if err != nil {
 		return f, err
@@ -237,7 +281,7 @@ func (p *plan) liveRun(ctx context.Context) (f figures, err error) {
 		return f, err
 	}
 	n := int(p.live.Seconds() * liveRate)
-	answer, err := s.publish(ctx, task{Broker: s.address, Endpoint: s.endpointFile(), Records: n, Batch: 1, Rate: liveRate})
+	answer, err := s.publish(ctx, task{Broker: s.address, Endpoint: s.endpointFile(), Kind: p.kind, Records: n, Batch: 1, Rate: liveRate})
 	if err != nil {
 		return f, err
 	}
@@ -248,7 +292,7 @@ func (p *plan) liveRun(ctx context.Context) (f figures, err error) {
 	if err := m.read(&f, n, in, before); err != nil {
 		return f, err
 	}
-	f.Lost, err = s.missing(ctx, answer.Total)
+	f.Lost, err = s.missing(ctx, p.kind, answer.Total.plus(warm.Total))
 	return f, err
 }
 
@@ -272,7 +316,7 @@ func (p *plan) faults(ctx context.Context) (f figures, err error) {
 		return f, err
 	}
 	const lead = 10 * time.Second
-	boxes, err := play(ctx, roleBoxes, task{Broker: s.address, Dir: s.dir, Boxes: 20, Rate: 5000, For: p.away + 3*lead})
+	boxes, err := play(ctx, roleBoxes, task{Broker: s.address, Dir: s.dir, Kind: p.kind, Boxes: 20, Rate: 5000, For: p.away + 3*lead})
 	if err != nil {
 		return f, err
 	}
@@ -294,7 +338,7 @@ func (p *plan) faults(ctx context.Context) (f figures, err error) {
 	}
 	f.Records, f.Resent, f.Memory = int(end.Total.N), int(end.Resent), u.memory
 	f.Recovery = time.Unix(0, end.At).Sub(last).Seconds()
-	if f.Lost, err = s.missing(ctx, end.Total); err == nil && (f.Lost > 0 || end.Left > 0) {
+	if f.Lost, err = s.missing(ctx, p.kind, end.Total); err == nil && (f.Lost > 0 || end.Left > 0) {
 		err = fmt.Errorf("%d of %d records are missing, and %d wait unacknowledged", f.Lost, f.Records, end.Left)
 	}
 	return f, err
