@@ -63,11 +63,12 @@ function middle(p) {
 
 function tile(z, v) {
   const known = v && !stale(v);
+  const queue = z.role === "queue"; // its longest is that of a wait
   const number = (value, name) => el("div", {}, el("b", {}, value), el("span", {}, name));
   return el("div", { class: `tile ${zoneClass(z.name)}${known ? "" : v ? " stale" : " none"}`, "data-zone": z.name },
     el("h3", {}, zoneLabel(z.name), el("button", { class: "q", "data-def": "live", "aria-label": t("defs.about", { term: t("def.live") }) })),
     el("div", { class: "nums" },
       number(known ? figure(v.occupancy, 0) : "–", t("tile.now")),
-      number(known && v.occupancy > 0 ? span(v.longest_wait_s) : "–", t("tile.longest"))),
+      number(known && v.occupancy > 0 && !(queue && !v.longest_wait_s) ? span(v.longest_wait_s) : "–", t(queue ? "waits.longest" : "tile.longest"))),
     el("div", { class: "foot" }, quality(v)));
 }

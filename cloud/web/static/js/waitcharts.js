@@ -104,7 +104,7 @@ function read(u, z, lines, digits, out) {
   const entry = (l) => {
     const key = el("i");
     key.style.borderTopColor = l.stroke;
-    key.style.borderTopWidth = `${Math.max(1, l.width ?? 3)}px`;
+    key.style.borderTopWidth = `${Math.max(2, l.width ?? 3)}px`;
     key.style.borderTopStyle = l.dash ? (l.dash[0] > 4 ? "dashed" : "dotted") : "solid";
     return el("span", { class: "key" }, key, `${t(l.text)} ${figure(z[l.column][i], digits)}`);
   };
