@@ -29,8 +29,12 @@ type Service struct {
 // influxDir is the child's folder below the data folder.
 const influxDir = "influxdb"
 
-// Open reads the secrets and certificates that cfg names. It starts nothing.
+// Open reads the secrets and certificates that cfg names. It starts nothing. A
+// nil log discards.
 func Open(cfg Config, log *slog.Logger) (*Service, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	registry, err := cfg.registry()
 	if err != nil {
 		return nil, err
