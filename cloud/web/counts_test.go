@@ -43,7 +43,7 @@ func newDoors(t *testing.T) *doors {
 		if m == 6 || m == 7 {
 			add("hall", "door", 0, 0, 0)
 		} else {
-			add("hall", "door", in, out, 1).Rev = "r"
+			add("hall", "door", in, out, 1)
 		}
 		add("", "side-door", out, in, 1)
 		store := add("", "store", 0, 0, 1)

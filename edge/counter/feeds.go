@@ -212,23 +212,23 @@ func (f *Feeds) load(p plan) error {
 	return err
 }
 
-// Run takes messages in until ctx ends.
+// Run takes messages in until ctx ends, or the listener fails.
 func (f *Feeds) Run(ctx context.Context) error {
-	var group errgroup.Group
-	ends := context.WithoutCancel(ctx)
-	committing, stop := context.WithCancel(ends)
-	var committed errgroup.Group
-	committed.Go(func() error { f.commits(committing); return nil })
+	// What is stored last is what was taken in last.
+	committing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var committed sync.WaitGroup
+	committed.Go(func() { f.commits(committing) })
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { <-ctx.Done(); return nil })
 	if f.ln != nil {
 		group.Go(func() error { return f.serve(ctx) })
 	}
 	if len(f.topics) > 0 {
 		group.Go(func() error { f.subscribe(ctx); return nil })
 	}
-	<-ctx.Done()
 	err := group.Wait()
 	stop()
-	err = errors.Join(err, committed.Wait())
+	committed.Wait()
 	f.acks.Wait()
 	return err
 }
@@ -424,9 +424,12 @@ func (f *Feeds) store() ([]*floorwatch.Count, error) {
 		data, err = json.Marshal(f.book)
 	}
 	pending := slices.Clone(f.book.Pending[:min(len(f.book.Pending), emitAtOnce)])
-	waiting := f.waiting
-	f.waiting, f.dirty = nil, false
+	waiting, dropped := f.waiting, f.book.dropped
+	f.waiting, f.dirty, f.book.dropped = nil, false, 0
 	f.mu.Unlock()
+	if dropped > 0 {
+		f.set.Log.Error("count records given up, they were not taken for too long", "records", dropped)
+	}
 	if dirty && err == nil {
 		err = durable.WriteFile(filepath.Join(f.set.Dir, stateFile), data, 0o600)
 	}
