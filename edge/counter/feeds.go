@@ -16,6 +16,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	_ "time/tzdata" // a counter's clock and the night are local; a minimal Debian has no zones
 
 	"floorwatch"
 	"floorwatch/internal/durable"
