@@ -27,7 +27,7 @@ type chain struct {
 	dir                 string // of the camera
 	store, edge, camera string
 	key                 ed25519.PrivateKey
-	lastAcked           string // for a new chain that replaces a lost one
+	lastAcked           string // for a new chain that replaces a lost one; "" = lastConfirmed
 }
 
 // head is what the disk says of a camera's newest seal.
@@ -78,8 +78,30 @@ func (c chain) follow(s *floorwatch.Seal, h head) {
 	s.Seq, s.Chain, s.Prev = h.used+1, h.seal.Chain, h.hash
 	s.At = max(s.At, h.seal.At)
 	if own := c.key.Public().(ed25519.PublicKey); !h.whole || !own.Equal(h.seal.Key) {
-		s.Chain, s.Prev, s.Lost = newChain(), c.lastAcked, c.lastAcked != ""
+		acked := c.lastAcked
+		if acked == "" {
+			acked = lastConfirmed(c.dir)
+		}
+		s.Chain, s.Prev, s.Lost = newChain(), acked, acked != ""
 	}
+}
+
+// lastConfirmed returns the hash of the newest seal whose footage the vault has
+// given a receipt for: the cloud had that seal before. "" where there is none.
+func lastConfirmed(dir string) string {
+	days, _ := listDays(dir) // what cannot be read confirms nothing
+	for _, name := range slices.Backward(days) {
+		d, _ := listDay(filepath.Join(dir, name))
+		for _, seq := range slices.Backward(d.seals) {
+			if !d.sent[seq] {
+				continue
+			}
+			if _, raw, err := readSeal(filepath.Join(dir, name, sealName(seq))); err == nil {
+				return floorwatch.SealHash(raw)
+			}
+		}
+	}
+	return ""
 }
 
 func newChain() string {

@@ -35,7 +35,7 @@ type Recorder struct {
 	FFmpeg              string       // program; "" = ffmpeg on PATH
 	Clock               func() Stamp // nil = SystemClock
 	MinFree             float64      // share of the disk left alone; 0 = DefaultMinFree
-	LastAcked           string       // SHA-256 of the last seal that the cloud acknowledged, for a new chain
+	LastAcked           string       // SHA-256 of the last seal that the cloud acknowledged, for a new chain; "" = the last with a receipt
 	// Emit appends a floorwatch.Segment, Gap or Deleted durably. What it refuses
 	// is offered again after the next seal and after a restart, so a record may
 	// come twice, with the same ID.
