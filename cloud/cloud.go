@@ -160,6 +160,10 @@ func (f figures) Stays(ctx context.Context, q api.Query) ([]floorwatch.Stay, err
 	return f.Client.Stays(ctx, influx.Query(q))
 }
 
+func (f figures) Waits(ctx context.Context, q api.Query) ([]floorwatch.Wait, error) {
+	return f.Client.Waits(ctx, influx.Query(q))
+}
+
 func (f figures) Intervals(ctx context.Context, q api.Query) ([]floorwatch.Interval, error) {
 	return f.Client.Intervals(ctx, influx.Query(q))
 }

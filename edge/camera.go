@@ -280,10 +280,17 @@ func (c *camera) finish() {
 
 func (c *camera) publishLive() {
 	now := c.now()
+	waiting := c.stage.Waiting()
 	for _, z := range c.engine.Live(max(now, c.last)) {
 		l := floorwatch.Live{
 			V: floorwatch.Version, Camera: c.cfg.Name, Zone: z.Zone, T: now, ValidS: floorwatch.Seconds(liveValid),
 			Coverage: z.Coverage, People: z.People, LongestS: z.LongestS,
+		}
+		if q, ok := waiting[z.Zone]; ok { // of a queue, who waits and not who is there
+			l.Queue, l.LongestS = int(q.Length), 0
+			if q.Since > 0 {
+				l.LongestS = floorwatch.Seconds(max(0, now.Sub(q.Since)))
+			}
 		}
 		c.uplink.PublishLive(l)
 	}
