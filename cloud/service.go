@@ -29,8 +29,8 @@ type Service struct {
 // influxDir is the child's folder below the data folder.
 const influxDir = "influxdb"
 
-// Open reads the secrets and certificates that cfg names. It starts nothing. A
-// nil log discards.
+// Open reads the secrets and certificates that cfg names, reports all that cannot
+// be used, and starts nothing. A nil log discards.
 func Open(cfg Config, log *slog.Logger) (*Service, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -39,19 +39,16 @@ func Open(cfg Config, log *slog.Logger) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	login, err := cfg.Broker.Open("cloud")
-	if err != nil {
-		return nil, err
-	}
+	login, brokerErr := cfg.Broker.Open("cloud")
 	s := &Service{cfg: cfg, set: &Aggregator{
 		Data: cfg.Data, Retention: cfg.Retention, Registry: registry, Sites: cfg.sites(), Log: log,
 		Broker: ingest.Broker{URL: login.URL, User: login.Username, Password: login.Password, TLS: login.TLS},
 		Hosts:  cfg.Pages.hosts(),
 	}}
-	if err := s.openFigures(); err != nil {
+	if err := errors.Join(brokerErr, s.openFigures(), s.openToken(), s.openCertificate()); err != nil {
 		return nil, err
 	}
-	return s, s.openPages()
+	return s, nil
 }
 
 func (s *Service) openFigures() error {
@@ -76,20 +73,24 @@ func (s *Service) openFigures() error {
 	return nil
 }
 
-func (s *Service) openPages() (err error) {
-	p := s.cfg.Pages
-	if p.Token != "" {
-		if s.set.Token, err = access.ReadSecret(p.Token); err != nil {
-			return fmt.Errorf("pages.token_file: %w", err)
-		}
-		if len(s.set.Token) < minToken {
-			return fmt.Errorf("pages.token_file: the token has %d characters, want at least %d: openssl rand -hex 16 makes one", len(s.set.Token), minToken)
-		}
-	}
-	if p.Cert == "" {
+func (s *Service) openToken() (err error) {
+	if s.cfg.Pages.Token == "" {
 		return nil
 	}
-	cert, err := tls.LoadX509KeyPair(p.Cert, p.Key)
+	if s.set.Token, err = access.ReadSecret(s.cfg.Pages.Token); err != nil {
+		return fmt.Errorf("pages.token_file: %w", err)
+	}
+	if len(s.set.Token) < minToken {
+		return fmt.Errorf("pages.token_file: the token has %d characters, want at least %d: openssl rand -hex 16 makes one", len(s.set.Token), minToken)
+	}
+	return nil
+}
+
+func (s *Service) openCertificate() error {
+	if s.cfg.Pages.Cert == "" {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(s.cfg.Pages.Cert, s.cfg.Pages.Key)
 	if err != nil {
 		return fmt.Errorf("pages.cert: %w", err)
 	}

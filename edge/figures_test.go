@@ -25,8 +25,12 @@ func TestMetersCountLinesAndRecords(t *testing.T) {
 	defer func() { _ = trail.Close() }()
 	at := floorwatch.Time(1_800_000_000_000)
 	for i, f := range []floorwatch.Frame{
-		{Event: floorwatch.EventOpen, By: "motion"}, {N: 1, W: 10, H: 10}, {N: 2, W: 10, H: 10},
-		{Event: floorwatch.EventClosed, Cause: "gone"}, {Event: floorwatch.EventOpen}, {N: 3, W: 10, H: 10},
+		{Event: floorwatch.EventOpen, By: "motion"},
+		{N: 1, W: 10, H: 10},
+		{N: 2, W: 10, H: 10},
+		{Event: floorwatch.EventClosed, Cause: "gone"},
+		{Event: floorwatch.EventOpen},
+		{N: 3, W: 10, H: 10},
 	} {
 		f.T = at + floorwatch.Time(i)
 		line, err := json.Marshal(f)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"floorwatch/edge"
@@ -45,6 +46,11 @@ func loadAll(path string) (boxConfig, edge.Broker, error) {
 		return c, edge.Broker{}, err
 	}
 	login, err := c.Broker.Open(c.Store + "/" + c.Edge)
+	for i := range c.Cameras {
+		if _, camErr := c.Cameras[i].Password.Read(); camErr != nil {
+			err = errors.Join(err, fmt.Errorf("cameras[%d].password_file: %w", i, camErr))
+		}
+	}
 	if err != nil {
 		return c, edge.Broker{}, fmt.Errorf("%w: the configuration names what cannot be used, nothing was started\n%w", errUsage, err)
 	}

@@ -105,7 +105,8 @@ func TestSecretsAreCheckedBeforeTheStart(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "password"), []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := call(t, "-config", path); !errors.Is(err, errUsage) || !strings.Contains(err.Error(), "broker.password_file") {
+	_, _, err := call(t, "-config", path)
+	if !errors.Is(err, errUsage) || !strings.Contains(err.Error(), "broker.password_file: ") || !strings.Contains(err.Error(), "cameras[0].password_file: ") {
 		t.Errorf("%v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -49,17 +50,19 @@ func (b *Broker) Check(r *config.Report, key string) {
 	}
 }
 
-// Open reads the files that the keys name; without a user name it is username.
+// Open reads the files that the keys name, and reports all that cannot be used;
+// without a user name it is username.
 func (b *Broker) Open(username string) (Login, error) {
 	l := Login{URL: b.URL, Username: cmp.Or(b.Username, username)}
+	var faults []error
 	var err error
 	if l.Password, err = ReadSecret(b.Password); err != nil {
-		return l, fmt.Errorf("broker.password_file: %w", err)
+		faults = append(faults, fmt.Errorf("broker.password_file: %w", err))
 	}
 	if l.TLS, err = Trust(b.CA); err != nil {
-		return l, fmt.Errorf("broker.ca: %w", err)
+		faults = append(faults, fmt.Errorf("broker.ca: %w", err))
 	}
-	return l, nil
+	return l, errors.Join(faults...)
 }
 
 // ReadSecret reads a secret that must not be empty.
