@@ -2,10 +2,18 @@ package ingest
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 
 	"floorwatch"
 )
+
+// Key returns the public key of a registered box, for those who check what it
+// signed.
+func (r Registry) Key(store, edge string) (ed25519.PublicKey, bool) {
+	e, ok := r.edge(store, edge)
+	return e.Key, ok && len(e.Key) > 0
+}
 
 // isPoint tells whether a record becomes a point; the others are in the index.
 func isPoint(rec any) bool {

@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestKilledRecorderLosesOnlyItsUnfinishedFragment(t *testing.T) {
+	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0])
@@ -101,6 +102,7 @@ func processes(t *testing.T, url string) string {
 }
 
 func TestLostCameraBecomesAGapWithItsCause(t *testing.T) {
+	t.Parallel()
 	film := makeFilm(t, "30", "5")
 	url, stopCamera := startCamera(t, film)
 	dir := t.TempDir()
@@ -127,6 +129,7 @@ func TestLostCameraBecomesAGapWithItsCause(t *testing.T) {
 }
 
 func TestRefusedRecordComesAgain(t *testing.T) {
+	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
 	stop := startRecorder(t, dir, url, func(any) error { return errors.New("outbox is full") })
@@ -154,6 +157,7 @@ func TestRefusedRecordComesAgain(t *testing.T) {
 // TestFlashesKeepTheirTime films flashes and looks for them in the clip: capture time and
 // the moment at which the live stream shows them agree.
 func TestFlashesKeepTheirTime(t *testing.T) {
+	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
 	var got records

@@ -18,6 +18,7 @@ import (
 // TestChromiumPlaysAndSeeksAClip cuts a clip with a gap inside, as a restart
 // leaves it, and seeks behind the gap.
 func TestChromiumPlaysAndSeeksAClip(t *testing.T) {
+	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
 	var got records

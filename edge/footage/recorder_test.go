@@ -15,6 +15,7 @@ import (
 )
 
 func TestRecorderAccountsForAllTimeOverARestart(t *testing.T) {
+	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
 	var got records
@@ -100,6 +101,7 @@ func readSeals(t *testing.T, dir string) (out []sealOnDisk) {
 }
 
 func TestClipJoinsFilesWithoutTouchingTheMedia(t *testing.T) {
+	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
 	var got records
