@@ -9,7 +9,7 @@ import (
 const (
 	readBuffer  = 64 << 10
 	calm        = readBuffer / 4         // bytes; who sends more in one read is not kept waiting
-	pace        = 25 * time.Millisecond  // between two reads while little comes
+	pace        = 50 * time.Millisecond  // between two reads while little comes
 	writeBuffer = 32 << 10               // bytes that are written at once
 	gather      = time.Millisecond       // longest time for which less waits
 	lastWords   = 100 * time.Millisecond // for what is unsent when the connection closes
@@ -22,7 +22,7 @@ const (
 // (measured in docs/performance.md).
 //
 // Reads come out of a buffer. With paced set, a read that finds little is not
-// followed by the next one for 25 ms, as a network card holds back interrupts;
+// followed by the next one for 50 ms, as a network card holds back interrupts;
 // the first byte after a pause is always read at once. That must not be combined
 // with a broker that waits for acknowledgements. Writes are gathered for 1 ms.
 type conn struct {

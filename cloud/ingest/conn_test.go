@@ -81,7 +81,7 @@ func TestReadsArePaced(t *testing.T) {
 		read(readBuffer)
 		read(1)
 		if at[0] != 0 || at[1] != 0 || at[2] != pace || at[3] != 2*pace || at[4] != 2*pace {
-			t.Errorf("read at %v, want the first at once, small ones 25 ms apart, and none to wait after a large one", at)
+			t.Errorf("read at %v, want the first at once, small ones 50 ms apart, and none to wait after a large one", at)
 		}
 		if _, err := c.Read(make([]byte, 1)); err == nil {
 			t.Error("read after the end")

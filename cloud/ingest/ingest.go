@@ -64,7 +64,7 @@ const (
 	retryLetters     = 100
 	retryEvery       = 2 * time.Second
 	maxWait          = 5 * time.Second       // for room in the queue
-	linger           = 80 * time.Millisecond // between two writes that are not full
+	linger           = 150 * time.Millisecond // between two writes that are not full
 	firstWriteDelay  = 100 * time.Millisecond
 	lastWriteDelay   = 5 * time.Second
 	defaultRetention = 400 * 24 * time.Hour
@@ -234,7 +234,7 @@ func (g *Ingest) push(queue chan<- message, m message) bool {
 }
 
 // collect reads messages into the next write while the last one is under way:
-// an idle ingest writes at once, a busy one every 80 ms or in large pieces.
+// an idle ingest writes at once, a busy one every 150 ms or in large pieces.
 func (g *Ingest) collect(ctx context.Context, queue <-chan message, jobs chan<- []*job) {
 	tick := time.NewTicker(retryEvery)
 	defer tick.Stop()

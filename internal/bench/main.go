@@ -64,12 +64,16 @@ func run(ctx context.Context, args []string, out, say io.Writer) error {
 	fs.SetOutput(say)
 	runs := fs.Int("runs", 5, "runs of each measurement; the medians are told")
 	short := fs.Bool("short", false, "a quick look: one run of a fifth, 10 s without InfluxDB")
+	records := fs.Int("records", 500_000, "records of a drain; twice as many in batches")
 	only := fs.String("only", "", "names of measurements, with commas between; all without")
 	jsonTo := fs.String("json", "", "file for all figures of all runs")
 	kind := fs.String("kind", floorwatch.KindCount, "kind of record: count, 150 bytes and 9 fields, or stay, 250 bytes and 14 fields")
 	profile := fs.String("profile", "", "file for the last ingest's processor profile")
 	if err := fs.Parse(args); err != nil {
 		return err
+	}
+	if *runs < 1 || *records < 5000 || *records%5000 != 0 {
+		return fmt.Errorf("%d runs of %d records: want at least one run, of a multiple of 5,000", *runs, *records)
 	}
 	if *kind != floorwatch.KindCount && *kind != floorwatch.KindStay {
 		return fmt.Errorf("kind %.50q is neither count nor stay", *kind)
@@ -79,7 +83,7 @@ func run(ctx context.Context, args []string, out, say io.Writer) error {
 		return fmt.Errorf("make a folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	p := plan{runs: *runs, records: 500_000, live: 20 * time.Second, away: time.Minute, kind: *kind, dir: dir, say: say, profile: *profile}
+	p := plan{runs: *runs, records: *records, live: 20 * time.Second, away: time.Minute, kind: *kind, dir: dir, say: say, profile: *profile}
 	if *short {
 		p.runs, p.records, p.live, p.away = 1, 100_000, 8*time.Second, 10*time.Second
 	}
@@ -119,7 +123,8 @@ func measurements() []measurement {
 		{"sink-1000", false, func(ctx context.Context, p *plan) (figures, error) { return p.intoSink(ctx, 1000) }},
 		{"raw-1", false, func(ctx context.Context, p *plan) (figures, error) { return p.raw(ctx, 1) }},
 		{"raw-2", false, func(ctx context.Context, p *plan) (figures, error) { return p.raw(ctx, 2) }},
-		{"live", false, func(ctx context.Context, p *plan) (figures, error) { return p.liveRun(ctx) }},
+		{"live", false, func(ctx context.Context, p *plan) (figures, error) { return p.liveRun(ctx, roleIngest) }},
+		{"live-reader", false, func(ctx context.Context, p *plan) (figures, error) { return p.liveRun(ctx, roleReader) }},
 		{"faults", true, func(ctx context.Context, p *plan) (figures, error) { return p.faults(ctx) }},
 	}
 }

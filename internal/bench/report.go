@@ -10,17 +10,18 @@ import (
 
 // figures are what one run gave. A figure that a run does not have is 0.
 type figures struct {
-	Rate      float64 `json:"rate,omitempty"`            // records per second
-	CPU       float64 `json:"cpu,omitempty"`             // processor seconds of what is measured, per million records
-	BrokerCPU float64 `json:"broker_cpu,omitempty"`      // the same of mosquitto
-	DBCPU     float64 `json:"db_cpu,omitempty"`          // and of influxd
-	Memory    float64 `json:"memory_mib,omitempty"`      // peak resident memory of what is measured
-	P50       float64 `json:"p50_s,omitempty"`           // from publishing to queryable
-	P99       float64 `json:"p99_s,omitempty"`           //
-	Other     float64 `json:"other_load,omitempty"`      // share of the machine that others used
-	Records   int     `json:"records"`                   // published
-	Lost      int     `json:"lost"`                      // of those
-	Resent    int     `json:"resent,omitempty"`          // batches, by the boxes
+	Rate      float64 `json:"rate,omitempty"`       // records per second
+	CPU       float64 `json:"cpu,omitempty"`        // processor seconds of what is measured, per million records
+	BrokerCPU float64 `json:"broker_cpu,omitempty"` // the same of mosquitto
+	DBCPU     float64 `json:"db_cpu,omitempty"`     // and of influxd
+	Memory    float64 `json:"memory_mib,omitempty"` // peak resident memory of what is measured
+	P50       float64 `json:"p50_s,omitempty"`      // from publishing to queryable
+	P99       float64 `json:"p99_s,omitempty"`      //
+	Other     float64 `json:"other_load,omitempty"` // share of the machine that others used
+	Records   int     `json:"records"`              // published
+	Lost      int     `json:"lost"`                 // of those
+	Resent    int     `json:"resent,omitempty"`     // batches, by the boxes
+	Repeated  int     `json:"repeated_writes,omitempty"`
 	Recovery  float64 `json:"drained_after_s,omitempty"` // after the last fault
 }
 
