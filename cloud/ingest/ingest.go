@@ -63,7 +63,7 @@ const (
 	maxHeld          = 8 << 20
 	retryLetters     = 100
 	retryEvery       = 2 * time.Second
-	maxWait          = 5 * time.Second       // for room in the queue
+	maxWait          = 5 * time.Second        // for room in the queue
 	linger           = 150 * time.Millisecond // between two writes that are not full
 	firstWriteDelay  = 100 * time.Millisecond
 	lastWriteDelay   = 5 * time.Second
