@@ -101,6 +101,7 @@ type Settings struct {
 	Figures  Figures
 	Footage  Footage
 	Pictures Pictures
+	Archive  Archive // nil: nothing is fetched from boxes, nothing can be held
 	Hub      *Hub
 	Pages    http.Handler     // everything outside /api/ and /healthz; nil = 404
 	Hosts    []string         // further Host names accepted beside loopback ones
