@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/counter"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/uplink"
@@ -70,6 +71,9 @@ type run struct {
 	trail  meteredTrail
 	meters *meters
 	ledger sync.Mutex // guards Ledger
+	// Of the configuration's counters; nil: none.
+	feeds    *counter.Feeds
+	uploader *footage.Uploader
 	now    func() floorwatch.Time
 }
 
@@ -105,8 +109,16 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 // parts runs what records and measures, and beside it the uplink, which stops
 // last so that the final records still leave if they can.
 func (r *run) parts(ctx context.Context) (err error) {
+	if r.uploader, err = r.newUploader(); err != nil {
+		return err
+	}
 	if r.uplink, err = r.newUplink(); err != nil {
 		return err
+	}
+	if r.Config.Counters.Enabled() {
+		if r.feeds, err = r.newCounters(); err != nil {
+			return err
+		}
 	}
 	upCtx, stopUplink := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopUplink()
@@ -120,6 +132,12 @@ func (r *run) parts(ctx context.Context) (err error) {
 	}
 	group.Go(func() error { return r.retention().Run(ctx) })
 	group.Go(func() error { r.reportHealth(ctx); return nil })
+	if r.Config.Backup.URL != "" {
+		group.Go(func() error { return r.uploader.Run(ctx) })
+	}
+	if r.feeds != nil {
+		group.Go(func() error { return r.runCounters(ctx) })
+	}
 	if r.Metrics != nil {
 		group.Go(func() error { return metrics.Serve(ctx, r.Metrics, r.figures) })
 	}
@@ -143,6 +161,7 @@ func (r *run) retention() *footage.Retention {
 	return &footage.Retention{
 		Dir: filepath.Join(r.Config.Data, FootageDir), Store: r.Config.Store, Edge: r.Config.Edge, Key: r.key,
 		MaxBytes: int64(r.Config.Footage.MaxBytes), MaxAge: r.Config.Footage.MaxAge, Log: r.Log,
+		Holds: r.uploader.Claims, Wanted: r.uploader,
 	}
 }
 
@@ -269,5 +288,6 @@ func (r *run) newUplink() (*uplink.Uplink, error) {
 		Broker: r.Broker.URL, Username: r.Broker.Username, Password: r.Broker.Password, TLS: r.Broker.TLS,
 		Store: r.Config.Store, Edge: r.Config.Edge, Version: floorwatch.BuildVersion, Log: r.Log,
 		Outbox: r.outbox, OutboxID: r.outbox.Log, Changed: r.outbox.Changed(),
+		Command: r.uploader.Command,
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/counter"
+	"floorwatch/edge/footage"
 	"floorwatch/internal/config"
 )
 
@@ -19,6 +21,9 @@ type Config struct {
 	Cameras  []Camera      `yaml:"cameras"`
 	Footage  Footage       `yaml:"footage"`
 	Outbox   Outbox        `yaml:"outbox"`
+	Backup   Backup        `yaml:"backup"`
+	// Counters are the people counters of other makers.
+	Counters counter.Config `yaml:"counters"`
 }
 
 // Camera is one source of pictures and what is measured on them.
@@ -56,6 +61,21 @@ type Outbox struct {
 	Commit   time.Duration `yaml:"commit"`
 }
 
+// Backup says which footage goes to the vault, and how much of the line it may
+// take. Without a URL none does, and holds are kept all the same.
+type Backup struct {
+	URL         string        `yaml:"url"`
+	CA          string        `yaml:"ca"`
+	Policy      string        `yaml:"policy"`
+	NightFrom   string        `yaml:"night_from"`
+	NightTo     string        `yaml:"night_to"`
+	TimeZone    string        `yaml:"time_zone"`
+	Lead        time.Duration `yaml:"lead"`
+	Tail        time.Duration `yaml:"tail"`
+	BytesPerSec config.Bytes  `yaml:"bytes_per_second"`
+	BytesPerDay config.Bytes  `yaml:"bytes_per_day"`
+}
+
 // DefaultConfig returns the defaults of every key.
 func DefaultConfig() Config {
 	return Config{
@@ -64,6 +84,11 @@ func DefaultConfig() Config {
 		Interval: 5 * time.Minute,
 		Footage:  Footage{Segment: time.Minute, MaxBytes: 20e9, MaxAge: 30 * 24 * time.Hour},
 		Outbox:   Outbox{MaxBytes: 256 << 20, Commit: 200 * time.Millisecond},
+		Backup: Backup{
+			Policy: string(footage.UploadAlert), NightFrom: "22:00", NightTo: "06:00", TimeZone: "Asia/Shanghai",
+			Lead: 5 * time.Minute, Tail: 5 * time.Minute,
+		},
+		Counters: counter.Default(),
 	}
 }
 
@@ -104,6 +129,52 @@ func (c *Config) Check(r *config.Report, key string) {
 	for i := range c.Cameras {
 		c.Cameras[i].check(r, fmt.Sprintf("%s[%d]", at("cameras"), i), cameras, zones)
 	}
+	c.Counters.Check(r, at("counters"), zones)
+	c.Backup.check(r, at("backup"))
+}
+
+func (b *Backup) check(r *config.Report, key string) {
+	if u, err := url.Parse(b.URL); b.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		r.Problem(key+".url", "want the cloud's address, https://HOST or https://HOST:PORT")
+	}
+	switch footage.Policy(b.Policy) {
+	case footage.UploadNone, footage.UploadAlert, footage.UploadNight, footage.UploadAll:
+	default:
+		r.Problem(key+".policy", "want none, alert, night or all")
+	}
+	for name, value := range map[string]string{".night_from": b.NightFrom, ".night_to": b.NightTo} {
+		if _, err := sinceMidnight(value); err != nil {
+			r.Problem(key+name, "want a time of day such as 22:00")
+		}
+	}
+	if _, err := time.LoadLocation(b.TimeZone); err != nil || b.TimeZone == "" {
+		r.Problem(key+".time_zone", "want an IANA time zone such as Asia/Shanghai")
+	}
+	config.CheckDuration(r, key+".lead", b.Lead, 0, time.Hour)
+	config.CheckDuration(r, key+".tail", b.Tail, 0, time.Hour)
+}
+
+// sinceMidnight reads HH:MM.
+func sinceMidnight(s string) (time.Duration, error) {
+	t, err := time.Parse("15:04", s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no time of day: %w", s, err)
+	}
+	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, nil
+}
+
+// hours returns the night's hours. The configuration is checked.
+func (b *Backup) hours() (footage.Hours, error) {
+	from, err := sinceMidnight(b.NightFrom)
+	if err != nil {
+		return footage.Hours{}, err
+	}
+	to, err := sinceMidnight(b.NightTo)
+	if err != nil {
+		return footage.Hours{}, err
+	}
+	zone, err := time.LoadLocation(b.TimeZone)
+	return footage.Hours{From: from, To: to, Zone: zone}, err
 }
 
 func checkBytes(r *config.Report, key string, b, low config.Bytes) {

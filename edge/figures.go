@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -215,7 +216,8 @@ func (r *run) boxHealth(now floorwatch.Time) map[string]float64 {
 		"dropped_records": float64(out.Dropped), "lost_records": float64(out.Lost),
 		"backlog_s": 0, "online_s": 0, "connects": float64(up.Connects), "resent_batches": float64(up.Resent),
 		"disk_free_bytes": free, "disk_bytes": size,
-		"clock_synced": metrics.Flag(footage.SystemClock().Synced),
+		"clock_synced":    metrics.Flag(footage.SystemClock().Synced),
+		"uploads_waiting": float64(r.uploader.Stats().Wanted),
 	}
 	if out.Oldest > 0 {
 		figures["backlog_s"] = max(0, now.Sub(out.Oldest).Seconds())
@@ -248,7 +250,7 @@ func (r *run) figures() []metrics.Figure {
 	r.meters.mu.Lock()
 	kept := float64(r.meters.footage)
 	r.meters.mu.Unlock()
-	return append([]metrics.Figure{
+	return slices.Concat([]metrics.Figure{
 		{
 			Name: "floorwatch_edge_info", Help: "1, with who and what this box is.", Labels: []string{"store", "edge", "version"},
 			Samples: []metrics.Sample{{Value: 1, Labels: []string{r.Config.Store, r.Config.Edge, floorwatch.BuildVersion}}},
@@ -272,7 +274,7 @@ func (r *run) figures() []metrics.Figure {
 		metrics.Gauge("floorwatch_disk_free_bytes", "Free on the disk of the data folder.", free),
 		metrics.Gauge("floorwatch_disk_bytes", "Size of the disk of the data folder.", size),
 		metrics.Gauge("floorwatch_clock_synced", "1 while the kernel holds the clock for synchronised.", metrics.Flag(footage.SystemClock().Synced)),
-	}, r.meters.figures()...)
+	}, r.meters.figures(), r.backupFigures(), r.counterFigures())
 }
 
 // figures returns those with a label for the camera.

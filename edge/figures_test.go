@@ -107,7 +107,7 @@ func TestHealthAndScrape(t *testing.T) {
 	var ledger bytes.Buffer
 	r := &run{
 		Agent:  &Agent{Config: cfg, Broker: Broker{URL: "tcp://127.0.0.1:1"}, Ledger: &ledger, Log: slog.New(slog.DiscardHandler)},
-		outbox: out, meters: newMeters(cfg.Cameras), now: func() floorwatch.Time { return floorwatch.TimeOf(time.Now()) },
+		uploader: &footage.Uploader{}, outbox: out, meters: newMeters(cfg.Cameras), now: func() floorwatch.Time { return floorwatch.TimeOf(time.Now()) },
 	}
 	if r.uplink, err = r.newUplink(); err != nil {
 		t.Fatal(err)

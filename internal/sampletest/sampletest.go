@@ -76,19 +76,22 @@ func compare(t *testing.T, path string, named map[string]bool, want map[string]s
 	}
 }
 
-// emptyList returns the innermost list that key is in and that the file names
+// emptyList returns the outermost list that key is in and that the file names
 // without any element in it.
 func emptyList(key string, named map[string]bool) string {
-	i := strings.LastIndex(key, "[]")
-	if i < 0 || !named[key[:i]] {
-		return ""
-	}
-	for k := range named {
-		if strings.HasPrefix(k, key[:i]+"[]") {
-			return ""
+	for i := range key {
+		if !strings.HasPrefix(key[i:], "[]") || !named[key[:i]] {
+			continue
+		}
+		filled := false
+		for k := range named {
+			filled = filled || strings.HasPrefix(k, key[:i]+"[]")
+		}
+		if !filled {
+			return key[:i]
 		}
 	}
-	return key[:i]
+	return ""
 }
 
 // collect notes every key that a file names, list indices left out.
