@@ -74,7 +74,7 @@ type run struct {
 	// Of the configuration's counters; nil: none.
 	feeds    *counter.Feeds
 	uploader *footage.Uploader
-	now    func() floorwatch.Time
+	now      func() floorwatch.Time
 }
 
 // Run runs the box until ctx ends. It returns early only for what a restart

@@ -106,7 +106,7 @@ func TestHealthAndScrape(t *testing.T) {
 	cfg.Store, cfg.Edge, cfg.Data, cfg.Cameras = "s1", "box", t.TempDir(), []Camera{{Name: "door"}}
 	var ledger bytes.Buffer
 	r := &run{
-		Agent:  &Agent{Config: cfg, Broker: Broker{URL: "tcp://127.0.0.1:1"}, Ledger: &ledger, Log: slog.New(slog.DiscardHandler)},
+		Agent:    &Agent{Config: cfg, Broker: Broker{URL: "tcp://127.0.0.1:1"}, Ledger: &ledger, Log: slog.New(slog.DiscardHandler)},
 		uploader: &footage.Uploader{}, outbox: out, meters: newMeters(cfg.Cameras), now: func() floorwatch.Time { return floorwatch.TimeOf(time.Now()) },
 	}
 	if r.uplink, err = r.newUplink(); err != nil {
