@@ -8,7 +8,7 @@
 // Nothing is acknowledged before all of it is stored. An Ingest keeps no state
 // of its own: what it has not acknowledged when it is killed, the boxes send
 // again, and storing twice changes nothing. While the database is away it holds
-// at most MaxQueued bytes and two writes, leaves the rest unread and goes on by
+// at most MaxQueued bytes and three writes, leaves the rest unread and goes on by
 // itself. Set the fields of Ingest and call Run.
 package ingest
 
@@ -56,11 +56,12 @@ type SegmentIndex interface {
 
 // Limits of an Ingest.
 const (
-	MaxQueued = 16 << 20 // bytes of messages that wait to be read
+	MaxQueued = 8 << 20 // bytes of messages that wait to be read
 
 	maxMessages      = 4096
 	maxPoints        = 5000 // of one write, plus one batch
-	maxHeld          = 8 << 20
+	maxHeld          = 4 << 20
+	writers          = 2 // InfluxDB takes half as much again from two
 	retryLetters     = 100
 	retryEvery       = 2 * time.Second
 	maxWait          = 5 * time.Second        // for room in the queue
@@ -85,16 +86,17 @@ type Ingest struct {
 	DB        *DB
 	Retention time.Duration // older records are refused; 400 days when 0
 	// Stored is called after a batch is confirmed, with its stored records
-	// (*floorwatch.Stay and so on), by one goroutine; it must not block. nil: none.
+	// (*floorwatch.Stay and so on), never twice at once; it must not block. nil: none.
 	Stored func(store, edge string, recs []any)
 	Log    *slog.Logger     // nil discards
 	Now    func() time.Time // nil: time.Now
 
-	fig    figures
-	client atomic.Pointer[mqtt.Client]
-	queued atomic.Int64
-	away   atomic.Bool  // a store does not take what we have
-	full   atomic.Int64 // ns, when the queue was found full; 0: it is not
+	fig     figures
+	client  atomic.Pointer[mqtt.Client]
+	queued  atomic.Int64
+	telling sync.Mutex   // held while Stored runs
+	away    atomic.Bool  // a store does not take what we have
+	full    atomic.Int64 // ns, when the queue was found full; 0: it is not
 
 	// Of collect's goroutine alone.
 	edges    map[string]Edge // by topic
@@ -165,7 +167,9 @@ func (g *Ingest) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { l.run(ctx) })
 	wg.Go(func() { g.collect(ctx, queue, jobs) })
-	wg.Go(func() { g.deliverAll(ctx, jobs) })
+	for range writers {
+		wg.Go(func() { g.deliverAll(ctx, jobs) })
+	}
 	wg.Wait()
 	return nil
 }
@@ -468,16 +472,26 @@ func (g *Ingest) deliver(ctx context.Context, jobs []*job) error {
 	}
 	g.fig.confirmed(jobs, g.Now())
 	g.acknowledge(jobs)
-	for _, j := range jobs {
-		if g.Stored != nil && len(j.items) > 0 {
-			recs := make([]any, len(j.items))
-			for i, it := range j.items {
-				recs[i] = it.rec
-			}
-			g.Stored(j.store, j.edge, recs)
-		}
+	if g.Stored != nil {
+		g.tell(jobs)
 	}
 	return nil
+}
+
+// tell passes on what was stored.
+func (g *Ingest) tell(jobs []*job) {
+	g.telling.Lock()
+	defer g.telling.Unlock()
+	for _, j := range jobs {
+		if len(j.items) == 0 {
+			continue
+		}
+		recs := make([]any, len(j.items))
+		for i, it := range j.items {
+			recs[i] = it.rec
+		}
+		g.Stored(j.store, j.edge, recs)
+	}
 }
 
 // persist repeats step with growing, jittered delays until it succeeds.
