@@ -36,7 +36,8 @@ type Aggregator struct {
 	Sites     []api.Site
 	Figures   *influx.Client
 	Retention time.Duration // older records are refused
-	Clips     Clips         // nil: no footage is shown
+	Footage   time.Duration // footage in the vault is kept for; 0: for ever
+	Clips     Clips         // where the box's folder is on this machine; nil: the vault
 	Pictures  api.Pictures  // nil: no stills and no boxes
 	Listener  net.Listener  // of the pages
 	Hosts     []string      // names of the pages beside loopback ones
@@ -83,10 +84,17 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	watch := &ingest.Watch{
 		Broker: a.Broker, Registry: a.Registry, OnState: hub.PublishState, OnLive: hub.PublishLive, Log: a.Log,
 	}
-	group.Go(func() error { return in.Run(ctx) })
-	group.Go(func() error { return watch.Run(ctx) })
-	status := &status{a: a, began: time.Now(), ingest: in, watch: watch, db: db, hub: hub}
-	group.Go(func() error { return a.serve(ctx, hub, index, status) })
+	store, err := a.openVault(index)
+	if err != nil {
+		return err
+	}
+	for _, part := range []func(context.Context) error{
+		in.Run, watch.Run, store.commander.Run, store.archive.Run, store.retention.Run,
+	} {
+		group.Go(func() error { return part(ctx) })
+	}
+	status := &status{a: a, began: time.Now(), ingest: in, watch: watch, db: db, hub: hub, uploads: store.uploads}
+	group.Go(func() error { return a.serve(ctx, hub, store, status) })
 	return group.Wait()
 }
 
@@ -105,20 +113,20 @@ func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []any) {
 }
 
 // serve answers HTTP on the aggregator's listener until ctx ends.
-func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, index *vault.Index, s *status) error {
-	set := api.Settings{
+func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, store *store, s *status) error {
+	handler := api.New(api.Settings{
 		Sites: a.Sites, Figures: figures{a.Figures}, Hub: hub, Pictures: a.Pictures, Pages: a.pages(s),
-		Hosts: a.Hosts, Log: a.Log,
-	}
-	if a.Clips != nil {
-		set.Footage = footage{index, a.Clips}
-	}
-	handler := api.New(set)
+		Footage: store, Archive: store, Hosts: a.Hosts, Log: a.Log,
+	})
 	if a.Token != "" {
 		handler = newLogin(a.Token, a.Secure, handler)
 	}
+	// Boxes sign their requests and know no token.
+	mux := http.NewServeMux()
+	mux.Handle("/", handler)
+	mux.Handle(floorwatch.UploadPath, store.uploads)
 	srv := &http.Server{
-		Handler:           handler,
+		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -170,15 +178,4 @@ func (f figures) Intervals(ctx context.Context, q api.Query) ([]floorwatch.Inter
 
 func (f figures) Gaps(ctx context.Context, q api.Query) ([]floorwatch.Gap, error) {
 	return f.Client.Gaps(ctx, influx.Query(q))
-}
-
-// footage answers which footage there is from the vault's index, and cuts clips
-// from wherever the bytes lie.
-type footage struct {
-	index *vault.Index
-	Clips
-}
-
-func (f footage) Segments(ctx context.Context, c api.Source, from, to floorwatch.Time) ([]floorwatch.Segment, error) {
-	return f.index.Segments(ctx, c.Store, c.Edge, c.Camera, from, to)
 }

@@ -24,6 +24,7 @@ import (
 type Config struct {
 	Data      string        `yaml:"data"`
 	Retention time.Duration `yaml:"retention"`
+	Footage   time.Duration `yaml:"footage_retention"`
 	Stores    []Store       `yaml:"stores"`
 	Edges     []Edge        `yaml:"edges"`
 	Broker    access.Broker `yaml:"broker"`
@@ -89,6 +90,7 @@ func DefaultConfig() Config {
 	return Config{
 		Data:      "data",
 		Retention: influx.DefaultRetention,
+		Footage:   90 * 24 * time.Hour,
 		Influx:    Influx{Flavour: influx.Flavour18, Database: influx.DefaultDatabase, Policy: influx.DefaultPolicy},
 		Pages:     Pages{Listen: "127.0.0.1:8080"},
 	}
@@ -103,6 +105,7 @@ func (c *Config) Check(r *config.Report) {
 		r.Problem("data", "want the folder for dead letters and the index of footage")
 	}
 	config.CheckDuration(r, "retention", c.Retention, time.Hour, 100*365*24*time.Hour)
+	config.CheckDuration(r, "footage_retention", c.Footage, 0, 100*365*24*time.Hour)
 	c.Broker.Check(r, "broker")
 	c.Influx.check(r)
 	c.Pages.check(r)

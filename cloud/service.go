@@ -41,7 +41,7 @@ func Open(cfg Config, log *slog.Logger) (*Service, error) {
 	}
 	login, brokerErr := cfg.Broker.Open("cloud")
 	s := &Service{cfg: cfg, set: &Aggregator{
-		Data: cfg.Data, Retention: cfg.Retention, Registry: registry, Sites: cfg.sites(), Log: log,
+		Data: cfg.Data, Retention: cfg.Retention, Footage: cfg.Footage, Registry: registry, Sites: cfg.sites(), Log: log,
 		Broker: ingest.Broker{URL: login.URL, User: login.Username, Password: login.Password, TLS: login.TLS},
 		Hosts:  cfg.Pages.hosts(),
 	}}

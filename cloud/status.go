@@ -7,6 +7,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/vault"
 	"floorwatch/internal/metrics"
 )
 
@@ -18,6 +19,8 @@ type status struct {
 	watch  *ingest.Watch
 	db     *ingest.DB
 	hub    *api.Hub
+	// uploads takes footage in.
+	uploads *vault.Uploads
 }
 
 // scrapeLimit bounds what a scrape asks of the database and the disk.
@@ -50,6 +53,13 @@ func (s *status) figures() []metrics.Figure {
 			metrics.Gauge("floorwatch_dead_letters_bytes", "Their bytes.", float64(t.Bytes)),
 			metrics.Counter("floorwatch_dead_letters_evicted_total", "Dead letters that had to leave unread.", float64(t.Evicted)))
 	}
+	up := s.uploads.Stats()
+	all = append(all,
+		metrics.Counter("floorwatch_vault_received_total", "Pieces of footage received whole and checked.", float64(up.Received)),
+		metrics.Counter("floorwatch_vault_bytes_total", "Bytes of uploads.", float64(up.Bytes)),
+		metrics.Counter("floorwatch_vault_refused_total", "Uploads not let in: unsigned, unknown, malformed.", float64(up.Refused)),
+		metrics.Counter("floorwatch_vault_corrupt_total", "Pieces whose bytes were not those of their hash.", float64(up.Corrupt)),
+		metrics.Counter("floorwatch_vault_failed_total", "Uploads that could not be served.", float64(up.Failed)))
 	return append(all, s.boxes()...)
 }
 

@@ -21,6 +21,9 @@ const repeatCommand = 2 * time.Second
 // maxAsked bounds the commands that wait for a reply.
 const maxAsked = 1000
 
+// ErrAway is what Do returns when no reply came in time.
+var ErrAway = errors.New("the box does not answer: is it online, and does it hear commands?")
+
 // Commander carries commands to boxes and their replies back. Several may serve
 // the same boxes. Fields are set before Run and not changed after.
 type Commander struct {
@@ -112,7 +115,7 @@ func (c *Commander) Do(ctx context.Context, store, edge string, cmd floorwatch.C
 			return r, nil
 		case <-again.C:
 		case <-expired.C:
-			return floorwatch.Reply{}, errors.New("the box does not answer: is it online, and does it hear commands?")
+			return floorwatch.Reply{}, ErrAway
 		case <-ctx.Done():
 			return floorwatch.Reply{}, ctx.Err()
 		}

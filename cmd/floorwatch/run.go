@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"flag"
@@ -83,6 +84,7 @@ type product struct {
 	ln     net.Listener
 	broker *broker.Broker
 	influx *influx.Server
+	key    ed25519.PublicKey // of the box
 	// Passwords on the broker, made anew at each start.
 	cloudPassword, edgePassword string
 }
@@ -109,7 +111,7 @@ func (p *product) run(ctx context.Context) (err error) {
 	defer func() { _ = p.ln.Close() }()
 
 	stack, ctx := newLayers(ctx)
-	stack.add(p.broker.Run, p.keepInflux)
+	stack.add(p.broker.Run, func(ctx context.Context) error { return cloud.KeepInflux(ctx, p.influx, p.log) })
 	fmt.Fprintln(p.out, "Starting the database …")
 	if _, err := p.influx.WaitReady(ctx); err != nil {
 		stack.stop()
@@ -139,6 +141,11 @@ func (p *product) prepare() (err error) {
 			return fmt.Errorf("%s is not there; make run installs it", name)
 		}
 	}
+	private, err := edge.LoadKey(p.cfg.Edge.Data)
+	if err != nil {
+		return err
+	}
+	p.key = private.Public().(ed25519.PublicKey)
 	p.cloudPassword, p.edgePassword = rand.Text(), rand.Text()
 	p.broker, err = broker.New(broker.Settings{
 		Edges:         map[string]string{p.username(): p.edgePassword},
@@ -207,30 +214,6 @@ func lockFolder(path string) (unlock func(), err error) {
 
 func (p *product) username() string { return broker.Username(p.cfg.Edge.Store, p.cfg.Edge.Edge) }
 
-// keepInflux starts the database again when it dies, and gives up when it does
-// so again and again at once.
-func (p *product) keepInflux(ctx context.Context) error {
-	for quick := 0; ; {
-		began := time.Now()
-		err := p.influx.Run(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if quick++; time.Since(began) > time.Minute {
-			quick = 0
-		}
-		if quick == 5 {
-			return fmt.Errorf("the database ended %d times in a row: %w", quick, err)
-		}
-		p.log.Warn("database ended, starting it again", "err", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Second):
-		}
-	}
-}
-
 func (p *product) aggregator() *cloud.Aggregator {
 	e := p.cfg.Edge
 	library := &footage.Library{Dir: filepath.Join(e.Data, edge.FootageDir)}
@@ -240,7 +223,7 @@ func (p *product) aggregator() *cloud.Aggregator {
 		Broker: ingest.Broker{URL: p.broker.URL(), User: broker.CloudUser, Password: p.cloudPassword},
 		Registry: ingest.Registry{
 			Stores: []ingest.Store{{ID: e.Store, Label: p.cfg.StoreLabel, TimeZone: p.cfg.TimeZone}},
-			Edges:  []ingest.Edge{{Store: e.Store, ID: e.Edge}},
+			Edges:  []ingest.Edge{{Store: e.Store, ID: e.Edge, Key: p.key}},
 		},
 		Sites:     p.sites(),
 		Figures:   p.figures(),
