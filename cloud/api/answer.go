@@ -62,7 +62,11 @@ func writeFault(w http.ResponseWriter, f *fault) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(f.status)
 	// The status is out; a caller that left cannot be told more.
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": f.msg, "hint": f.hint})
+	_ = json.NewEncoder(w).Encode(struct {
+		Error     string `json:"error"`
+		Hint      string `json:"hint"`
+		Elsewhere bool   `json:"elsewhere,omitempty"`
+	}{f.msg, f.hint, f == onBox})
 }
 
 func writeJSON(w http.ResponseWriter, v any) error {

@@ -3,7 +3,7 @@
 // handler; what it reads comes through the interfaces declared here, and the
 // pages for people (package web) are mounted beside it.
 //
-// Everything is read-only: GET and HEAD. Times in a query are Unix milliseconds
+// Everything is read-only, GET and HEAD, but for holds. Times in a query are Unix milliseconds
 // or RFC 3339; times in an answer are Unix milliseconds, in CSV RFC 3339, UTC.
 //
 //	/api/sites        stores, edges, cameras, zones, notices
@@ -16,9 +16,14 @@
 //	/api/intervals    interval records, oldest first; limit
 //	/api/series       buckets for charts: occupancy, arrivals, stays, coverage; step
 //	/api/counts       buckets of entries and exits per line, today's, and who is inside; step
-//	/api/timeline     spans of footage, gaps with their causes
-//	/api/clip         a clip's start, end, address and boxes; tracks, at
+//	/api/timeline     spans of footage, gaps with their causes, holds
+//	/api/clip         a clip's start, end, address and boxes; tracks, at; 409 with
+//	                  elsewhere: true while the footage is on its box alone
 //	/api/clip.mp4     its bytes, in ranges
+//	/api/fetch        brings the footage of a clip from its box; progress (SSE)
+//	/api/hold         POST keeps a span until DELETE with its id releases it; both
+//	                  need the header X-Floorwatch
+//	/api/boxes        every box: presence, figures, cameras, what is wrong
 //	/api/still.jpg    the newest picture; X-Capture-Time says of when
 //	/healthz          ok
 //
@@ -115,6 +120,9 @@ type server struct {
 	Settings
 	mux   *http.ServeMux
 	clips clipCache
+	boxen boxCache
+	// fetches bounds those that run at a time.
+	fetches chan struct{}
 }
 
 // New returns the handler of the whole site.
@@ -133,11 +141,13 @@ func New(set Settings) http.Handler {
 	}
 	s := &server{Settings: set, mux: http.NewServeMux()}
 	s.clips.load = make(chan struct{}, 2)
+	s.fetches = make(chan struct{}, maxFetches)
 	for path, h := range map[string]func(http.ResponseWriter, *http.Request) error{
 		"/api/sites": s.sites, "/api/live": s.live, "/api/events": s.events,
 		"/api/waits": s.waitRecords, "/api/waits/summary": s.waitSummary, "/api/waits/series": s.waitSeries,
 		"/api/counts": s.counts, "/api/stays": s.stays, "/api/intervals": s.intervals, "/api/series": s.series,
 		"/api/timeline": s.timeline, "/api/clip": s.clip, "/api/clip.mp4": s.clipFile,
+		"/api/fetch": s.fetch, holdPath: s.holds, "/api/boxes": s.boxes,
 		"/api/still.jpg": s.still, "/healthz": s.healthz,
 	} {
 		s.mux.Handle(path, s.answer(h))
@@ -169,17 +179,27 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	if f := s.refuse(r); f != nil {
 		if f.status == http.StatusMethodNotAllowed {
-			h.Set("Allow", "GET, HEAD")
+			h.Set("Allow", strings.Join(methods(r), ", "))
 		}
 		writeFault(w, f)
 		return
 	}
 	if r.Method == http.MethodOptions {
-		h.Set("Allow", "GET, HEAD")
+		h.Set("Allow", strings.Join(methods(r), ", "))
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// holdPath is the only one at which something can be changed.
+const holdPath = "/api/hold"
+
+func methods(r *http.Request) []string {
+	if r.URL.Path == holdPath {
+		return []string{http.MethodPost, http.MethodDelete}
+	}
+	return []string{http.MethodGet, http.MethodHead}
 }
 
 func (s *server) refuse(r *http.Request) *fault {
@@ -189,8 +209,8 @@ func (s *server) refuse(r *http.Request) *fault {
 		return &fault{http.StatusForbidden, "this host name is not served here", "open the page by its loopback address, or list the name in the configuration"}
 	case len(r.RequestURI) > maxURL:
 		return &fault{http.StatusRequestURITooLong, "the address is too long", "send fewer or shorter parameters"}
-	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions:
-		return &fault{http.StatusMethodNotAllowed, "this interface is read-only", "use GET or HEAD"}
+	case r.Method != http.MethodOptions && !slices.Contains(methods(r), r.Method):
+		return &fault{http.StatusMethodNotAllowed, "this address does not do that", "use " + strings.Join(methods(r), " or ")}
 	case api && r.Header.Get("Sec-Fetch-Site") == "cross-site":
 		return &fault{http.StatusForbidden, "another site asked for this", "open the address directly"}
 	}

@@ -41,7 +41,7 @@ const (
 )
 
 // timeline answers /api/timeline: spans of sealed footage and gaps which
-// together fill [from, min(to, now)).
+// together fill [from, min(to, now)), and the holds on them.
 func (s *server) timeline(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
 	c, err := s.camera(v)
@@ -69,8 +69,17 @@ func (s *server) timeline(w http.ResponseWriter, r *http.Request) error {
 		footage = append(footage, holes(spans, footage, min(to, now), now)...)
 	}
 	sortSpans(footage)
+	var holds []Hold // null where nothing can be held
+	if s.Archive != nil {
+		if holds, err = s.Archive.Holds(r.Context(), c, from, to); err != nil {
+			return err
+		}
+		holds = append([]Hold{}, holds...)
+		slices.SortFunc(holds, func(a, b Hold) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.ID, b.ID)) })
+	}
 	return writeJSON(w, map[string]any{
-		"from": from, "to": to, "footage": spans, "footage_gaps": footage,
+		"holds": holds,
+		"from":  from, "to": to, "footage": spans, "footage_gaps": footage,
 		"observation_gaps": clipGaps(gaps, floorwatch.OfObservation, c.Camera, from, min(to, now)),
 	})
 }
@@ -292,6 +301,8 @@ func (s *server) loadClip(ctx context.Context, c Source, from, to floorwatch.Tim
 	switch {
 	case errors.Is(err, ErrNotFound), err == nil && len(clip.Data) == 0:
 		return keptClip{}, noFootage
+	case errors.Is(err, ErrElsewhere):
+		return keptClip{}, onBox
 	case err != nil:
 		return keptClip{}, fmt.Errorf("read clip of %s: %w", c.Camera, err)
 	case len(clip.Data) > maxClip:

@@ -28,6 +28,7 @@ type Hub struct {
 	mu      sync.Mutex
 	live    map[[3]string]LiveView
 	states  map[[2]string]StateView
+	health  map[[3]string]floorwatch.Health // by store, edge, camera; "" is the box itself
 	clients map[chan event]struct{}
 	closed  bool
 }
@@ -60,7 +61,7 @@ type event struct {
 
 // NewHub returns an empty hub.
 func NewHub() *Hub {
-	return &Hub{live: map[[3]string]LiveView{}, states: map[[2]string]StateView{}, clients: map[chan event]struct{}{}}
+	return &Hub{live: map[[3]string]LiveView{}, states: map[[2]string]StateView{}, health: map[[3]string]floorwatch.Health{}, clients: map[chan event]struct{}{}}
 }
 
 // PublishLive takes the newest live figure of a zone.
@@ -88,7 +89,8 @@ func (h *Hub) PublishState(store, edge string, st floorwatch.State) {
 }
 
 // PublishStored passes on records that are stored for good, as ParseRecord gives
-// them (*floorwatch.Stay and so on) or by value. Others are left out.
+// them (*floorwatch.Stay and so on) or by value, and keeps the newest of health.
+// Others are left out.
 func (h *Hub) PublishStored(store, edge string, recs []any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -112,8 +114,47 @@ func (h *Hub) PublishStored(store, edge string, recs []any) {
 			h.send("segment", recordView{store, edge, x.Header})
 		case floorwatch.Segment:
 			h.send("segment", recordView{store, edge, x.Header})
+		case *floorwatch.Health:
+			h.newer(store, edge, *x)
 		}
 	}
+}
+
+// keepHealth takes a box's word about itself unless a newer one is known.
+func (h *Hub) keepHealth(store, edge string, x floorwatch.Health) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.newer(store, edge, x)
+}
+
+func (h *Hub) newer(store, edge string, x floorwatch.Health) {
+	key := [3]string{store, edge, x.Camera}
+	if old, ok := h.health[key]; ok && old.At <= x.At || !ok && len(h.health) < maxLive {
+		h.health[key] = x
+	}
+}
+
+// healthOf returns the newest word of a box about itself or one of its cameras.
+func (h *Hub) healthOf(store, edge, camera string) (floorwatch.Health, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	x, ok := h.health[[3]string{store, edge, camera}]
+	return x, ok
+}
+
+// presence returns the state of a box, empty when it is not known, and the time
+// of its newest live figure or connection, 0 for none.
+func (h *Hub) presence(store, edge string) (st floorwatch.State, seen floorwatch.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	st = h.states[[2]string{store, edge}].State
+	seen = st.T
+	for k, l := range h.live {
+		if k[0] == store && k[1] == edge {
+			seen = max(seen, l.T)
+		}
+	}
+	return st, seen
 }
 
 // send hands an event to every client; the caller holds the lock.

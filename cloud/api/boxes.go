@@ -1,0 +1,315 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"floorwatch"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// HealthFigures is what Figures may be besides: the newest health record of each
+// camera, and of the box itself, in [From, To), as Figures promises for its
+// records. Without it /api/boxes knows only what came since this program began.
+type HealthFigures interface {
+	Health(ctx context.Context, q Query) ([]floorwatch.Health, error)
+}
+
+// What may be wrong with a box, worst first. The first five are bad, the rest
+// are warnings.
+const (
+	troubleNever   = "never"   // it has never been heard of
+	troubleOffline = "offline" // its connection broke
+	troubleSilent  = "silent"  // online, but it says nothing of itself
+	troubleCamera  = "camera"  // a camera gives no pictures
+	troubleLost    = "lost"    // it had to give up records
+	troubleDisk    = "disk"    // less is free than it may ever use
+	troubleStopped = "stopped" // someone stopped it
+	troubleClock   = "clock"   // not synchronised, or off
+	troubleBacklog = "backlog" // the cloud lags behind it
+	troubleGap     = "gap"     // it missed more of today than restarts explain
+)
+
+var troubles = []string{
+	troubleNever, troubleOffline, troubleSilent, troubleLost, troubleDisk, troubleCamera,
+	troubleStopped, troubleClock, troubleBacklog, troubleGap,
+}
+
+// Above these it is a trouble.
+const (
+	silentAfter = 200 * time.Second // health comes once a minute
+	frameLimitS = 30
+	offLimitS   = 1
+	lagLimitS   = 300
+	gapLimitS   = 60
+	diskLimit   = 0.05 // of the disk; the box leaves that much free
+)
+
+// How long what the database says of the boxes is kept, and how far back the
+// last word of a box is looked for.
+const (
+	boxesFor  = 20 * time.Second
+	healthFor = 30 * 24 * time.Hour
+	boxesTime = 5 * time.Second // for all of it
+	boxReads  = 4               // at a time
+)
+
+// boxView is one box. What was not reported is null.
+type boxView struct {
+	Store      string           `json:"store"`
+	StoreLabel floorwatch.Label `json:"store_label"`
+	TimeZone   string           `json:"time_zone"`
+	Edge       string           `json:"edge"`
+	Label      floorwatch.Label `json:"label"`
+	State      string           `json:"state"`    // online, offline, stopped; "" before the first word
+	Since      floorwatch.Time  `json:"state_t"`  // of online: since when; of offline: when it had connected
+	Seen       floorwatch.Time  `json:"seen"`     // its newest word; 0: none
+	Reported   floorwatch.Time  `json:"reported"` // when it gave these figures; 0: never
+	Version    string           `json:"version"`
+	Troubles   []string         `json:"troubles"` // worst first
+
+	Backlog      *float64     `json:"backlog_records"`
+	BacklogS     *float64     `json:"backlog_s"`
+	Lost         *float64     `json:"lost_records"` // dropped and lost since its start
+	DiskFree     *float64     `json:"disk_free_bytes"`
+	Disk         *float64     `json:"disk_bytes"`
+	Footage      *float64     `json:"footage_bytes"`
+	ClockSynced  *bool        `json:"clock_synced"`
+	ClockOffsetS *float64     `json:"clock_offset_s"`
+	Uploads      *float64     `json:"uploads_waiting"`
+	UploadBytes  *float64     `json:"uploads_waiting_bytes"`
+	Gaps         *gapsView    `json:"gaps_today"` // since midnight in the store
+	Notes        []string     `json:"notes"`
+	Cameras      []cameraWord `json:"cameras"`
+}
+
+type cameraWord struct {
+	Name      string           `json:"name"`
+	Label     floorwatch.Label `json:"label"`
+	Watching  *bool            `json:"watching"`
+	FrameAgeS *float64         `json:"frame_age_s"` // of the newest frame, when it was reported
+	Coverage  *float64         `json:"coverage"`    // of the newest interval
+}
+
+// gapsView adds up gaps of all cameras; overlapping ones of one camera twice.
+type gapsView struct {
+	Footage      int     `json:"footage"`
+	FootageS     float64 `json:"footage_s"`
+	Observation  int     `json:"observation"`
+	ObservationS float64 `json:"observation_s"`
+}
+
+// boxCache keeps what was read of the boxes, by store and edge.
+type boxCache struct {
+	mu    sync.Mutex
+	until time.Time
+	gaps  map[[2]string]*gapsView
+}
+
+// boxes answers /api/boxes, those in trouble first.
+func (s *server) boxes(w http.ResponseWriter, r *http.Request) error {
+	gaps := s.readBoxes(r.Context())
+	now := floorwatch.TimeOf(s.Now())
+	views := []boxView{}
+	for _, site := range s.Sites {
+		for _, e := range site.Edges {
+			views = append(views, s.box(site, e, gaps[[2]string{site.Name, e.Name}], now))
+		}
+	}
+	worst := func(b boxView) int {
+		if len(b.Troubles) == 0 {
+			return len(troubles)
+		}
+		return slices.Index(troubles, b.Troubles[0])
+	}
+	slices.SortFunc(views, func(a, b boxView) int {
+		return cmp.Or(cmp.Compare(worst(a), worst(b)), cmp.Compare(len(b.Troubles), len(a.Troubles)),
+			cmp.Compare(a.Store, b.Store), cmp.Compare(a.Edge, b.Edge))
+	})
+	return writeJSON(w, map[string]any{"t": now, "boxes": views})
+}
+
+// readBoxes asks the database for the gaps of today, and for the last words that
+// the hub has not heard. What cannot be read is missing in the answer: whether
+// boxes are online is to be seen also while the database is down.
+func (s *server) readBoxes(ctx context.Context) map[[2]string]*gapsView {
+	s.boxen.mu.Lock()
+	defer s.boxen.mu.Unlock()
+	if s.Now().Before(s.boxen.until) {
+		return s.boxen.gaps
+	}
+	ctx, cancel := context.WithTimeout(ctx, boxesTime)
+	defer cancel()
+	var mu sync.Mutex
+	gaps := map[[2]string]*gapsView{}
+	group, each := errgroup.WithContext(ctx)
+	group.SetLimit(boxReads)
+	for _, site := range s.Sites {
+		for _, e := range site.Edges {
+			group.Go(func() error {
+				s.readHealth(each, site.Name, e.Name)
+				g, err := s.gapsToday(each, site, e.Name)
+				mu.Lock()
+				defer mu.Unlock()
+				gaps[[2]string{site.Name, e.Name}] = g
+				return err
+			})
+		}
+	}
+	err := group.Wait()
+	if errors.Is(ctx.Err(), context.Canceled) { // the caller left; the next one reads anew
+		return gaps
+	}
+	if err != nil {
+		s.Log.Warn("gaps of boxes are not shown", "err", err)
+	}
+	s.boxen.gaps, s.boxen.until = gaps, s.Now().Add(boxesFor)
+	return gaps
+}
+
+// readHealth gives the hub the stored word of a box that it knows none of.
+func (s *server) readHealth(ctx context.Context, store, edge string) {
+	f, ok := s.Figures.(HealthFigures)
+	if _, known := s.Hub.healthOf(store, edge, ""); !ok || known {
+		return
+	}
+	now := floorwatch.TimeOf(s.Now())
+	all, err := f.Health(ctx, Query{Store: store, Edge: edge, From: now.Add(-healthFor), To: now, Limit: MaxStays})
+	if err != nil {
+		s.Log.Warn("last word of a box is not shown", "store", store, "edge", edge, "err", err)
+		return
+	}
+	for _, h := range all {
+		s.Hub.keepHealth(store, edge, h)
+	}
+}
+
+func (s *server) gapsToday(ctx context.Context, site Site, edge string) (*gapsView, error) {
+	zone, err := time.LoadLocation(site.TimeZone)
+	if err != nil {
+		zone = time.UTC
+	}
+	t := s.Now().In(zone)
+	from, now := floorwatch.TimeOf(time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, zone)), floorwatch.TimeOf(t)
+	if from >= now {
+		return &gapsView{}, nil
+	}
+	all, err := s.Figures.Gaps(ctx, Query{Store: site.Name, Edge: edge, From: from, To: now, Limit: MaxStays})
+	if err != nil {
+		return nil, err
+	}
+	v := &gapsView{}
+	for _, g := range all {
+		end := now
+		if g.To != nil {
+			end = min(now, *g.To)
+		}
+		length := floorwatch.Seconds(end.Sub(max(from, g.From)))
+		switch {
+		case length <= 0:
+		case g.Of == floorwatch.OfFootage:
+			v.Footage++
+			v.FootageS += length
+		case g.Of == floorwatch.OfObservation:
+			v.Observation++
+			v.ObservationS += length
+		}
+	}
+	return v, nil
+}
+
+func (s *server) box(site Site, e Edge, gaps *gapsView, now floorwatch.Time) boxView {
+	v := boxView{
+		Store: site.Name, StoreLabel: site.Label, TimeZone: cmp.Or(site.TimeZone, "UTC"), Edge: e.Name, Label: e.Label,
+		Troubles: []string{}, Notes: []string{}, Cameras: []cameraWord{}, Gaps: gaps,
+	}
+	st, seen := s.Hub.presence(site.Name, e.Name)
+	v.State, v.Since, v.Version, v.Seen = st.State, st.T, st.Version, seen
+	h, ok := s.Hub.healthOf(site.Name, e.Name, "")
+	if ok {
+		v.report(h)
+	}
+	for _, c := range e.Cameras {
+		w := cameraWord{Name: c.Name, Label: c.Label}
+		if h, ok := s.Hub.healthOf(site.Name, e.Name, c.Name); ok {
+			w.Watching, w.FrameAgeS, w.Coverage = flag(h, "watching"), value(h, "frame_age_s"), value(h, "coverage")
+		}
+		v.Cameras = append(v.Cameras, w)
+	}
+	v.Troubles = v.wrong(now)
+	return v
+}
+
+func (v *boxView) report(h floorwatch.Health) {
+	v.Reported, v.Seen = h.At, max(v.Seen, h.At)
+	v.Backlog, v.BacklogS = value(h, "backlog_records"), value(h, "backlog_s")
+	if dropped, lost := value(h, "dropped_records"), value(h, "lost_records"); dropped != nil && lost != nil {
+		sum := *dropped + *lost
+		v.Lost = &sum
+	}
+	v.DiskFree, v.Disk, v.Footage = value(h, "disk_free_bytes"), value(h, "disk_bytes"), value(h, "footage_bytes")
+	v.ClockSynced, v.ClockOffsetS = flag(h, "clock_synced"), value(h, "clock_offset_s")
+	v.Uploads, v.UploadBytes = value(h, "uploads_waiting"), value(h, "uploads_waiting_bytes")
+	v.Notes = append(v.Notes, h.Notes...)
+}
+
+func value(h floorwatch.Health, name string) *float64 {
+	if f, ok := h.Figures[name]; ok {
+		return &f
+	}
+	return nil
+}
+
+func flag(h floorwatch.Health, name string) *bool {
+	f, ok := h.Figures[name]
+	if !ok {
+		return nil
+	}
+	b := f != 0
+	return &b
+}
+
+func over(f *float64, limit float64) bool { return f != nil && *f > limit }
+
+// wrong lists the troubles. Of a box that is away or silent nothing else is
+// known: its figures are of the past.
+func (v *boxView) wrong(now floorwatch.Time) []string {
+	switch {
+	case v.State == "" && v.Seen == 0:
+		return []string{troubleNever}
+	case v.State == floorwatch.StateOffline, v.State == "":
+		return []string{troubleOffline}
+	case v.State == floorwatch.StateStopped:
+		return []string{troubleStopped}
+	case now.Sub(max(v.Reported, v.Since)) > silentAfter:
+		return []string{troubleSilent}
+	}
+	out := []string{}
+	for _, t := range []struct {
+		is   bool
+		what string
+	}{
+		{over(v.Lost, 0), troubleLost},
+		{v.Disk != nil && v.DiskFree != nil && *v.DiskFree < diskLimit**v.Disk, troubleDisk},
+		{slices.ContainsFunc(v.Cameras, blind), troubleCamera},
+		{v.ClockSynced != nil && !*v.ClockSynced || v.ClockOffsetS != nil && math.Abs(*v.ClockOffsetS) > offLimitS, troubleClock},
+		{over(v.BacklogS, lagLimitS), troubleBacklog},
+		{v.Gaps != nil && max(v.Gaps.FootageS, v.Gaps.ObservationS) > gapLimitS, troubleGap},
+	} {
+		if t.is {
+			out = append(out, t.what)
+		}
+	}
+	return out
+}
+
+func blind(c cameraWord) bool {
+	return c.Watching != nil && !*c.Watching || over(c.FrameAgeS, frameLimitS)
+}
