@@ -1,21 +1,15 @@
 package apart
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"maps"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"floorwatch"
-	"floorwatch/cloud/influx"
 	"floorwatch/cloud/vault"
+	"floorwatch/internal/programtest"
 )
 
 // networks makes three network namespaces: the box and the cloud each see the
@@ -88,52 +82,26 @@ func inside(namespace string) *http.Client {
 	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 }
 
-// figures reads /metrics; nil while it does not answer.
-func figures(c *http.Client, address string) map[string]float64 {
-	resp, err := c.Get("http://" + address + "/metrics")
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = resp.Body.Close() }()
-	all := map[string]float64{}
-	scan := bufio.NewScanner(resp.Body)
-	for scan.Scan() {
-		if name, value, ok := strings.Cut(scan.Text(), " "); ok && !strings.HasPrefix(name, "#") {
-			if v, err := strconv.ParseFloat(value, 64); err == nil {
-				all[name] = v
-			}
-		}
-	}
-	return all
-}
-
 // deployment is box, broker and cloud, each in its network.
 type deployment struct {
 	net      networks
 	dir      string
 	programs string
-	broker   *process
-	agent    *process
-	cloud    *process
+	broker   *programtest.Process
+	agent    *programtest.Process
+	cloud    *programtest.Process
 	box, hub *http.Client
 }
 
 func deploy(t *testing.T) *deployment {
 	t.Helper()
-	d := &deployment{net: newNetworks(t), dir: t.TempDir(), programs: t.TempDir()}
+	d := &deployment{net: newNetworks(t), dir: t.TempDir(), programs: programtest.Build(t)}
 	d.box, d.hub = inside(d.net.box), inside(d.net.cloud)
 	for _, name := range []string{"influxd", "mosquitto", "ffmpeg"} {
-		program(t, name)
+		programtest.Find(t, name)
 	}
-	for _, need := range []string{".cache/film.mp4", "bin/floorwatch-camera"} {
-		if _, err := os.Stat(filepath.Join(repository, need)); err != nil {
-			t.Fatalf("%s is not there; run make test, which makes it", need)
-		}
-	}
-	build := exec.Command("go", "build", "-o", d.programs+"/", "./cmd/floorwatch-edge", "./cmd/floorwatch-cloud")
-	build.Dir, build.Env = repository, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the programs: %v\n%s", err, out)
+	if _, err := os.Stat(filepath.Join(programtest.Repository, ".cache/film.mp4")); err != nil {
+		t.Fatal(".cache/film.mp4 is not there; run make test, which makes it")
 	}
 	d.configure(t)
 	return d
@@ -143,11 +111,11 @@ func deploy(t *testing.T) *deployment {
 // user into the broker's list.
 func (d *deployment) configure(t *testing.T) {
 	t.Helper()
-	film, err := filepath.Abs(filepath.Join(repository, ".cache/film.mp4"))
-	must(t, err)
-	write(t, d.dir+"/edge-password", "edge\n")
-	write(t, d.dir+"/cloud-password", "cloud\n")
-	write(t, d.dir+"/edge.yaml", `
+	film, err := filepath.Abs(filepath.Join(programtest.Repository, ".cache/film.mp4"))
+	programtest.Must(t, err)
+	programtest.Write(t, d.dir+"/edge-password", "edge\n")
+	programtest.Write(t, d.dir+"/cloud-password", "cloud\n")
+	programtest.Write(t, d.dir+"/edge.yaml", `
 store: s1
 edge: box
 data: `+d.dir+`/box
@@ -164,8 +132,8 @@ cameras:
       - {name: right-road, polygon: [[560, 180], [760, 180], [760, 330], [560, 330]]}
 `)
 	key, err := exec.Command(d.programs+"/floorwatch-edge", "key", "-config", d.dir+"/edge.yaml").Output()
-	must(t, err)
-	write(t, d.dir+"/cloud.yaml", `
+	programtest.Must(t, err)
+	programtest.Write(t, d.dir+"/cloud.yaml", `
 data: `+d.dir+`/cloud
 stores: [{id: s1}]
 edges:
@@ -181,23 +149,23 @@ influx: {child: true}
 
 func (d *deployment) startBroker(t *testing.T) {
 	t.Helper()
-	must(t, os.MkdirAll(d.dir+"/mosquitto", 0o700))
-	d.broker = start(t, d.net.broker, program(t, "mosquitto"), "-c", d.dir+"/mosquitto.conf")
+	programtest.Must(t, os.MkdirAll(d.dir+"/mosquitto", 0o700))
+	d.broker = programtest.Start(t, d.net.broker, programtest.Find(t, "mosquitto"), "-c", d.dir+"/mosquitto.conf")
 }
 
 func (d *deployment) startCloud(t *testing.T) {
 	t.Helper()
-	d.cloud = start(t, d.net.cloud, d.programs+"/floorwatch-cloud", "-config", d.dir+"/cloud.yaml")
+	d.cloud = programtest.Start(t, d.net.cloud, d.programs+"/floorwatch-cloud", "-config", d.dir+"/cloud.yaml")
 }
 
 func (d *deployment) startAgent(t *testing.T) {
 	t.Helper()
-	d.agent = start(t, d.net.box, d.programs+"/floorwatch-edge", "-config", d.dir+"/edge.yaml", "-ledger", d.dir+"/ledger")
+	d.agent = programtest.Start(t, d.net.box, d.programs+"/floorwatch-edge", "-config", d.dir+"/edge.yaml", "-ledger", d.dir+"/ledger")
 }
 
 // edgeFigure reads one of the box's figures, -1 while there is none.
 func (d *deployment) edgeFigure(name string) float64 {
-	v, ok := figures(d.box, "127.0.0.1:9105")[name]
+	v, ok := programtest.Figures(d.box, "127.0.0.1:9105")[name]
 	if !ok {
 		return -1
 	}
@@ -208,14 +176,14 @@ func (d *deployment) edgeFigure(name string) float64 {
 func (d *deployment) more(t *testing.T, name string, n float64) {
 	t.Helper()
 	before := d.edgeFigure(name)
-	until(t, fmt.Sprintf("%s to grow by %g", name, n), 60*time.Second, func() bool { return d.edgeFigure(name) >= before+n })
+	programtest.Until(t, fmt.Sprintf("%s to grow by %g", name, n), 60*time.Second, func() bool { return d.edgeFigure(name) >= before+n })
 }
 
 // killCamera kills the agent's camera worker with -9.
 func (d *deployment) killCamera(t *testing.T) {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
-	must(t, err)
+	programtest.Must(t, err)
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
@@ -224,8 +192,8 @@ func (d *deployment) killCamera(t *testing.T) {
 		var pid, parent int
 		var comm, state string
 		if _, err := fmt.Sscanf(string(b), "%d %s %s %d", &pid, &comm, &state, &parent); err == nil &&
-			parent == d.agent.cmd.Process.Pid && strings.HasPrefix(comm, "(floorwatch-cam") {
-			must(t, unix.Kill(pid, unix.SIGKILL))
+			parent == d.agent.PID() && strings.HasPrefix(comm, "(floorwatch-cam") {
+			programtest.Must(t, unix.Kill(pid, unix.SIGKILL))
 			return
 		}
 	}
@@ -244,32 +212,32 @@ func TestProgramsApart(t *testing.T) {
 	d.startCloud(t)
 	d.startAgent(t)
 	const acked, appended = "floorwatch_uplink_acked_records_total", "floorwatch_outbox_appended_total"
-	until(t, "the first records to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure(acked) >= 3 })
+	programtest.Until(t, "the first records to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure(acked) >= 3 })
 
 	d.killCamera(t)
 	d.more(t, `floorwatch_camera_opens_total{camera="film"}`, 1)
 
-	d.cloud.kill(t)
+	d.cloud.Kill(t)
 	d.more(t, appended, 2) // the broker takes them, and nobody is there to hear
-	d.broker.kill(t)
-	must(t, os.RemoveAll(d.dir+"/mosquitto"))
-	until(t, "the box to see that its broker is gone", 30*time.Second, func() bool { return d.edgeFigure("floorwatch_uplink_connected") == 0 })
+	d.broker.Kill(t)
+	programtest.Must(t, os.RemoveAll(d.dir+"/mosquitto"))
+	programtest.Until(t, "the box to see that its broker is gone", 30*time.Second, func() bool { return d.edgeFigure("floorwatch_uplink_connected") == 0 })
 	d.more(t, appended, 2) // and now not even a broker
 	d.startCloud(t)
 	d.startBroker(t)
-	until(t, "what waited to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure("floorwatch_outbox_records") == 0 })
+	programtest.Until(t, "what waited to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure("floorwatch_outbox_records") == 0 })
 	d.more(t, acked, 1)
 	d.checkFigures(t)
 
-	d.agent.end(t, 10*time.Second)
+	d.agent.End(t, 10*time.Second)
 	d.checkStopped(t)
-	d.cloud.end(t, 10*time.Second)
+	d.cloud.End(t, 10*time.Second)
 	d.compare(t)
 }
 
 func (d *deployment) checkFigures(t *testing.T) {
 	t.Helper()
-	box, cloud := figures(d.box, "127.0.0.1:9105"), figures(d.hub, "127.0.0.1:8080")
+	box, cloud := programtest.Figures(d.box, "127.0.0.1:9105"), programtest.Figures(d.hub, "127.0.0.1:8080")
 	for name, want := range map[string]float64{
 		"floorwatch_uplink_connected": 1, `floorwatch_camera_watching{camera="film"}`: 1,
 		"floorwatch_outbox_dropped_total": 0, "floorwatch_outbox_lost_total": 0, "floorwatch_uplink_connects_total": 2,
@@ -291,16 +259,16 @@ func (d *deployment) checkFigures(t *testing.T) {
 // checkStopped: a box that was stopped is known to have stopped.
 func (d *deployment) checkStopped(t *testing.T) {
 	t.Helper()
-	until(t, "the cloud to hear that the box stopped", 10*time.Second, func() bool {
-		return figures(d.hub, "127.0.0.1:8080")["floorwatch_boxes_online"] == 0
+	programtest.Until(t, "the cloud to hear that the box stopped", 10*time.Second, func() bool {
+		return programtest.Figures(d.hub, "127.0.0.1:8080")["floorwatch_boxes_online"] == 0
 	})
 }
 
 // compare holds the box's ledger against what is stored.
 func (d *deployment) compare(t *testing.T) {
 	t.Helper()
-	ledger, segments := readLedger(t, d.dir+"/ledger")
-	stored := storedRecords(t, d.dir+"/cloud/influxdb")
+	ledger, segments := programtest.ReadLedger(t, d.dir+"/ledger")
+	stored := programtest.StoredBelow(t, d.dir+"/cloud/influxdb")
 	kinds := map[string]int{}
 	for key, n := range ledger {
 		kind, _, _ := strings.Cut(key, " ")
@@ -320,11 +288,11 @@ func (d *deployment) compare(t *testing.T) {
 		}
 	}
 	index, err := vault.OpenIndex(d.dir + "/cloud/vault.sqlite")
-	must(t, err)
-	defer func() { must(t, index.Close()) }()
+	programtest.Must(t, err)
+	defer func() { programtest.Must(t, index.Close()) }()
 	now := floorwatch.TimeOf(time.Now())
 	found, err := index.Segments(t.Context(), "s1", "box", "film", now.Add(-time.Hour), now.Add(time.Hour))
-	must(t, err)
+	programtest.Must(t, err)
 	var names []string
 	for _, s := range found {
 		names = append(names, s.SHA256)
@@ -335,102 +303,4 @@ func (d *deployment) compare(t *testing.T) {
 		t.Errorf("%d segments in the ledger, %d in the index", len(segments), len(names))
 	}
 	t.Logf("once each: %v, %d segments", kinds, len(segments))
-}
-
-// recordKey names a record by what it says of itself.
-func recordKey(kind, camera, zone, id string, at int64) string {
-	return fmt.Sprintf("%s %s/%s %s %d", kind, camera, zone, id, at)
-}
-
-// readLedger returns how often each record stands in it, and the hashes of the
-// segments, which are kept elsewhere.
-func readLedger(t *testing.T, path string) (records map[string]int, segments []string) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	must(t, err)
-	records = map[string]int{}
-	for line := range strings.Lines(string(b)) {
-		var h struct {
-			floorwatch.Header
-			SHA256 string `json:"sha256"`
-		}
-		must(t, json.Unmarshal([]byte(line), &h))
-		if h.Kind == floorwatch.KindSegment {
-			segments = append(segments, h.SHA256)
-			continue
-		}
-		records[recordKey(h.Kind, h.Camera, h.Zone, h.ID, int64(h.At))]++
-	}
-	return records, segments
-}
-
-// storedRecords opens the cloud's database and returns how often each record is
-// there.
-func storedRecords(t *testing.T, dir string) map[string]int {
-	t.Helper()
-	db := &influx.Server{Dir: dir}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- db.Run(ctx) }()
-	defer func() { stop(); must(t, <-done) }()
-	at, err := db.WaitReady(ctx)
-	must(t, err)
-	found := map[string]int{}
-	for _, kind := range []string{
-		floorwatch.KindInterval, floorwatch.KindStay, floorwatch.KindWait, floorwatch.KindGap,
-		floorwatch.KindCount, floorwatch.KindAlert, floorwatch.KindHealth,
-	} {
-		for _, row := range rows(t, at, kind) {
-			found[recordKey(kind, row["camera"], row["zone"], row["id"], parse(t, row["at"]))]++
-		}
-	}
-	return found
-}
-
-func parse(t *testing.T, s string) int64 {
-	t.Helper()
-	n, err := strconv.ParseInt(s, 10, 64)
-	must(t, err)
-	return n
-}
-
-// rows reads a whole measurement, past our own client and its limits.
-func rows(t *testing.T, at influx.Endpoint, measurement string) []map[string]string {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at.URL+"/query?"+url.Values{
-		"db": {influx.DefaultDatabase}, "q": {`SELECT "id","at","camera","zone" FROM ` + influx.DefaultPolicy + "." + measurement},
-	}.Encode(), nil)
-	must(t, err)
-	req.Header.Set("Authorization", "Token "+at.Token)
-	resp, err := http.DefaultClient.Do(req)
-	must(t, err)
-	defer func() { _ = resp.Body.Close() }()
-	b, err := io.ReadAll(resp.Body)
-	must(t, err)
-	var answer struct {
-		Results []struct {
-			Series []struct {
-				Columns []string
-				Values  [][]any
-			}
-			Error string
-		}
-	}
-	d := json.NewDecoder(strings.NewReader(string(b)))
-	d.UseNumber()
-	if err := d.Decode(&answer); err != nil || len(answer.Results) != 1 || answer.Results[0].Error != "" {
-		t.Fatalf("read %s: %v %s", measurement, err, b)
-	}
-	var all []map[string]string
-	for _, s := range answer.Results[0].Series {
-		for _, v := range s.Values {
-			row := map[string]string{}
-			for i, c := range s.Columns {
-				row[c] = fmt.Sprint(v[i])
-			}
-			maps.DeleteFunc(row, func(_, v string) bool { return v == "<nil>" })
-			all = append(all, row)
-		}
-	}
-	return all
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"floorwatch/internal/programtest"
+
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
@@ -30,12 +32,12 @@ func startBroker(t *testing.T) *broker {
 	dir := t.TempDir()
 	a := newAuthority(t, dir)
 	a.issue(t, "server", "127.0.0.1")
-	boxes, clouds := freePort(t), freePort(t)
+	boxes, clouds := programtest.FreePort(t), programtest.FreePort(t)
 	conf := brokerFolder(t, dir, registry(t, "a", "b"), map[string]string{"s1/a": "password-a", "s1/b": "password-b"},
 		"listener 8883", fmt.Sprintf("listener %d 127.0.0.1", boxes), "listener 8884", fmt.Sprintf("listener %d 127.0.0.1", clouds))
-	start(t, "", program(t, "mosquitto"), "-c", conf)
+	programtest.Start(t, "", programtest.Find(t, "mosquitto"), "-c", conf)
 	b := &broker{fmt.Sprintf("127.0.0.1:%d", boxes), fmt.Sprintf("127.0.0.1:%d", clouds), a.trust(t)}
-	until(t, "mosquitto to listen", patience, func() bool {
+	programtest.Until(t, "mosquitto to listen", patience, func() bool {
 		c, err := net.Dial("tcp", b.cloud)
 		if err == nil {
 			_ = c.Close()
@@ -43,14 +45,6 @@ func startBroker(t *testing.T) *broker {
 		return err == nil
 	})
 	return b
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().(*net.TCPAddr).Port
 }
 
 // client is a connection with what came over it.
@@ -126,7 +120,7 @@ func (c *client) say(t *testing.T, topic, text string, retain bool) {
 func (c *client) heard(t *testing.T, last string) []string {
 	t.Helper()
 	var all []string
-	until(t, last, patience, func() bool {
+	programtest.Until(t, last, patience, func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		i := slices.Index(c.got, last)
@@ -210,7 +204,7 @@ func TestBoxLeavesNoForeignWill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		must(t, c.conn.Close()) // the next one takes over what the broker has not seen close
+		programtest.Must(t, c.conn.Close()) // the next one takes over what the broker has not seen close
 	}
 	want := floorwatch.Topic("s1", "a", "state") + " offline"
 	if got := observer.heard(t, want); !slices.Equal(got, []string{want}) {
