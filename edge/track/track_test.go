@@ -116,8 +116,12 @@ func TestTwoWhoCrossKeepTheirIDs(t *testing.T) {
 func TestBadBoxesAndStampsDoNoHarm(t *testing.T) {
 	k, nan := New(Options{}), math.NaN()
 	bad := []floorwatch.Person{
-		{X: nan, W: 1, H: 1, Score: 1}, {W: 0, H: 5, Score: 1}, {W: 5, H: -5, Score: 1},
-		{X: math.Inf(1), W: 5, H: 5, Score: 1}, {W: 5, H: 5, Score: nan}, {W: 1e300, H: 1e300, Score: 1},
+		{X: nan, W: 1, H: 1, Score: 1},
+		{W: 0, H: 5, Score: 1},
+		{W: 5, H: -5, Score: 1},
+		{X: math.Inf(1), W: 5, H: 5, Score: 1},
+		{W: 5, H: 5, Score: nan},
+		{W: 1e300, H: 1e300, Score: 1},
 	}
 	for _, at := range []floorwatch.Time{1000, 1000, 500, 1100} {
 		got := k.Update(at, append(bad, walker(10)))
