@@ -22,8 +22,7 @@ type HealthFigures interface {
 	Health(ctx context.Context, q Query) ([]floorwatch.Health, error)
 }
 
-// What may be wrong with a box, worst first. The first five are bad, the rest
-// are warnings.
+// What may be wrong with a box.
 const (
 	troubleNever   = "never"   // it has never been heard of
 	troubleOffline = "offline" // its connection broke
@@ -37,9 +36,30 @@ const (
 	troubleGap     = "gap"     // it missed more of today than restarts explain
 )
 
+// troubles are all of them, worst first; from firstWarning on they can wait.
 var troubles = []string{
 	troubleNever, troubleOffline, troubleSilent, troubleLost, troubleDisk, troubleCamera,
 	troubleStopped, troubleClock, troubleBacklog, troubleGap,
+}
+
+const firstWarning = 6
+
+// troubleView is one of them; Level is bad or warn.
+type troubleView struct {
+	What  string `json:"what"`
+	Level string `json:"level"`
+}
+
+func viewTroubles(names []string) []troubleView {
+	out := make([]troubleView, 0, len(names))
+	for _, n := range names {
+		level := "bad"
+		if slices.Index(troubles, n) >= firstWarning {
+			level = "warn"
+		}
+		out = append(out, troubleView{n, level})
+	}
+	return out
 }
 
 // Above these it is a trouble.
@@ -73,7 +93,7 @@ type boxView struct {
 	Seen       floorwatch.Time  `json:"seen"`     // its newest word; 0: none
 	Reported   floorwatch.Time  `json:"reported"` // when it gave these figures; 0: never
 	Version    string           `json:"version"`
-	Troubles   []string         `json:"troubles"` // worst first
+	Troubles   []troubleView    `json:"troubles"` // worst first
 
 	Backlog      *float64     `json:"backlog_records"`
 	BacklogS     *float64     `json:"backlog_s"`
@@ -127,7 +147,7 @@ func (s *server) boxes(w http.ResponseWriter, r *http.Request) error {
 		if len(b.Troubles) == 0 {
 			return len(troubles)
 		}
-		return slices.Index(troubles, b.Troubles[0])
+		return slices.Index(troubles, b.Troubles[0].What)
 	}
 	slices.SortFunc(views, func(a, b boxView) int {
 		return cmp.Or(cmp.Compare(worst(a), worst(b)), cmp.Compare(len(b.Troubles), len(a.Troubles)),
@@ -228,7 +248,7 @@ func (s *server) gapsToday(ctx context.Context, site Site, edge string) (*gapsVi
 func (s *server) box(site Site, e Edge, gaps *gapsView, now floorwatch.Time) boxView {
 	v := boxView{
 		Store: site.Name, StoreLabel: site.Label, TimeZone: cmp.Or(site.TimeZone, "UTC"), Edge: e.Name, Label: e.Label,
-		Troubles: []string{}, Notes: []string{}, Cameras: []cameraWord{}, Gaps: gaps,
+		Notes: []string{}, Cameras: []cameraWord{}, Gaps: gaps,
 	}
 	st, seen := s.Hub.presence(site.Name, e.Name)
 	v.State, v.Since, v.Version, v.Seen = st.State, st.T, st.Version, seen
@@ -243,7 +263,7 @@ func (s *server) box(site Site, e Edge, gaps *gapsView, now floorwatch.Time) box
 		}
 		v.Cameras = append(v.Cameras, w)
 	}
-	v.Troubles = v.wrong(now)
+	v.Troubles = viewTroubles(v.wrong(now))
 	return v
 }
 

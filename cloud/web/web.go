@@ -54,8 +54,11 @@ func Handler() http.Handler {
 	static := Static()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := strings.TrimPrefix(path.Clean("/"+r.URL.Path), "/")
-		if name == "" {
+		switch name {
+		case "":
 			name = "index.html"
+		case "boxes":
+			name = "boxes.html"
 		}
 		w.Header().Set("Content-Security-Policy", policy)
 		w.Header().Set("X-Content-Type-Options", "nosniff")

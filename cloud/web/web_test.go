@@ -68,7 +68,7 @@ func TestTextsAreUsed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range append(files, "index.html") {
+	for _, name := range append(files, pages...) {
 		if name == "js/texts.js" {
 			continue
 		}
@@ -85,28 +85,40 @@ func TestTextsAreUsed(t *testing.T) {
 			t.Errorf("%s holds Chinese text outside the tables", name)
 		}
 	}
-	built := []string{"def.", "cause.", "range.", "chart."} // keys that are put together
+	built := []string{"def.", "cause.", "range.", "chart.", "fetch.", "wrong."} // keys that are put together
 	for k := range en {
 		if !used[k] && !slices.ContainsFunc(built, func(p string) bool { return strings.HasPrefix(k, p) }) {
 			t.Errorf("nothing uses %q", k)
 		}
 	}
-	page := regexp.MustCompile(`(?s)<body>.*</body>`).FindString(read(t, "index.html"))
+	for _, name := range pages {
+		checkPage(t, name, en)
+	}
+}
+
+var pages = []string{"index.html", "boxes.html"}
+
+func checkPage(t *testing.T, name string, en map[string]string) {
+	t.Helper()
+	page := regexp.MustCompile(`(?s)<body>.*</body>`).FindString(read(t, name))
 	for _, m := range regexp.MustCompile(`>([^<>]*\p{L}{2,}[^<>]*)<`).FindAllStringSubmatch(page, -1) {
 		if m[1] != "floorwatch" {
-			t.Errorf("index.html holds text outside the tables: %q", m[1])
+			t.Errorf("%s holds text outside the tables: %q", name, m[1])
 		}
 	}
 	for _, m := range regexp.MustCompile(`data-i18n(?:-label)?="([^"]+)"`).FindAllStringSubmatch(page, -1) {
 		if en[m[1]] == "" {
-			t.Errorf("index.html uses %q, which no table has", m[1])
+			t.Errorf("%s uses %q, which no table has", name, m[1])
 		}
+	}
+	if m := regexp.MustCompile(`(?i)<style|\sstyle=|\son\w+=|<script(?:[^>]*)>[^<]`).FindString(read(t, name)); m != "" {
+		t.Errorf("%s holds inline code: %s", name, m)
 	}
 }
 
 func TestHandlerServesOnlyThePage(t *testing.T) {
 	for path, want := range map[string]int{
-		"/": 200, "/index.html": 200, "/js/main.js": 200, "/app.css": 200, "/icon.svg": 200,
+		"/": 200, "/index.html": 200, "/boxes": 200, "/boxes.html": 200, "/js/main.js": 200, "/app.css": 200, "/icon.svg": 200,
 		"/js/": 404, "/none": 404, "/../web.go": 404, "/js/../../web.go": 404, "/vendor/none.js": 404, "/js": 404,
 	} {
 		w := httptest.NewRecorder()
@@ -123,7 +135,7 @@ func TestHandlerServesOnlyThePage(t *testing.T) {
 	}
 }
 
-func TestPageNeedsNoOutsideAddressAndNothingInline(t *testing.T) {
+func TestPagesNeedNoOutsideAddress(t *testing.T) {
 	outside := regexp.MustCompile(`(?i)(https?:)?//[a-z0-9-]+\.[a-z]`)
 	err := fs.WalkDir(web.Static(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.HasPrefix(name, "vendor/") {
@@ -137,8 +149,5 @@ func TestPageNeedsNoOutsideAddressAndNothingInline(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if m := regexp.MustCompile(`(?i)<style|\sstyle=|\son\w+=|<script(?:[^>]*)>[^<]`).FindString(read(t, "index.html")); m != "" {
-		t.Errorf("index.html holds inline code: %s", m)
 	}
 }

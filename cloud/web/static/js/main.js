@@ -11,6 +11,7 @@ import { clearStays, drawStays, loadStays, takeStay } from "./stays.js";
 import { clearCharts, drawCharts, loadCharts, refreshEvery, startCharts } from "./charts.js";
 import { clearTimeline, drawTimeline, loadTimeline } from "./timeline.js";
 import { redrawPlayer, startPlayer } from "./player.js";
+import { startHolds } from "./holds.js";
 import { clearWaits, drawQueueNow, drawWaits, loadWaits, queues, startWaits, takeWait } from "./waits.js";
 import { clearCounts, counted, drawCounts, drawInsideNow, loadCounts, startCounts, takeLevel } from "./counts.js";
 
@@ -172,6 +173,7 @@ async function start() {
   startControls();
   startScene();
   startPlayer();
+  startHolds(() => attempt(loadTimeline));
   startWaits();
   startCounts(drawDefs);
   drawAll();

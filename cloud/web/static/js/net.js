@@ -1,9 +1,10 @@
 // Failure carries what the server said went wrong and what to do next.
 export class Failure extends Error {
-  constructor(status, what, hint) {
+  constructor(status, what, hint, elsewhere = false) {
     super(what);
     this.status = status;
     this.hint = hint;
+    this.elsewhere = elsewhere; // the footage is still on its box
   }
 }
 
@@ -14,10 +15,31 @@ export function address(path, params) {
 }
 
 export async function get(path, params = {}, signal) {
-  const r = await fetch(address(path, params), { signal, headers: { Accept: "application/json" } });
+  return answer(await fetch(address(path, params), { signal, headers: { Accept: "application/json" } }));
+}
+
+// change sends what changes something; the header tells the server that this page asks.
+export async function change(method, path, params, body) {
+  const headers = { Accept: "application/json", "X-Floorwatch": "1", ...(body && { "Content-Type": "application/json" }) };
+  return answer(await fetch(address(path, params), { method, headers, body: body && JSON.stringify(body) }));
+}
+
+async function answer(r) {
   if (r.ok) return r.json();
   const body = await r.json().catch(() => ({}));
-  throw new Failure(r.status, body.error || r.statusText, body.hint || "");
+  throw new Failure(r.status, body.error || r.statusText, body.hint || "", body.elsewhere === true);
+}
+
+// bring has the footage of a span sent from its box. on hears {done, total} in
+// bytes, then once null, or the code of what went wrong. Returns what stops it.
+export function bring(params, on, failed) {
+  const source = new EventSource(address("/api/fetch", params));
+  const end = (f) => { source.close(); f(); };
+  source.addEventListener("progress", (e) => on(JSON.parse(e.data)));
+  source.addEventListener("end", () => end(() => on(null)));
+  source.addEventListener("failed", (e) => end(() => failed(JSON.parse(e.data).code)));
+  source.onerror = () => end(() => failed("line"));
+  return () => source.close();
 }
 
 // listen opens the event stream and keeps it open: the browser reconnects by

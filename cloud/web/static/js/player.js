@@ -1,9 +1,10 @@
 // The player: footage with the boxes of the people drawn over it. Boxes are
 // placed by capture time: the clip's time 0 is its start.
 import { $ } from "./dom.js";
-import { label, t } from "./i18n.js";
-import { clock, full, span } from "./format.js";
-import { get } from "./net.js";
+import { has, label, t } from "./i18n.js";
+import { clock, figure, full, span } from "./format.js";
+import { bring, get } from "./net.js";
+import { closeHold, drawHold, offerHold } from "./holds.js";
 import { at, params, pictureSize, zoneColour, zoneLabel } from "./state.js";
 
 const lead = 3000, tail = 3000; // ms shown before and after a stay
@@ -13,6 +14,7 @@ const hold = 1000; // ms over which a box is interpolated between two frames
 let clip = null; // {start, end, frames, ...} as the server said it
 let job = null; // what is being played: {from, to, stay}
 let turn = 0;
+let stopFetch = null; // ends the fetch that runs
 let shown = null; // media time of the frame on the screen, s
 
 export function playStay(stay) {
@@ -27,21 +29,52 @@ async function play(next) {
   job = next;
   clip = null;
   const mine = ++turn;
+  stopFetch?.();
   const v = $("video");
   v.removeAttribute("src");
   v.load();
   drawTitle();
-  say(t("clip.loading"));
+  say("clip.loading");
+  offerHold(job);
   $("clip-note").textContent = "";
   $("clip-save").hidden = true;
   if (!$("player").open) $("player").showModal();
-  const to = Math.min(job.to, job.from + part);
   try {
-    const got = await get("/api/clip", { ...params(), from: job.from, to, tracks: job.stay?.tracks?.slice(0, 64).join(","), at: job.stay?.enter });
+    const got = await get("/api/clip", { ...shownSpan(), tracks: job.stay?.tracks?.slice(0, 64).join(","), at: job.stay?.enter });
     if (mine === turn) show(got);
   } catch (e) {
-    if (mine === turn) say(t("trouble", { what: e.message, hint: e.hint || "" }));
+    if (mine !== turn) return;
+    if (e.elsewhere) offerFetch("fetch.elsewhere");
+    else say("trouble", { what: e.message, hint: e.hint || "" });
   }
+}
+
+const shownSpan = () => ({ ...params(), from: job.from, to: Math.min(job.to, job.from + part) });
+
+function offerFetch(key) {
+  say(key);
+  $("fetch-start").hidden = false;
+}
+
+// fetchClip brings what is shown from its box, then plays it.
+function fetchClip() {
+  const mine = turn, bar = $("fetch-bar");
+  say("fetch.asking");
+  bar.removeAttribute("value");
+  bar.hidden = false;
+  bar.focus();
+  stopFetch = bring(shownSpan(), (p) => {
+    if (mine !== turn) return;
+    if (!p) return play({ ...job });
+    say("fetch.coming", { done: figure(p.done / 1e6), total: figure(p.total / 1e6) });
+    bar.hidden = false;
+    if (p.total > 0) bar.value = p.done / p.total;
+  }, (code) => {
+    if (mine !== turn) return;
+    const key = "fetch." + code;
+    if (code === "none") say(key);
+    else offerFetch(has(key) ? key : "fetch.broken");
+  });
 }
 
 function show(got) {
@@ -51,17 +84,23 @@ function show(got) {
   $("clip-next").disabled = !!job.stay && job.to <= job.from + part;
   drawNote();
   const v = $("video");
-  if (clip.codec && v.canPlayType(`video/mp4; codecs="${clip.codec}"`) === "") return say(t("clip.codec", { codec: clip.codec }));
-  say("");
+  if (clip.codec && v.canPlayType(`video/mp4; codecs="${clip.codec}"`) === "") return say("clip.codec", { codec: clip.codec });
+  say(null);
   v.src = clip.url;
   v.playbackRate = Number($("clip-speed").value);
   v.currentTime = Math.max(0, (job.seek - clip.start) / 1000);
   v.play().catch(() => { /* the controls are there: a click starts it */ });
 }
 
-function say(text) {
-  $("clip-empty").hidden = !text;
-  $("clip-empty").textContent = text;
+let said = [null];
+
+// say shows a text over the picture, or takes it away.
+function say(key, vars) {
+  said = [key, vars];
+  $("clip-empty").hidden = !key;
+  $("fetch-bar").hidden = true;
+  $("fetch-start").hidden = true;
+  $("clip-say").textContent = key ? t(key, vars) : "";
 }
 
 function drawTitle() {
@@ -183,6 +222,8 @@ function loop() {
 export function redrawPlayer() {
   if (!$("player").open || !job) return;
   drawTitle();
+  if (said[0]) $("clip-say").textContent = t(...said);
+  drawHold();
   if (clip) drawNote();
 }
 
@@ -190,6 +231,8 @@ export function startPlayer() {
   const v = $("video"), d = $("player");
   d.addEventListener("close", () => {
     turn++;
+    stopFetch?.();
+    closeHold();
     clip = null;
     $("clock").textContent = "";
     v.pause();
@@ -202,7 +245,8 @@ export function startPlayer() {
     v.requestVideoFrameCallback?.(follow);
     requestAnimationFrame(loop);
   });
-  v.addEventListener("error", () => { if (clip && v.getAttribute("src")) say(t("clip.broken")); });
+  v.addEventListener("error", () => { if (clip && v.getAttribute("src")) say("clip.broken"); });
+  $("fetch-start").onclick = fetchClip;
   $("clip-speed").onchange = (e) => { v.playbackRate = Number(e.target.value); };
   $("clip-back").onclick = () => {
     if (v.currentTime < 0.5 && clip && !job.stay) return playFrom(clip.start - 5000);

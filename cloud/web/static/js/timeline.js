@@ -6,6 +6,7 @@ import { get } from "./net.js";
 import { at, params } from "./state.js";
 import { chartRange } from "./charts.js";
 import { playFrom } from "./player.js";
+import { allowHolds, drawHeld, holdText, pickHold, pickedHold } from "./holds.js";
 
 let data = null;
 let turn = 0;
@@ -18,6 +19,7 @@ export async function loadTimeline() {
   const got = await get("/api/timeline", { ...params(), from: to - chartRange() * 1000, to });
   if (mine !== turn) return;
   data = got;
+  allowHolds(data.holds !== null);
   drawTimeline();
 }
 
@@ -25,6 +27,7 @@ export function clearTimeline() {
   turn++;
   data = null;
   chosen = null;
+  pickHold(null);
   $("gapinfo").textContent = "";
   drawTimeline();
 }
@@ -32,11 +35,13 @@ export function clearTimeline() {
 export function drawTimeline() {
   const host = $("timeline");
   $("footage-hint").hidden = !data?.footage.length;
+  drawHeld(data?.holds);
   if (!data) return host.replaceChildren();
-  if (!data.footage.length && !data.footage_gaps.length) return host.replaceChildren(el("p", { class: "empty" }, t("footage.empty")));
+  if (!data.footage.length && !data.footage_gaps.length && !data.holds?.length) return host.replaceChildren(el("p", { class: "empty" }, t("footage.empty")));
   host.replaceChildren(
     lane(t("footage.lane"), "track", data.footage.map(piece), data.footage_gaps.map(gap)),
     ...(data.observation_gaps.length ? [lane(t("footage.watch"), "track thin", [], data.observation_gaps.map(gap))] : []),
+    ...(data.holds?.length ? [lane(t("hold.lane"), "track thin", data.holds.map(held), [])] : []),
     el("div", { class: "lane" }, el("span"), ticks()));
   const real = data.footage_gaps.filter((g) => g.cause !== "open");
   $("gapinfo").textContent = chosen ? gapText(chosen)
@@ -85,6 +90,18 @@ function gap(g) {
       $("gapinfo").textContent = text;
     },
   }), g.start, g.end);
+}
+
+function held(h) {
+  const text = holdText(h);
+  return place(el("button", {
+    class: `held ${h.id === pickedHold() ? "here" : ""}`, title: text, "aria-label": text, "data-hold": h.id,
+    onclick: () => {
+      pickHold(h.id);
+      drawTimeline();
+      document.querySelector(`[data-hold="${h.id}"]`)?.focus();
+    },
+  }), Math.max(h.from, data.from), Math.min(h.to, data.to));
 }
 
 function ticks() {
