@@ -169,13 +169,13 @@ func (s *server) readBoxes(ctx context.Context) map[[2]string]*gapsView {
 	defer cancel()
 	var mu sync.Mutex
 	gaps := map[[2]string]*gapsView{}
-	group, each := errgroup.WithContext(ctx)
+	var group errgroup.Group // one box that cannot be read does not stop the others
 	group.SetLimit(boxReads)
 	for _, site := range s.Sites {
 		for _, e := range site.Edges {
 			group.Go(func() error {
-				s.readHealth(each, site.Name, e.Name)
-				g, err := s.gapsToday(each, site, e.Name)
+				s.readHealth(ctx, site.Name, e.Name)
+				g, err := s.gapsToday(ctx, site, e.Name)
 				mu.Lock()
 				defer mu.Unlock()
 				gaps[[2]string{site.Name, e.Name}] = g
