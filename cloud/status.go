@@ -41,6 +41,8 @@ func (s *status) figures() []metrics.Figure {
 		metrics.Counter("floorwatch_ingest_duplicates_total", "Records that came again after they were stored.", float64(in.Duplicates)),
 		metrics.Counter("floorwatch_ingest_dead_letters_total", "Records and messages refused.", float64(in.DeadLetters)),
 		metrics.Counter("floorwatch_ingest_unread_total", "Messages left to be sent again.", float64(in.Unread)),
+		metrics.Gauge("floorwatch_broker_connected", "1 while the broker hands us messages.", metrics.Flag(s.ingest.Connected())),
+		metrics.Counter("floorwatch_watch_ignored_total", "States and live figures that could not be shown.", float64(s.watch.Ignored())),
 		metrics.Counter("floorwatch_influx_outages_total", "Writes to InfluxDB that had to be repeated.", float64(in.Outages)),
 		metrics.Gauge("floorwatch_influx_up", "1 when InfluxDB answers.", metrics.Flag(s.a.Figures.Ping(ctx) == nil)),
 		delay("floorwatch_influx_write_seconds", "One write, until InfluxDB confirmed.", in.Write),

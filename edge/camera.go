@@ -52,6 +52,7 @@ type camera struct {
 	writer *writer
 	last   floorwatch.Time // stamp of the latest line
 	heard  time.Time       // when it came
+	behind bool            // the clock was set back, and stamps are carried on
 	before floorwatch.Time // last frame of the run before this one, 0: none
 	by     string          // what the worker sees with
 }
@@ -210,7 +211,8 @@ func (c *camera) measure(ctx context.Context) {
 			c.feed(f)
 		case <-live.C:
 			if time.Since(c.heard) > tickAfter {
-				c.feed(floorwatch.Frame{T: c.now(), Event: floorwatch.EventTick})
+				// Never before what was seen, also when the clock was set back.
+				c.feed(floorwatch.Frame{T: max(c.now(), c.last.Add(time.Since(c.heard))), Event: floorwatch.EventTick})
 			}
 			c.publishLive()
 		}
@@ -220,11 +222,11 @@ func (c *camera) measure(ctx context.Context) {
 // feed takes one line in. What the engine saw is kept in the trail, byte for
 // byte what `floorwatch stays` needs to come to the same records.
 func (c *camera) feed(f floorwatch.Frame) {
-	if f.T <= c.last && f.Event != floorwatch.EventTick {
-		if f.Event == "" {
-			return // time never runs back; the next frame will be later
+	if f.Event != floorwatch.EventTick {
+		var ok bool
+		if f.T, ok = c.stamp(f); !ok {
+			return
 		}
-		f.T = c.last + 1 // an event must not be lost
 	}
 	recs, err := c.stage.Feed(f)
 	if err != nil {
@@ -233,6 +235,10 @@ func (c *camera) feed(f floorwatch.Frame) {
 	}
 	if f.Event != floorwatch.EventTick { // the engine lets frames come after a tick
 		c.last, c.heard = f.T, time.Now()
+	}
+	if f.Event == floorwatch.EventSize {
+		c.Log.Warn("the picture changed its size; zones are scaled to it, check on the page that they still lie right",
+			"camera", c.cfg.Name, "width", f.W, "height", f.H)
 	}
 	if f.Event == floorwatch.EventOpen && f.Cause == "" {
 		c.by = f.By
@@ -246,6 +252,35 @@ func (c *camera) feed(f floorwatch.Frame) {
 		c.Log.Error("trail", "camera", c.cfg.Name, "err", err)
 	}
 	c.writer.add(c.final(recs)...)
+}
+
+// setBackBy is the step back of the clock that is told and carried over; below
+// it the next frames are later by themselves.
+const setBackBy = time.Second
+
+// stamp returns the time of a line, later than the one before: time never runs
+// back. After a step back of the clock it goes on from the last stamp by the
+// monotonic clock until the wall clock has caught up; otherwise nothing would be
+// seen for as long as the clock was ahead. False: the line may be left out.
+func (c *camera) stamp(f floorwatch.Frame) (floorwatch.Time, bool) {
+	if f.T > c.last {
+		if c.behind {
+			c.behind = false
+			c.Log.Info("the clock has caught up, stamps follow it again", "camera", c.cfg.Name)
+		}
+		return f.T, true
+	}
+	back := c.last.Sub(f.T)
+	if f.Event == "" && !c.behind && back >= setBackBy {
+		c.behind = true
+		c.meters.clockSetBack(c.cfg.Name)
+		c.Log.Warn("the clock was set back; stamps go on from the last one until it has caught up, check the box's time server",
+			"camera", c.cfg.Name, "by", back)
+	}
+	if f.Event != "" || c.behind {
+		return c.last.Add(max(time.Millisecond, time.Since(c.heard).Truncate(time.Millisecond))), true
+	}
+	return 0, false
 }
 
 // final keeps the records that are published: not the gaps that still last, and

@@ -33,6 +33,8 @@ type meter struct {
 	last     time.Time // when the newest frame came; zero: none yet
 	opens    uint64
 	closes   uint64 // the source or its worker ended, or the source stalled
+	sizes    uint64 // the picture changed its size
+	setBack  uint64 // the clock was set back
 	watching bool
 	coverage float64 // of the newest interval
 	gaps     map[string]span
@@ -81,9 +83,20 @@ func (m *meters) line(camera string, line []byte) {
 		c.last, c.watching = time.Now(), true
 	case floorwatch.EventOpen:
 		c.opens++
+	case floorwatch.EventSize:
+		c.sizes++
 	case floorwatch.EventClosed, floorwatch.EventStall:
 		c.closes++
 		c.watching = false
+	}
+}
+
+// clockSetBack books that a camera's stamps have to be carried on.
+func (m *meters) clockSetBack(camera string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c, ok := m.cameras[camera]; ok {
+		c.setBack++
 	}
 }
 
@@ -302,6 +315,8 @@ func (m *meters) figures() []metrics.Figure {
 		figure("floorwatch_camera_frames_total", "Frames analysed.", true, func(c *meter) float64 { return float64(c.frames) }),
 		figure("floorwatch_camera_opens_total", "Times that the source was opened.", true, func(c *meter) float64 { return float64(c.opens) }),
 		figure("floorwatch_camera_closes_total", "Times that the source or its worker ended or stalled.", true, func(c *meter) float64 { return float64(c.closes) }),
+		figure("floorwatch_camera_size_changes_total", "Times that the picture changed its size while it was watched.", true, func(c *meter) float64 { return float64(c.sizes) }),
+		figure("floorwatch_camera_clock_set_back_total", "Times that the clock was set back, and stamps carried on until it caught up.", true, func(c *meter) float64 { return float64(c.setBack) }),
 		figure("floorwatch_camera_coverage", "Share of the newest interval that was observed.", false, func(c *meter) float64 { return c.coverage }),
 		figure("floorwatch_segments_total", "Footage files sealed.", true, func(c *meter) float64 { return float64(c.segments) }),
 		figure("floorwatch_segment_bytes_total", "Bytes of those.", true, func(c *meter) float64 { return float64(c.bytes) }),

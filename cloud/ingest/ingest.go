@@ -98,6 +98,8 @@ type Ingest struct {
 	away    atomic.Bool  // a store does not take what we have
 	full    atomic.Int64 // ns, when the queue was found full; 0: it is not
 
+	slow bool // the last write was; of deliverAll's goroutine alone
+
 	// Of collect's goroutine alone.
 	edges    map[string]Edge // by topic
 	admitted map[place]bool
@@ -172,6 +174,12 @@ func (g *Ingest) Run(ctx context.Context) error {
 	}
 	wg.Wait()
 	return nil
+}
+
+// Connected tells whether the broker hands us messages now.
+func (g *Ingest) Connected() bool {
+	c := g.client.Load()
+	return c != nil && (*c).IsConnectionOpen()
 }
 
 func (g *Ingest) setClient(c mqtt.Client) {
@@ -548,6 +556,7 @@ func (g *Ingest) storePoints(ctx context.Context, jobs []*job) error {
 	}
 	began := time.Now()
 	err := g.Store.Write(ctx, points)
+	g.tellSlow(time.Since(began), len(points))
 	var partly interface{ Bad() map[int]error }
 	if err != nil && !errors.As(err, &partly) {
 		return err
@@ -571,6 +580,20 @@ func (g *Ingest) storePoints(ctx context.Context, jobs []*job) error {
 		j.takeOut(reasons)
 	}
 	return nil
+}
+
+// slowWrite is what a write may take before it is told; the next one is told
+// when writes have been quick in between.
+const slowWrite = time.Second
+
+func (g *Ingest) tellSlow(took time.Duration, points int) {
+	if slow := took > slowWrite; slow != g.slow {
+		g.slow = slow
+		if slow {
+			g.Log.Warn("InfluxDB is slow; records wait with the boxes meanwhile, check its load and its disk",
+				"took", took.Round(time.Millisecond), "points", points)
+		}
+	}
 }
 
 // indexSegments stores the seals.

@@ -3,8 +3,10 @@ package ingest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
@@ -27,9 +29,11 @@ type Watch struct {
 	OnLive  func(store, edge string, l floorwatch.Live)
 	Log     *slog.Logger // nil discards
 
-	mu     sync.Mutex
-	states map[[2]string]floorwatch.State
-	lives  map[[2]string]map[string]floorwatch.Live
+	mu      sync.Mutex
+	ignored int64
+	told    time.Time // when that was logged
+	states  map[[2]string]floorwatch.State
+	lives   map[[2]string]map[string]floorwatch.Live
 }
 
 // Run works until ctx ends and returns when its goroutines are gone.
@@ -37,12 +41,11 @@ func (w *Watch) Run(ctx context.Context) error {
 	if err := w.Registry.Validate(); err != nil {
 		return err
 	}
-	log := w.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	if w.Log == nil {
+		w.Log = slog.New(slog.DiscardHandler)
 	}
 	// Retained messages do not reach a shared subscription, so this one is plain.
-	l := &link{broker: w.Broker, log: log, up: func(mqtt.Client) {}, message: w.message, topics: map[string]byte{
+	l := &link{broker: w.Broker, log: w.Log, up: func(mqtt.Client) {}, message: w.message, topics: map[string]byte{
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafState:       1,
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafLive + "/+": 0,
 	}}
@@ -70,28 +73,69 @@ func (w *Watch) Live(store, edge string) []floorwatch.Live {
 	return out
 }
 
+// tellEvery bounds the log lines about what is ignored: a box gone mad sends
+// hundreds a second.
+const tellEvery = time.Minute
+
+// Ignored counts the states and live figures that could not be shown.
+func (w *Watch) Ignored() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ignored
+}
+
+// message shows what it can; the rest is display only, so it is counted, told
+// now and then, and forgotten.
 func (w *Watch) message(m mqtt.Message) {
-	store, edge, leaf, err := floorwatch.ParseTopic(m.Topic())
-	if err != nil || len(m.Payload()) == 0 || len(m.Payload()) > maxWatched {
-		return // display only: what cannot be read is not shown
+	err := w.show(m.Topic(), m.Payload())
+	if err == nil {
+		return
+	}
+	w.mu.Lock()
+	w.ignored++
+	tell := time.Since(w.told) > tellEvery
+	if tell {
+		w.told = time.Now()
+	}
+	n := w.ignored
+	w.mu.Unlock()
+	if tell {
+		w.Log.Warn("a state or live message is not shown; check the box that sent it, and the broker's access list",
+			"topic", fmt.Sprintf("%.200q", m.Topic()), "reason", err, "so_far", n)
+	}
+}
+
+func (w *Watch) show(topic string, payload []byte) error {
+	store, edge, leaf, err := floorwatch.ParseTopic(topic)
+	switch {
+	case err != nil:
+		return err
+	case len(payload) == 0:
+		return nil // a retained message was cleared
+	case len(payload) > maxWatched:
+		return fmt.Errorf("it has %d bytes, limit %d", len(payload), maxWatched)
 	}
 	if _, ok := w.Registry.edge(store, edge); !ok {
-		return
+		return fmt.Errorf("box %s of store %s is not registered", edge, store)
 	}
 	switch {
 	case len(leaf) == 1 && leaf[0] == floorwatch.LeafState:
-		w.state(store, edge, m.Payload())
+		return w.state(store, edge, payload)
 	case len(leaf) == 2 && leaf[0] == floorwatch.LeafLive:
-		w.live(store, edge, leaf[1], m.Payload())
+		return w.live(store, edge, leaf[1], payload)
 	}
+	return nil
 }
 
 // state takes a box's word. The will carries the time of the connection that it
 // ends, so order of arrival decides and not T.
-func (w *Watch) state(store, edge string, payload []byte) {
+func (w *Watch) state(store, edge string, payload []byte) error {
 	var s floorwatch.State
-	if json.Unmarshal(payload, &s) != nil || s.V != floorwatch.Version {
-		return
+	if err := json.Unmarshal(payload, &s); err != nil {
+		return fmt.Errorf("parse state: %w", err)
+	}
+	if s.V != floorwatch.Version {
+		return fmt.Errorf("state of version %d, want %d", s.V, floorwatch.Version)
 	}
 	w.mu.Lock()
 	if w.states == nil {
@@ -102,16 +146,25 @@ func (w *Watch) state(store, edge string, payload []byte) {
 	if w.OnState != nil {
 		w.OnState(store, edge, s)
 	}
+	return nil
 }
 
-func (w *Watch) live(store, edge, zone string, payload []byte) {
+func (w *Watch) live(store, edge, zone string, payload []byte) error {
 	var l floorwatch.Live
-	if json.Unmarshal(payload, &l) != nil || l.V != floorwatch.Version || l.Zone != zone || !floorwatch.ValidName(zone) || !floorwatch.ValidName(l.Camera) {
-		return
+	if err := json.Unmarshal(payload, &l); err != nil {
+		return fmt.Errorf("parse live figures: %w", err)
 	}
-	if w.keep(store, edge, l) && w.OnLive != nil {
+	switch {
+	case l.V != floorwatch.Version:
+		return fmt.Errorf("live figures of version %d, want %d", l.V, floorwatch.Version)
+	case l.Zone != zone || !floorwatch.ValidName(zone) || !floorwatch.ValidName(l.Camera):
+		return fmt.Errorf("live figures of camera %.50q, zone %.50q on the topic of zone %.50q: a name is %s", l.Camera, l.Zone, zone, floorwatch.NameRule)
+	case !w.keep(store, edge, l):
+		return fmt.Errorf("zone %s is one more than the %d that a box may show", zone, maxLiveZones)
+	case w.OnLive != nil:
 		w.OnLive(store, edge, l)
 	}
+	return nil
 }
 
 // keep takes l unless its box shows too many zones already. Order of arrival
