@@ -200,6 +200,7 @@ func (s *server) fetch(w http.ResponseWriter, r *http.Request) error {
 // has gone; it never leaves the fetch behind.
 func (s *server) follow(ctx context.Context, out eventWriter, c Source, from, to floorwatch.Time) error {
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	heard, over := make(chan progressView, 1), make(chan error, 1)
 	go func() {
 		over <- s.Archive.Fetch(ctx, c, from, to, func(done, total int64) {
@@ -223,7 +224,6 @@ func (s *server) follow(ctx context.Context, out eventWriter, c Source, from, to
 		case <-tick.C:
 			err = out.ping(s.Now())
 		case end := <-over:
-			cancel()
 			return gone(s.fetched(ctx, out, c, end, heard))
 		}
 	}
@@ -251,7 +251,7 @@ func (s *server) fetched(ctx context.Context, out eventWriter, c Source, err err
 		return say("away", ErrAway.Error(), "try again when it is online; the page of boxes says since when it is not")
 	case errors.Is(err, ErrStalled):
 		return say("stalled", ErrStalled.Error(), "its line may be down or its upload budget for the day spent; what has come is kept, so try again later")
-	case errors.Is(err, context.Canceled):
+	case ctx.Err() != nil: // the caller left, or this program ends
 		return nil
 	}
 	s.Log.Error("fetch footage from box", "store", c.Store, "edge", c.Edge, "camera", c.Camera, "err", err)
