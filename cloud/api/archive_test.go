@@ -147,7 +147,7 @@ func TestFetchEndsWithItsCaller(t *testing.T) {
 			ended = true
 			return ctx.Err()
 		}}
-		ctx, leave := context.WithTimeout(t.Context(), 90*time.Second)
+		ctx, leave := context.WithTimeout(t.Context(), 85*time.Second)
 		defer leave()
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/api/fetch?"+span10, nil)

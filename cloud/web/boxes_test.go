@@ -1,0 +1,240 @@
+package web_test
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	clog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"floorwatch"
+	"floorwatch/cloud/api"
+	"floorwatch/cloud/web"
+	"floorwatch/cloud/web/webtest"
+)
+
+// distant is a shop whose footage lies on its box until it is fetched, which
+// fails at first, and whose holds can be kept.
+type distant struct {
+	*shop
+	step chan func(progress func(done, total int64)) error // what a fetch does next
+
+	mu    sync.Mutex
+	here  bool
+	holds []api.Hold
+}
+
+func (d *distant) Clip(ctx context.Context, c api.Source, from, to floorwatch.Time) (api.Clip, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.here {
+		return api.Clip{}, fmt.Errorf("1 of 1 pieces: %w", api.ErrElsewhere)
+	}
+	return d.shop.Clip(ctx, c, from, to)
+}
+
+func (d *distant) Fetch(ctx context.Context, _ api.Source, _, _ floorwatch.Time, progress func(done, total int64)) error {
+	for {
+		select {
+		case f := <-d.step:
+			if f == nil {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				d.here = true
+				return nil
+			}
+			if err := f(progress); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (d *distant) Hold(_ context.Context, _ api.Source, from, to floorwatch.Time, why string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := api.Hold{ID: strings.Repeat("ab", 16), From: from, To: to, Why: why, Who: "page", At: floorwatch.TimeOf(time.Now())}
+	d.holds = append(d.holds, h)
+	return h.ID, nil
+}
+
+func (d *distant) Release(context.Context, string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.holds = nil
+	return nil
+}
+
+func (d *distant) Holds(context.Context, api.Source, floorwatch.Time, floorwatch.Time) ([]api.Hold, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]api.Hold(nil), d.holds...), nil
+}
+
+func (d *distant) held() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.holds)
+}
+
+func TestFootageFromItsBoxAndHolds(t *testing.T) {
+	t.Parallel()
+	d := &distant{shop: newShop(t), step: make(chan func(func(done, total int64)) error)}
+	hub := api.NewHub()
+	srv := httptest.NewServer(api.New(api.Settings{
+		Sites: d.sites(), Figures: d, Footage: d, Archive: d, Pictures: d, Hub: hub, Pages: web.Handler(),
+	}))
+	t.Cleanup(srv.Close)
+	t.Cleanup(hub.Close)
+	ctx := webtest.Browser(t)
+	webtest.Run(t, ctx, "open", chromedp.EmulateViewport(1400, 900), chromedp.Navigate(srv.URL+"/?lang=en"))
+	key := d.stays[0].Zone + "/" + d.stays[0].ID
+	webtest.Until(t, ctx, `document.querySelector('[data-key="`+key+`"] .play') && document.querySelector('#timeline .has')`)
+	webtest.Run(t, ctx, "open clip", chromedp.Click(`[data-key="`+key+`"] .play`))
+	says := func(text string) {
+		t.Helper()
+		webtest.Until(t, ctx, fmt.Sprintf(`document.querySelector('#clip-say').innerText.includes(%q)`, text))
+	}
+	says("The footage is still on the box")
+	shot(t, ctx, "elsewhere-en", false)
+	webtest.Run(t, ctx, "fetch", chromedp.Click(`#fetch-start`))
+	says("Asking the box to send")
+	d.step <- func(func(done, total int64)) error { return fmt.Errorf("no answer: %w", api.ErrAway) }
+	says("The box does not answer. Try again when it is online")
+	webtest.Run(t, ctx, "fetch again", chromedp.Click(`#fetch-start`))
+	d.step <- func(progress func(done, total int64)) error { progress(1_500_000, 6_000_000); return nil }
+	says("Coming from the box: 1.5 of 6 MB")
+	webtest.Until(t, ctx, `document.querySelector('#fetch-bar').value === 0.25 && document.querySelector('#fetch-start').hidden`)
+	shot(t, ctx, "fetching-en", false)
+
+	checkHold(t, ctx, d)
+
+	d.step <- nil
+	webtest.Until(t, ctx, `document.querySelector('#clip-empty').hidden && document.querySelector('#video').readyState >= 2`)
+	webtest.Until(t, ctx, yellow)
+	webtest.Run(t, ctx, "close", chromedp.KeyEvent("\x1b"))
+	checkRelease(t, ctx, d)
+}
+
+// checkHold holds what the player shows, in Chinese, while the footage is still
+// on its way.
+func checkHold(t *testing.T, ctx context.Context, d *distant) {
+	t.Helper()
+	webtest.Run(t, ctx, "hold form", chromedp.Click(`#hold-open`), chromedp.Click(`#hold-keep`))
+	webtest.Until(t, ctx, `document.querySelector('#hold-said').innerText === 'Say why it is kept.' && document.activeElement.id === 'hold-why'`)
+	webtest.Run(t, ctx, "reason", chromedp.SetValue(`#hold-span`, "300000"), chromedp.SendKeys(`#hold-why`, "顾客投诉"))
+	shot(t, ctx, "hold-form-en", false)
+	webtest.Run(t, ctx, "keep", chromedp.KeyEvent("\r"))
+	webtest.Until(t, ctx, `document.querySelector('#hold-said').innerText.startsWith('Held from') && document.querySelector('#hold-form').hidden`)
+	if d.held() != 1 {
+		t.Fatalf("%d holds", d.held())
+	}
+	h := d.holds[0]
+	enter, exit := d.stays[0].Enter, *d.stays[0].Exit
+	if h.Why != "顾客投诉" || h.From != enter-3000-300_000 || h.To != exit+3000+300_000 {
+		t.Errorf("held %+v for a stay from %d to %d", h, enter, exit)
+	}
+}
+
+func checkRelease(t *testing.T, ctx context.Context, d *distant) {
+	t.Helper()
+	webtest.Until(t, ctx, `!document.querySelector('#player').open && document.querySelectorAll('#timeline .held').length === 1`)
+	webtest.Run(t, ctx, "pick and switch", chromedp.Evaluate(`document.querySelector('#timeline .held').click()`, nil), chromedp.Click(`#lang`))
+	webtest.Until(t, ctx, `['顾客投诉', '由 页面 于', '设备尚未确认'].every(s => document.querySelector('#hold-text').innerText.includes(s))`)
+	shot(t, ctx, "held-zh", true)
+	webtest.Run(t, ctx, "release", chromedp.Click(`#hold-release`))
+	webtest.Until(t, ctx, `document.querySelector('#hold-release').innerText.startsWith('确定解除')`)
+	if d.held() != 1 {
+		t.Error("one click released it")
+	}
+	webtest.Run(t, ctx, "sure", chromedp.Click(`#hold-release`))
+	webtest.Until(t, ctx, `document.querySelector('#holdinfo').hidden && !document.querySelector('#timeline .held')`)
+	if d.held() != 0 {
+		t.Error("it is still held")
+	}
+}
+
+// fleet publishes five boxes in different health.
+func fleet(hub *api.Hub) []api.Site {
+	now := floorwatch.TimeOf(time.Now())
+	store := func(name, zh, en string, boxes ...string) api.Site {
+		s := api.Site{Name: name, Label: floorwatch.Label{ZH: zh, EN: en}, TimeZone: "Asia/Shanghai"}
+		for i, b := range boxes {
+			s.Edges = append(s.Edges, api.Edge{
+				Name: b, Label: floorwatch.Label{ZH: fmt.Sprintf("%d 号设备", i+1), EN: fmt.Sprintf("Box %d", i+1)},
+				Cameras: []api.Camera{{Name: "hall", Label: floorwatch.Label{ZH: "大厅", EN: "Hall"}}, {Name: "door", Label: floorwatch.Label{ZH: "门口", EN: "Door"}}},
+			})
+		}
+		return s
+	}
+	report := func(site, edge, state string, ago time.Duration, box, hall map[string]float64) {
+		hub.PublishState(site, edge, floorwatch.State{V: 1, State: state, T: now.Add(-26 * time.Hour), Version: "0.3.0"})
+		rec := func(camera string, over, base map[string]float64) any {
+			h := &floorwatch.Health{Header: floorwatch.Header{Kind: floorwatch.KindHealth, Camera: camera, At: now.Add(-ago)}, Figures: base}
+			for k, v := range over {
+				base[k] = v
+			}
+			return h
+		}
+		camera := func() map[string]float64 {
+			return map[string]float64{"watching": 1, "frame_age_s": 0.1, "coverage": 0.996}
+		}
+		hub.PublishStored(site, edge, []any{
+			rec("", box, map[string]float64{
+				"backlog_records": 14, "backlog_s": 2, "dropped_records": 0, "lost_records": 0, "disk_free_bytes": 412e9, "disk_bytes": 960e9,
+				"footage_bytes": 388e9, "clock_synced": 1, "clock_offset_s": 0.004, "uploads_waiting": 3, "uploads_waiting_bytes": 61e6,
+			}),
+			rec("hall", hall, camera()), rec("door", nil, camera()),
+		})
+	}
+	report("bund", "box1", floorwatch.StateOnline, 20*time.Second, nil, nil)
+	report("bund", "box2", floorwatch.StateOnline, 30*time.Second, map[string]float64{"backlog_records": 8120, "backlog_s": 940, "clock_synced": 0}, nil)
+	report("jingan", "box1", floorwatch.StateOnline, 40*time.Second, map[string]float64{"disk_free_bytes": 21e9}, map[string]float64{"watching": 0, "frame_age_s": 812, "coverage": 0})
+	report("jingan", "box2", floorwatch.StateOffline, 5*time.Hour, nil, nil)
+	return []api.Site{store("bund", "外滩店", "The Bund", "box1", "box2"), store("jingan", "静安寺店", "Jing'an", "box1", "box2", "box3")}
+}
+
+func TestPageOfBoxes(t *testing.T) {
+	t.Parallel()
+	hub := api.NewHub()
+	sites := fleet(hub)
+	srv := httptest.NewServer(api.New(api.Settings{Sites: sites, Figures: nothing{}, Hub: hub, Pages: web.Handler()}))
+	t.Cleanup(srv.Close)
+	t.Cleanup(hub.Close)
+	ctx := webtest.Browser(t)
+	var bad webtest.Faults
+	bad.Watch(ctx, strings.TrimPrefix(srv.URL, "http://"))
+	webtest.Run(t, ctx, "open", clog.Enable(), network.Enable(), chromedp.EmulateViewport(1400, 1000), chromedp.Navigate(srv.URL+"/boxes?lang=en"))
+	webtest.Until(t, ctx, `[...document.querySelectorAll('.box')].map(b => b.dataset.box).join() === 'jingan/box3,jingan/box2,jingan/box1,bund/box2,bund/box1'`)
+	for _, want := range []string{
+		"5 in all, 3 online, 4 in trouble.", "It has never connected.", "Its connection broke.", "A camera gives no pictures.", "no picture for 13 min 32 s",
+		"Less than 5 % of the disk is free", "21 GB of 960 GB (2 %); footage has 388 GB", "8,120, the oldest for 15 min 40 s", "not synchronised", "off by 4 ms",
+		"online since", "(1 d 2 h)", "3 pieces, 61 MB", "0.3.0", "it does not tell of now", "newest frame 0.1 s old when reported, coverage 99 %",
+	} {
+		webtest.Until(t, ctx, fmt.Sprintf(`document.body.innerText.includes(%q)`, want))
+	}
+	webtest.Until(t, ctx, `document.querySelectorAll('.box.bad').length === 3 && document.querySelectorAll('.box.warn').length === 1`)
+	shot(t, ctx, "boxes-en", true)
+	webtest.Run(t, ctx, "switch", chromedp.Click(`#lang`))
+	webtest.Until(t, ctx, `document.documentElement.lang === 'zh-CN' && document.body.innerText.includes('共 5 台，在线 3 台，有问题 4 台。')`)
+	checkChinese(t, ctx, "NTP", "outbox", "edge")
+	shot(t, ctx, "boxes-zh", true)
+	webtest.Run(t, ctx, "phone", chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
+	webtest.Until(t, ctx, `document.documentElement.scrollWidth <= 390`)
+	shot(t, ctx, "boxes-phone-zh", true)
+
+	hub.PublishState("jingan", "box2", floorwatch.State{V: 1, State: floorwatch.StateOnline, T: floorwatch.TimeOf(time.Now()), Version: "0.3.1"})
+	webtest.Until(t, ctx, `document.querySelector('[data-box="jingan/box2"] .pill.ok') !== null`) // without a reload
+	webtest.Run(t, ctx, "back", chromedp.Click(`.right a[href="/"]`), chromedp.WaitVisible(`#to-boxes`))
+	for _, f := range bad.All() {
+		t.Error(f)
+	}
+}
