@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	clog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
@@ -131,7 +132,12 @@ func checkHold(t *testing.T, ctx context.Context, d *distant) {
 	webtest.Run(t, ctx, "hold form", chromedp.Click(`#hold-open`), chromedp.Click(`#hold-keep`))
 	webtest.Until(t, ctx, `document.querySelector('#hold-said').innerText === 'Say why it is kept.' && document.activeElement.id === 'hold-why'`)
 	webtest.Run(t, ctx, "reason", chromedp.SetValue(`#hold-span`, "300000"), chromedp.SendKeys(`#hold-why`, "顾客投诉"))
+	webtest.Until(t, ctx, `document.querySelector('#hold-said').innerText === ''`)
 	shot(t, ctx, "hold-form-en", false)
+	webtest.Run(t, ctx, "phone", chromedp.EmulateViewport(390, 844))
+	webtest.Until(t, ctx, `document.querySelector('#player').scrollWidth <= 390 && document.querySelector('#hold-keep').getBoundingClientRect().right <= 390`)
+	shot(t, ctx, "hold-form-phone", false)
+	webtest.Run(t, ctx, "desktop", chromedp.EmulateViewport(1400, 900), chromedp.Focus(`#hold-why`))
 	webtest.Run(t, ctx, "keep", chromedp.KeyEvent("\r"))
 	webtest.Until(t, ctx, `document.querySelector('#hold-said').innerText.startsWith('Held from') && document.querySelector('#hold-form').hidden`)
 	if d.held() != 1 {
@@ -230,6 +236,9 @@ func TestPageOfBoxes(t *testing.T) {
 	webtest.Run(t, ctx, "phone", chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
 	webtest.Until(t, ctx, `document.documentElement.scrollWidth <= 390`)
 	shot(t, ctx, "boxes-phone-zh", true)
+	webtest.Run(t, ctx, "dark", chromedp.EmulateViewport(1400, 900),
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
+	shot(t, ctx, "boxes-dark-zh", true)
 
 	hub.PublishState("jingan", "box2", floorwatch.State{V: 1, State: floorwatch.StateOnline, T: floorwatch.TimeOf(time.Now()), Version: "0.3.1"})
 	webtest.Until(t, ctx, `document.querySelector('[data-box="jingan/box2"] .pill.ok') !== null`) // without a reload

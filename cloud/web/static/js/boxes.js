@@ -81,8 +81,7 @@ function card(b) {
     el("p", { class: "muted" }, since(b)),
     b.troubles.length ? el("ul", { class: "wrong" }, ...b.troubles.map((w) => el("li", { class: w.level }, t("wrong." + w.what)))) : null,
     el("p", { class: past ? "warn" : "muted" }, reported),
-    facts(b),
-    el("ul", { class: "cams" }, ...b.cameras.map(camera)));
+    ...(b.seen ? [facts(b), el("ul", { class: "cams" }, ...b.cameras.map(camera))] : []));
 }
 
 function draw() {

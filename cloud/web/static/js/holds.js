@@ -59,7 +59,7 @@ export function drawHold() {
 }
 
 function say(...what) {
-  said = what;
+  said = what.length ? what : null;
   drawHold();
 }
 
@@ -137,6 +137,7 @@ export function startHolds(changed) {
     if (!$("hold-form").hidden) $("hold-why").focus();
   };
   $("hold-span").onchange = drawHold;
+  $("hold-why").oninput = () => say();
   $("hold-form").onsubmit = (e) => {
     e.preventDefault();
     keep();

@@ -62,7 +62,6 @@ function fetchClip() {
   say("fetch.asking");
   bar.removeAttribute("value");
   bar.hidden = false;
-  bar.focus();
   stopFetch = bring(shownSpan(), (p) => {
     if (mine !== turn) return;
     if (!p) return play({ ...job });
@@ -98,6 +97,7 @@ let said = [null];
 function say(key, vars) {
   said = [key, vars];
   $("clip-empty").hidden = !key;
+  $("video").controls = !key;
   $("fetch-bar").hidden = true;
   $("fetch-start").hidden = true;
   $("clip-say").textContent = key ? t(key, vars) : "";
