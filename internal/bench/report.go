@@ -31,8 +31,15 @@ func (f figures) String() string {
 		form  string
 		value float64
 	}{
-		{"%.0f/s ", f.Rate}, {"%.1f CPU-s/M ", f.CPU}, {"broker %.1f ", f.BrokerCPU}, {"influxd %.1f ", f.DBCPU}, {"%.0f MiB ", f.Memory},
-		{"p50 %.3f s ", f.P50}, {"p99 %.3f s ", f.P99}, {"drained after %.0f s ", f.Recovery}, {"others %.0f %% ", 100 * f.Other},
+		{"%.0f/s ", f.Rate},
+		{"%.1f CPU-s/M ", f.CPU},
+		{"broker %.1f ", f.BrokerCPU},
+		{"influxd %.1f ", f.DBCPU},
+		{"%.0f MiB ", f.Memory},
+		{"p50 %.3f s ", f.P50},
+		{"p99 %.3f s ", f.P99},
+		{"drained after %.0f s ", f.Recovery},
+		{"others %.0f %% ", 100 * f.Other},
 	} {
 		if v.value != 0 {
 			fmt.Fprintf(&b, v.form, v.value)
