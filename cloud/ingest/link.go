@@ -109,6 +109,9 @@ func (l *link) once(ctx context.Context) error {
 	}
 	if err := token.Error(); err != nil {
 		stop()
+		if errors.Is(err, packets.ErrorRefusedNotAuthorised) || errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword) {
+			err = fmt.Errorf("%w; the broker does not know %q with this password: check broker.username and broker.password_file", err, l.broker.User)
+		}
 		return fmt.Errorf("connect to broker: %w", err)
 	}
 	sub := client.SubscribeMultiple(l.topics, nil)

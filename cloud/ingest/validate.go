@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"floorwatch"
 )
@@ -81,7 +83,18 @@ func header(h *floorwatch.Header, w window, n need) error {
 	case len(h.By) > maxID:
 		return fmt.Errorf("by has %d bytes, limit %d", len(h.By), maxID)
 	}
-	return w.holds("at", h.At)
+	return first(word("id", h.ID), word("rev", h.Rev), word("by", h.By), w.holds("at", h.At))
+}
+
+// word refuses a text that would come back as another one, or that breaks the
+// lines it is printed on. What JSON could not decode it has made U+FFFD.
+func word(what, s string) error {
+	for _, r := range s {
+		if r == utf8.RuneError || unicode.IsControl(r) {
+			return fmt.Errorf("%s %.50q holds a control character, or bytes that are no UTF-8", what, s)
+		}
+	}
+	return nil
 }
 
 func (w window) holds(what string, t floorwatch.Time) error {

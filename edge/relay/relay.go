@@ -72,7 +72,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		if time.Since(began) > time.Minute {
 			delay = time.Second
 		}
-		r.set.Log.Warn("relay publisher ended, starting it again", "source", r.set.Source, "err", err, "in", delay)
+		r.set.Log.Warn("source cannot be served, trying again; check the camera's source", "source", r.set.Source, "err", err, "in", delay)
 		select {
 		case <-ctx.Done():
 		case <-time.After(delay):

@@ -140,7 +140,11 @@ func (c *boundConn) Write(b []byte) (int, error) {
 // greet connects, listens for acknowledgements and commands, whose work ends with
 // life, and says "online".
 func (s *session) greet(ctx, life context.Context) error {
-	if err := s.wait(ctx, "connect", s.cl.Connect()); err != nil {
+	err := s.wait(ctx, "connect", s.cl.Connect())
+	if errors.Is(err, packets.ErrorRefusedNotAuthorised) || errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword) {
+		return fmt.Errorf("%w; the broker does not know %q with this password: check broker.username and broker.password_file", err, s.u.set.Username)
+	}
+	if err != nil {
 		return err
 	}
 	hear := map[string]func(mqtt.Message){floorwatch.LeafAck: func(m mqtt.Message) { s.u.onAck(m.Payload(), m.Retained()) }}

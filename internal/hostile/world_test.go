@@ -1,0 +1,340 @@
+package hostile
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"floorwatch"
+	"floorwatch/cloud/influx"
+	"floorwatch/edge/relay"
+	"floorwatch/internal/programtest"
+)
+
+// workerEnv makes the test binary a camera worker whose clock can be set: it
+// names a file with the milliseconds to add, and workerProgram the real one.
+const (
+	workerEnv     = "HOSTILE_CLOCK"
+	workerProgram = "HOSTILE_CAMERA"
+)
+
+func TestMain(m *testing.M) {
+	if file := os.Getenv(workerEnv); file != "" {
+		if err := workWithClock(file); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// workWithClock runs the real worker and moves the stamps of its lines. A clock
+// of the whole machine cannot be moved in a test.
+func workWithClock(file string) error {
+	cmd := exec.Command(os.Getenv(workerProgram), os.Args[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	for scan := bufio.NewScanner(out); scan.Scan(); {
+		f, err := floorwatch.ParseFrame(scan.Bytes())
+		if err != nil {
+			return err
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		ms, err := strconv.Atoi(string(b))
+		if err != nil {
+			return err
+		}
+		f.T += floorwatch.Time(ms)
+		b, err = json.Marshal(f)
+		if err != nil {
+			return err
+		}
+		fmt.Println(string(b))
+	}
+	return cmd.Wait()
+}
+
+// program is a running one with its figures.
+type program struct {
+	*programtest.Process
+	metrics string // address
+}
+
+// figure reads a figure, -1 while there is none.
+func (p *program) figure(name string) float64 {
+	if p == nil {
+		return -1
+	}
+	all := programtest.Figures(&http.Client{Timeout: 5 * time.Second}, p.metrics)
+	if v, ok := all[name]; ok {
+		return v
+	}
+	return -1
+}
+
+// world is two boxes, a broker, a cloud and a database, and the lines between
+// them into which faults are put.
+type world struct {
+	t        *testing.T // of the whole table: programs outlive the row that starts them
+	dir, bin string
+	port     int // of the broker
+	database influx.Endpoint
+	influx   *line
+	cameras  map[string]*line
+	broker   *programtest.Process
+	cloud    *program
+	sources  *program // box with the cameras that misbehave
+	small    *program // box with a small disk, of its own if disk is true
+	disk     bool
+}
+
+// cameras that come over a line each, from one film.
+var streams = []string{"steady", "ends", "stalls", "garbage", "clock"}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	for _, name := range []string{"influxd", "mosquitto", "mosquitto_passwd", "ffmpeg"} {
+		programtest.Find(t, name)
+	}
+	w := &world{t: t, dir: t.TempDir(), bin: programtest.Build(t), port: programtest.FreePort(t), cameras: map[string]*line{}}
+	w.films(t)
+	w.startDatabase(t)
+	w.startFilm(t)
+	w.mountDisk(t)
+	w.configure(t)
+	return w
+}
+
+// films makes what the cameras show: ten seconds in one size, and four in two.
+func (w *world) films(t *testing.T) {
+	t.Helper()
+	film := func(name, size, length string) {
+		out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=rate=5:size="+size+":duration="+length,
+			"-c:v", "libx264", "-preset", "ultrafast", "-g", "5", "-bf", "0", "-pix_fmt", "yuv420p", filepath.Join(w.dir, name)).CombinedOutput()
+		if err != nil {
+			t.Fatalf("make a film: %v: %s", err, out)
+		}
+	}
+	film("film.mp4", "320x240", "10")
+	film("large.ts", "320x240", "4")
+	film("little.ts", "160x120", "4")
+	var both []byte
+	for _, name := range []string{"large.ts", "little.ts"} {
+		b, err := os.ReadFile(filepath.Join(w.dir, name))
+		programtest.Must(t, err)
+		both = append(both, b...)
+	}
+	programtest.Must(t, os.WriteFile(filepath.Join(w.dir, "resizes.ts"), both, 0o600))
+	programtest.Write(t, filepath.Join(w.dir, "text.mp4"), strings.Repeat("this is not a video\n", 1000))
+}
+
+// startDatabase runs InfluxDB behind a line that is down.
+func (w *world) startDatabase(t *testing.T) {
+	t.Helper()
+	db := &influx.Server{Dir: filepath.Join(w.dir, "influxdb")}
+	w.background(t, db.Run)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	at, err := db.WaitReady(ctx)
+	programtest.Must(t, err)
+	w.database = at
+	w.influx = newLine(t, strings.TrimPrefix(at.URL, "http://"))
+}
+
+// background runs something until the test ends.
+func (w *world) background(t *testing.T, run func(context.Context) error) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	t.Cleanup(func() { stop(); programtest.Must(t, <-done) })
+}
+
+// startFilm serves the film as a camera would, behind a line for each camera.
+func (w *world) startFilm(t *testing.T) {
+	t.Helper()
+	r, err := relay.New(relay.Settings{Source: filepath.Join(w.dir, "film.mp4")})
+	programtest.Must(t, err)
+	w.background(t, r.Run)
+	<-r.Ready()
+	address := strings.TrimSuffix(strings.TrimPrefix(r.URL(), "rtsp://"), "/stream")
+	for _, name := range append([]string{"small"}, streams...) {
+		w.cameras[name] = newLine(t, address)
+		w.cameras[name].up(t)
+	}
+}
+
+// mountDisk gives the small box a disk of its own, which can be filled.
+func (w *world) mountDisk(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(w.dir, "small")
+	programtest.Must(t, os.Mkdir(dir, 0o700))
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+		t.Logf("LEFT OUT: this machine lets us mount no disk (root and CAP_SYS_ADMIN are needed), so no disk was filled: %v", err)
+		return
+	}
+	w.disk = true
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+}
+
+// configure writes what the programs read. The worker of the camera "clock" is
+// the test binary.
+func (w *world) configure(t *testing.T) {
+	t.Helper()
+	camera, err := filepath.Abs(programtest.Repository + "/bin/floorwatch-camera")
+	programtest.Must(t, err)
+	self, err := os.Executable()
+	programtest.Must(t, err)
+	clock := programtest.Write(t, filepath.Join(w.dir, "clock"), "0")
+	programtest.Must(t, os.WriteFile(filepath.Join(w.bin, "floorwatch-camera"), []byte(fmt.Sprintf(`#!/bin/sh
+case "$FLOORWATCH_SOURCE" in
+*%s*) %s=%s %s=%s exec %s "$@" ;;
+*) exec %s "$@" ;;
+esac
+`, w.cameras["clock"].addr, workerEnv, clock, workerProgram, camera, self, camera)), 0o700))
+
+	cameras := ""
+	for _, name := range []string{"missing", "text", "resizes"} {
+		file := name + ".mp4"
+		if name == "resizes" {
+			file = name + ".ts"
+		}
+		cameras += cameraConfig(name, filepath.Join(w.dir, file))
+	}
+	for _, name := range streams {
+		cameras += cameraConfig(name, "rtsp://"+w.cameras[name].addr+"/stream")
+	}
+	registry := w.boxConfig(t, "sources", cameras) + w.boxConfig(t, "small", cameraConfig("small", "rtsp://"+w.cameras["small"].addr+"/stream"))
+	w.cloudConfig(t, registry)
+	programtest.Write(t, filepath.Join(w.dir, "mosquitto.conf"), fmt.Sprintf(`user root
+listener %d 127.0.0.1
+allow_anonymous false
+password_file %s/passwd
+log_dest stdout
+log_type notice
+max_inflight_messages 1000
+max_queued_messages 10000
+`, w.port, w.dir))
+}
+
+func cameraConfig(name, source string) string {
+	return fmt.Sprintf(`
+  - name: %s
+    source: %s
+    detector: motion
+    fps: 5
+    zones: [{name: %s-left, polygon: [[0, 0], [200, 0], [200, 240], [0, 240]]}]`, name, source, name)
+}
+
+// boxConfig writes a box's configuration and returns its line of the registry.
+func (w *world) boxConfig(t *testing.T, name, cameras string) string {
+	t.Helper()
+	file := programtest.Write(t, filepath.Join(w.dir, name+".yaml"), fmt.Sprintf(`
+store: s1
+edge: %s
+data: %s/%s
+interval: 2s
+metrics: 127.0.0.1:%d
+broker: {url: "tcp://127.0.0.1:%d", password_file: %s}
+footage: {segment: 2s, max_bytes: 50MB}
+outbox: {max_bytes: 8MB}
+cameras:%s
+`, name, w.dir, name, programtest.FreePort(t), w.port, programtest.Write(t, filepath.Join(w.dir, name+".password"), "right"), cameras))
+	key, err := exec.Command(filepath.Join(w.bin, "floorwatch-edge"), "key", "-config", file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("make the key of %s: %v: %s", name, err, key)
+	}
+	return string(key)
+}
+
+func (w *world) cloudConfig(t *testing.T, registry string) {
+	t.Helper()
+	programtest.Write(t, filepath.Join(w.dir, "cloud.yaml"), fmt.Sprintf(`
+data: %s/cloud
+stores: [{id: s1}]
+edges:
+%s  - {store: s1, id: evil, key: %s=}
+broker: {url: "tcp://127.0.0.1:%d", password_file: %s}
+influx: {url: "http://%s", token_file: %s}
+pages: {listen: "127.0.0.1:%d"}
+`, w.dir, registry, strings.Repeat("A", 43), w.port, programtest.Write(t, filepath.Join(w.dir, "cloud.password"), "right"),
+		w.influx.addr, programtest.Write(t, filepath.Join(w.dir, "token"), w.database.Token), programtest.FreePort(t)))
+}
+
+var addressRE = regexp.MustCompile(`(?m)^(?:metrics: |pages: \{listen: ")([0-9.:]+)`)
+
+func (w *world) start(t *testing.T, name, file string, args ...string) *program {
+	t.Helper()
+	file = filepath.Join(w.dir, file)
+	b, err := os.ReadFile(file)
+	programtest.Must(t, err)
+	return &program{
+		programtest.Start(w.t, "", filepath.Join(w.bin, name), append([]string{"-config", file}, args...)...),
+		addressRE.FindStringSubmatch(string(b))[1],
+	}
+}
+
+func (w *world) startBox(t *testing.T, name string) *program {
+	t.Helper()
+	return w.start(t, "floorwatch-edge", name+".yaml", "-ledger", w.ledger(name))
+}
+
+func (w *world) ledger(name string) string { return filepath.Join(w.dir, name+".ledger") }
+
+// password sets what the broker wants of a user.
+func (w *world) password(t *testing.T, user, password string) {
+	t.Helper()
+	file := filepath.Join(w.dir, "passwd")
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
+	programtest.Must(t, err)
+	programtest.Must(t, f.Close())
+	if out, err := exec.Command(programtest.Find(t, "mosquitto_passwd"), "-b", file, user, password).CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_passwd: %v: %s", err, out)
+	}
+}
+
+func (w *world) startBroker(t *testing.T) {
+	t.Helper()
+	w.broker = programtest.Start(w.t, "", programtest.Find(t, "mosquitto"), "-c", filepath.Join(w.dir, "mosquitto.conf"))
+}
+
+// write puts a point into the database past the cloud.
+func (w *world) write(t *testing.T, text string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		w.database.URL+"/write?db="+influx.DefaultDatabase+"&rp="+influx.DefaultPolicy, strings.NewReader(text))
+	programtest.Must(t, err)
+	req.Header.Set("Authorization", "Token "+w.database.Token)
+	resp, err := http.DefaultClient.Do(req)
+	programtest.Must(t, err)
+	b, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		t.Fatalf("write to the database: %s: %s", resp.Status, b)
+	}
+}
