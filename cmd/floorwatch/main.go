@@ -38,7 +38,7 @@ func commands() []command {
 
 // errUsage marks an error of the command line or the configuration: exit code
 // 2, nothing started.
-var errUsage = errors.New("usage")
+var errUsage = errors.New("not started")
 
 // errSilent ends with exit code 1 after the command has said why.
 var errSilent = errors.New("already reported")

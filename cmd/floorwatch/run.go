@@ -99,9 +99,9 @@ func (p *product) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer unlock()
-	file, err := os.OpenFile(filepath.Join(data, logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	file, err := openLog(filepath.Join(data, logFile))
 	if err != nil {
-		return fmt.Errorf("open log: %w", err)
+		return err
 	}
 	defer func() { _ = file.Close() }()
 	p.log = slog.New(newScreenLog(file, p.out))
@@ -129,6 +129,23 @@ func (p *product) run(ctx context.Context) (err error) {
 		return nil
 	}
 	return cause
+}
+
+// maxLog is the size beyond which a start puts the log aside, replacing the one
+// that was put aside before.
+const maxLog = 20 << 20
+
+func openLog(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return nil, fmt.Errorf("put the old log aside: %w", err)
+		}
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	return file, nil
 }
 
 // prepare finds the programs and binds what others must know the address of.

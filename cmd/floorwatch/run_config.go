@@ -55,7 +55,7 @@ func isLoopback(address string) bool {
 func loadRunConfig(path string) (runConfig, error) {
 	c := defaultRunConfig()
 	if err := config.Load(path, &c); err != nil {
-		return c, fmt.Errorf("%w: the configuration is not right, nothing was started\n%w", errUsage, err)
+		return c, fmt.Errorf("%w: the configuration is not right\n%w", errUsage, err)
 	}
 	if source := os.Getenv("FLOORWATCH_SOURCE"); source != "" {
 		c.useSource(source)
