@@ -52,6 +52,7 @@ type camera struct {
 	writer *writer
 	last   floorwatch.Time // stamp of the latest line
 	heard  time.Time       // when it came
+	size   floorwatch.Size // of the newest picture
 	behind bool            // the clock was set back, and stamps are carried on
 	before floorwatch.Time // last frame of the run before this one, 0: none
 	by     string          // what the worker sees with
@@ -236,10 +237,7 @@ func (c *camera) feed(f floorwatch.Frame) {
 	if f.Event != floorwatch.EventTick { // the engine lets frames come after a tick
 		c.last, c.heard = f.T, time.Now()
 	}
-	if f.Event == floorwatch.EventSize {
-		c.Log.Warn("the picture changed its size; zones are scaled to it, check on the page that they still lie right",
-			"camera", c.cfg.Name, "width", f.W, "height", f.H)
-	}
+	c.notice(floorwatch.Size{Width: f.W, Height: f.H})
 	if f.Event == floorwatch.EventOpen && f.Cause == "" {
 		c.by = f.By
 		c.Log.Info("camera is watched", "camera", c.cfg.Name, "by", f.By)
@@ -252,6 +250,20 @@ func (c *camera) feed(f floorwatch.Frame) {
 		c.Log.Error("trail", "camera", c.cfg.Name, "err", err)
 	}
 	c.writer.add(c.final(recs)...)
+}
+
+// notice tells when the picture is not of the size that it was: within a stream,
+// or after the worker was started again, as OpenCV may not survive the change.
+func (c *camera) notice(size floorwatch.Size) {
+	if size.Width == 0 || size == c.size {
+		return
+	}
+	if c.size.Width != 0 {
+		c.meters.sizeChanged(c.cfg.Name)
+		c.Log.Warn("the picture changed its size; zones are scaled to it, check on the page that they still lie right",
+			"camera", c.cfg.Name, "width", size.Width, "height", size.Height)
+	}
+	c.size = size
 }
 
 // setBackBy is the step back of the clock that is told and carried over; below

@@ -83,11 +83,18 @@ func (m *meters) line(camera string, line []byte) {
 		c.last, c.watching = time.Now(), true
 	case floorwatch.EventOpen:
 		c.opens++
-	case floorwatch.EventSize:
-		c.sizes++
 	case floorwatch.EventClosed, floorwatch.EventStall:
 		c.closes++
 		c.watching = false
+	}
+}
+
+// sizeChanged books that a camera's picture is not of the size that it was.
+func (m *meters) sizeChanged(camera string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c, ok := m.cameras[camera]; ok {
+		c.sizes++
 	}
 }
 
@@ -315,7 +322,7 @@ func (m *meters) figures() []metrics.Figure {
 		figure("floorwatch_camera_frames_total", "Frames analysed.", true, func(c *meter) float64 { return float64(c.frames) }),
 		figure("floorwatch_camera_opens_total", "Times that the source was opened.", true, func(c *meter) float64 { return float64(c.opens) }),
 		figure("floorwatch_camera_closes_total", "Times that the source or its worker ended or stalled.", true, func(c *meter) float64 { return float64(c.closes) }),
-		figure("floorwatch_camera_size_changes_total", "Times that the picture changed its size while it was watched.", true, func(c *meter) float64 { return float64(c.sizes) }),
+		figure("floorwatch_camera_size_changes_total", "Times that the picture was not of the size that it was before.", true, func(c *meter) float64 { return float64(c.sizes) }),
 		figure("floorwatch_camera_clock_set_back_total", "Times that the clock was set back, and stamps carried on until it caught up.", true, func(c *meter) float64 { return float64(c.setBack) }),
 		figure("floorwatch_camera_coverage", "Share of the newest interval that was observed.", false, func(c *meter) float64 { return c.coverage }),
 		figure("floorwatch_segments_total", "Footage files sealed.", true, func(c *meter) float64 { return float64(c.segments) }),

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -81,7 +82,8 @@ func (w *worker) once(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	cmd := child.Command(ctx, w.program, w.args...)
-	cmd.Env = append(os.Environ(), w.env...)
+	// Of a crash the first lines say all; a dump of registers would push them out.
+	cmd.Env = append(append(os.Environ(), w.env...), "GOTRACEBACK=none")
 	// A worker stuck in a C++ call does not hear SIGTERM.
 	cmd.Cancel = func() error { return child.Signal(cmd, syscall.SIGKILL) }
 	var tail child.Tail
@@ -113,11 +115,16 @@ func (w *worker) once(ctx context.Context) error {
 	return endCause(context.Cause(ctx), err, tail.String())
 }
 
+// crashRE finds how the Go runtime, or the C library, names a fatal signal.
+var crashRE = regexp.MustCompile(`(?m)^(SIG[A-Z]+: .*|double free.*|free\(\): .*|malloc.*: .*|corrupted .*)$`)
+
 // endCause joins what is known of a worker's end into one error.
 func endCause(cause, exit error, stderr string) error {
 	switch {
 	case cause != nil:
 		return cause
+	case crashRE.MatchString(stderr):
+		return fmt.Errorf("it crashed (%s); the source may have changed its picture, or the decoder may have met damage", crashRE.FindString(stderr))
 	case stderr != "":
 		return fmt.Errorf("%s", lastLine(stderr))
 	case exit != nil:

@@ -146,7 +146,7 @@ func cameraRows() []row {
 		{
 			name: "source ends", of: sources,
 			inject: func(_ *testing.T, w *world) { w.cameras["ends"].down() },
-			log:    `camera worker ended, starting it again" camera=ends why="read .*the camera or the network broke off`,
+			log:    `camera worker ended, starting it again" camera=ends why="floorwatch-camera: read .*the camera or the network broke off`,
 			figure: closes("ends"), moved: more,
 			heal:  func(t *testing.T, w *world) { w.cameras["ends"].up(t) },
 			grows: frames("ends"),
@@ -154,7 +154,7 @@ func cameraRows() []row {
 		{
 			name: "source stalls", of: sources,
 			inject: func(_ *testing.T, w *world) { w.cameras["stalls"].hold.Store(true) },
-			log:    `camera worker ended, starting it again" camera=stalls why="read .*the camera or the network hangs`,
+			log:    `camera worker ended, starting it again" camera=stalls why="floorwatch-camera: read .*the camera or the network hangs`,
 			figure: closes("stalls"), moved: more,
 			heal: func(_ *testing.T, w *world) {
 				w.cameras["stalls"].hold.Store(false)
@@ -164,7 +164,7 @@ func cameraRows() []row {
 		},
 		{
 			name: "source changes its resolution", of: sources,
-			log:    `the picture changed its size; zones are scaled to it.*camera=resizes width=160 height=120`,
+			log:    `the picture changed its size; zones are scaled to it.*camera=resizes`,
 			figure: camera("floorwatch_camera_size_changes_total", "resizes"), moved: more,
 			grows: frames("resizes"),
 		},
