@@ -114,10 +114,14 @@ func (l *link) once(ctx context.Context) error {
 		}
 		return fmt.Errorf("connect to broker: %w", err)
 	}
+	if l.session != "" {
+		l.up(client) // what the broker has kept comes before its answer to our subscription
+		defer l.up(nil)
+	}
 	sub := client.SubscribeMultiple(l.topics, nil)
-	if !sub.WaitTimeout(connectTimeout) || sub.Error() != nil {
+	if err := l.confirmed(sub, lost); err != nil {
 		stop()
-		return fmt.Errorf("subscribe: %w", errors.Join(sub.Error(), errors.New("the broker did not confirm")))
+		return fmt.Errorf("subscribe: %w", err)
 	}
 	for filter, code := range sub.(*mqtt.SubscribeToken).Result() {
 		if code == 0x80 {
@@ -136,6 +140,24 @@ func (l *link) once(ctx context.Context) error {
 		return fmt.Errorf("broker connection lost: %w", err)
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// confirmed waits for the broker's answer to a subscription. With a session it
+// stands behind all that the broker has kept, so as long as that comes, there is
+// no hurry; a link that is dead or closed ends the wait.
+func (l *link) confirmed(sub mqtt.Token, lost chan error) error {
+	var limit <-chan time.Time
+	if l.session == "" {
+		limit = time.After(connectTimeout)
+	}
+	select {
+	case <-sub.Done():
+		return sub.Error()
+	case err := <-lost:
+		return err
+	case <-limit:
+		return errors.New("the broker did not confirm")
 	}
 }
 

@@ -152,13 +152,13 @@ func playIngest(ctx context.Context, t task, out io.Writer) error {
 		if err := tell(out, done{}); err != nil || t.Expect == 0 {
 			return err
 		}
-		for g.Stats().Records < int64(t.Expect) {
+		for s := g.Stats(); s.Records-s.Duplicates < int64(t.Expect); s = g.Stats() {
 			if pause(ctx, 5*time.Millisecond) != nil {
 				return nil
 			}
 		}
 		s := g.Stats()
-		return tell(out, done{s.Records, time.Now().UnixNano(), s.DeadLetters, s.Unread, s.Outages})
+		return tell(out, done{s.Records - s.Duplicates, time.Now().UnixNano(), s.DeadLetters, s.Unread, s.Outages})
 	})
 	return group.Wait()
 }

@@ -170,22 +170,29 @@ func (s *stage) publish(ctx context.Context, t task) (answer published, err erro
 
 // missing compares what is in the database with what was published: the count of
 // points, and the sums of two fields, since a number right by accident is not
-// right three times.
+// right three times. What came twice may have been counted for what is still on
+// its way, so it looks again for a while before it says that records are missing.
 func (s *stage) missing(ctx context.Context, kind string, want total) (int, error) {
-	got, err := s.stored(ctx, kind)
-	if err != nil {
-		return 0, err
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		got, err := s.stored(ctx, kind)
+		if err != nil {
+			return 0, err
+		}
+		if want.Seq == 0 {
+			got.Seq = 0 // the outbox gave the numbers
+		}
+		switch {
+		case got == want:
+			return 0, nil
+		case got.N >= want.N:
+			return 0, fmt.Errorf("the points are not the records: %+v, want %+v", got, want)
+		case time.Now().After(deadline):
+			return int(want.N - got.N), nil
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return 0, err
+		}
 	}
-	if want.Seq == 0 {
-		got.Seq = 0 // the outbox gave the numbers
-	}
-	if got.N == want.N && got != want {
-		return 0, fmt.Errorf("the right number of points, but not the right ones: %+v, want %+v", got, want)
-	}
-	if got.N > want.N {
-		return 0, fmt.Errorf("more points than records: %+v, want %+v", got, want)
-	}
-	return int(want.N - got.N), nil
 }
 
 func (s *stage) stored(ctx context.Context, kind string) (t total, err error) {
