@@ -86,8 +86,16 @@ func (d *distant) held() int {
 	return len(d.holds)
 }
 
-func TestFootageFromItsBoxAndHolds(t *testing.T) {
+// TestBoxesAndTheirFootage does with one browser; each takes seconds to start.
+func TestBoxesAndTheirFootage(t *testing.T) {
 	t.Parallel()
+	ctx := webtest.Browser(t)
+	checkBoxes(t, ctx)
+	checkFetch(t, ctx)
+}
+
+func checkFetch(t *testing.T, ctx context.Context) {
+	t.Helper()
 	d := &distant{shop: newShop(t), step: make(chan func(func(done, total int64)) error)}
 	hub := api.NewHub()
 	srv := httptest.NewServer(api.New(api.Settings{
@@ -95,8 +103,8 @@ func TestFootageFromItsBoxAndHolds(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
-	ctx := webtest.Browser(t)
-	webtest.Run(t, ctx, "open", chromedp.EmulateViewport(1400, 900), chromedp.Navigate(srv.URL+"/?lang=en"))
+	light := emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}})
+	webtest.Run(t, ctx, "open", light, chromedp.EmulateViewport(1400, 900), chromedp.Navigate(srv.URL+"/?lang=en"))
 	key := d.stays[0].Zone + "/" + d.stays[0].ID
 	webtest.Until(t, ctx, `document.querySelector('[data-key="`+key+`"] .play') && document.querySelector('#timeline .has')`)
 	webtest.Run(t, ctx, "open clip", chromedp.Click(`[data-key="`+key+`"] .play`))
@@ -155,12 +163,14 @@ func checkRelease(t *testing.T, ctx context.Context, d *distant) {
 	webtest.Run(t, ctx, "pick and switch", chromedp.Evaluate(`document.querySelector('#timeline .held').click()`, nil), chromedp.Click(`#lang`))
 	webtest.Until(t, ctx, `['顾客投诉', '由 页面 于', '设备尚未确认'].every(s => document.querySelector('#hold-text').innerText.includes(s))`)
 	shot(t, ctx, "held-zh", true)
-	webtest.Run(t, ctx, "release", chromedp.Click(`#hold-release`))
+	// By script: the page may still be moving under a mouse.
+	release := chromedp.Evaluate(`document.querySelector('#hold-release').click()`, nil)
+	webtest.Run(t, ctx, "release", release)
 	webtest.Until(t, ctx, `document.querySelector('#hold-release').innerText.startsWith('确定解除')`)
 	if d.held() != 1 {
 		t.Error("one click released it")
 	}
-	webtest.Run(t, ctx, "sure", chromedp.Click(`#hold-release`))
+	webtest.Run(t, ctx, "sure", release)
 	webtest.Until(t, ctx, `document.querySelector('#holdinfo').hidden && !document.querySelector('#timeline .held')`)
 	if d.held() != 0 {
 		t.Error("it is still held")
@@ -207,14 +217,13 @@ func fleet(hub *api.Hub) []api.Site {
 	return []api.Site{store("bund", "外滩店", "The Bund", "box1", "box2"), store("jingan", "静安寺店", "Jing'an", "box1", "box2", "box3")}
 }
 
-func TestPageOfBoxes(t *testing.T) {
-	t.Parallel()
+func checkBoxes(t *testing.T, ctx context.Context) {
+	t.Helper()
 	hub := api.NewHub()
 	sites := fleet(hub)
 	srv := httptest.NewServer(api.New(api.Settings{Sites: sites, Figures: nothing{}, Hub: hub, Pages: web.Handler()}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
-	ctx := webtest.Browser(t)
 	var bad webtest.Faults
 	bad.Watch(ctx, strings.TrimPrefix(srv.URL, "http://"))
 	webtest.Run(t, ctx, "open", clog.Enable(), network.Enable(), chromedp.EmulateViewport(1400, 1000), chromedp.Navigate(srv.URL+"/boxes?lang=en"))
