@@ -14,15 +14,16 @@ import (
 // line is a TCP connection that faults can be put into: it passes on to target
 // what comes to addr.
 type line struct {
-	addr, target string
-	hold         atomic.Bool  // nothing passes
-	noise        atomic.Bool  // answers become random bytes
-	delay        atomic.Int64 // ns, before each piece of an answer
+	addr  string
+	hold  atomic.Bool  // nothing passes
+	noise atomic.Bool  // answers become random bytes
+	delay atomic.Int64 // ns, before each piece of an answer
 
-	mu    sync.Mutex
-	ln    net.Listener
-	conns map[net.Conn]bool
-	wg    sync.WaitGroup
+	mu     sync.Mutex
+	target string
+	ln     net.Listener
+	conns  map[net.Conn]bool
+	wg     sync.WaitGroup
 }
 
 // newLine returns a line that is down: connections to it are refused.
@@ -76,8 +77,19 @@ func (l *line) cut() {
 	}
 }
 
+// turn ends every connection; new ones lead to another target.
+func (l *line) turn(target string) {
+	l.mu.Lock()
+	l.target = target
+	l.mu.Unlock()
+	l.cut()
+}
+
 func (l *line) pass(c net.Conn) {
-	s, err := net.Dial("tcp", l.target)
+	l.mu.Lock()
+	target := l.target
+	l.mu.Unlock()
+	s, err := net.Dial("tcp", target)
 	if err != nil {
 		_ = c.Close()
 		return

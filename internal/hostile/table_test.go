@@ -164,7 +164,8 @@ func cameraRows() []row {
 		},
 		{
 			name: "source changes its resolution", of: sources,
-			log:    `the picture changed its size; zones are scaled to it.*camera=resizes`,
+			inject: func(_ *testing.T, w *world) { w.cameras["resizes"].turn(w.little) },
+			log:    `the picture changed its size; zones are scaled to it.*camera=resizes width=160 height=120`,
 			figure: camera("floorwatch_camera_size_changes_total", "resizes"), moved: more,
 			grows: frames("resizes"),
 		},

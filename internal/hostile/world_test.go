@@ -106,6 +106,7 @@ type world struct {
 	database influx.Endpoint
 	influx   *line
 	cameras  map[string]*line
+	little   string // address of a film in another size
 	broker   *programtest.Process
 	cloud    *program
 	sources  *program // box with the cameras that misbehave
@@ -114,7 +115,7 @@ type world struct {
 }
 
 // cameras that come over a line each, from one film.
-var streams = []string{"steady", "ends", "stalls", "garbage", "clock"}
+var streams = []string{"steady", "resizes", "ends", "stalls", "garbage", "clock"}
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -130,7 +131,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// films makes what the cameras show: ten seconds in one size, and four in two.
+// films makes what the cameras show, in two sizes.
 func (w *world) films(t *testing.T) {
 	t.Helper()
 	film := func(name, size, length string) {
@@ -141,15 +142,7 @@ func (w *world) films(t *testing.T) {
 		}
 	}
 	film("film.mp4", "320x240", "10")
-	film("large.ts", "320x240", "4")
-	film("little.ts", "160x120", "4")
-	var both []byte
-	for _, name := range []string{"large.ts", "little.ts"} {
-		b, err := os.ReadFile(filepath.Join(w.dir, name))
-		programtest.Must(t, err)
-		both = append(both, b...)
-	}
-	programtest.Must(t, os.WriteFile(filepath.Join(w.dir, "resizes.ts"), both, 0o600))
+	film("little.mp4", "160x120", "10")
 	programtest.Write(t, filepath.Join(w.dir, "text.mp4"), strings.Repeat("this is not a video\n", 1000))
 }
 
@@ -178,11 +171,15 @@ func (w *world) background(t *testing.T, run func(context.Context) error) {
 // startFilm serves the film as a camera would, behind a line for each camera.
 func (w *world) startFilm(t *testing.T) {
 	t.Helper()
-	r, err := relay.New(relay.Settings{Source: filepath.Join(w.dir, "film.mp4")})
-	programtest.Must(t, err)
-	w.background(t, r.Run)
-	<-r.Ready()
-	address := strings.TrimSuffix(strings.TrimPrefix(r.URL(), "rtsp://"), "/stream")
+	serve := func(film string) (address string) {
+		r, err := relay.New(relay.Settings{Source: filepath.Join(w.dir, film)})
+		programtest.Must(t, err)
+		w.background(t, r.Run)
+		<-r.Ready()
+		return strings.TrimSuffix(strings.TrimPrefix(r.URL(), "rtsp://"), "/stream")
+	}
+	address := serve("film.mp4")
+	w.little = serve("little.mp4")
 	for _, name := range append([]string{"small"}, streams...) {
 		w.cameras[name] = newLine(t, address)
 		w.cameras[name].up(t)
@@ -219,12 +216,8 @@ esac
 `, w.cameras["clock"].addr, workerEnv, clock, workerProgram, camera, self, camera)), 0o700))
 
 	cameras := ""
-	for _, name := range []string{"missing", "text", "resizes"} {
-		file := name + ".mp4"
-		if name == "resizes" {
-			file = name + ".ts"
-		}
-		cameras += cameraConfig(name, filepath.Join(w.dir, file))
+	for _, name := range []string{"missing", "text"} {
+		cameras += cameraConfig(name, filepath.Join(w.dir, name+".mp4"))
 	}
 	for _, name := range streams {
 		cameras += cameraConfig(name, "rtsp://"+w.cameras[name].addr+"/stream")
