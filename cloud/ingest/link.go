@@ -48,6 +48,8 @@ type link struct {
 	paced   bool              // see conn; only without QoS 1
 	up      func(mqtt.Client) // nil argument: down
 	log     *slog.Logger
+
+	connected bool // in the last attempt; of run's goroutine alone
 }
 
 // run connects again and again until ctx ends.
@@ -56,12 +58,16 @@ func (l *link) run(ctx context.Context) {
 	told := false
 	for ctx.Err() == nil {
 		began := time.Now()
+		l.connected = false
 		err := l.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if time.Since(began) > steady {
-			delay, told = firstDelay, false
+			delay = firstDelay
+		}
+		if l.connected { // and said so
+			told = false
 		}
 		if !told {
 			l.log.Warn("no connection to the broker; trying again", "broker", l.host(), "error", err)
@@ -132,6 +138,7 @@ func (l *link) once(ctx context.Context) error {
 	if !stop() {
 		return ctx.Err()
 	}
+	l.connected = true
 	l.log.Info("connected to the broker", "broker", l.host())
 	l.up(client)
 	defer l.up(nil)
