@@ -172,6 +172,10 @@ func (f figures) Waits(ctx context.Context, q api.Query) ([]floorwatch.Wait, err
 	return f.Client.Waits(ctx, influx.Query(q))
 }
 
+func (f figures) Health(ctx context.Context, q api.Query) ([]floorwatch.Health, error) {
+	return f.Client.Health(ctx, influx.Query(q))
+}
+
 func (f figures) Intervals(ctx context.Context, q api.Query) ([]floorwatch.Interval, error) {
 	return f.Client.Intervals(ctx, influx.Query(q))
 }

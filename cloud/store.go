@@ -110,7 +110,7 @@ func (s *store) Holds(ctx context.Context, c api.Source, from, to floorwatch.Tim
 func translate(err error) error {
 	for from, to := range map[error]error{
 		vault.ErrNotHere: api.ErrElsewhere, vault.ErrNoFootage: api.ErrNotFound, vault.ErrNoHold: api.ErrNotFound,
-		ingest.ErrAway: api.ErrAway,
+		ingest.ErrAway: api.ErrAway, vault.ErrStalled: api.ErrStalled,
 	} {
 		if errors.Is(err, from) {
 			return fmt.Errorf("%w: %w", to, err)

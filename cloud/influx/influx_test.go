@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,8 +117,31 @@ func TestRecordsComeBackWhole(t *testing.T) {
 	checkRows(t, q, c.Intervals, *interval, *plain)
 	checkRows(t, q, c.Gaps, *gap, *lost)
 	checkRows(t, q, c.Counts, *count, *inside)
+	checkRows(t, q, c.Health, *health)
 	q.Zone = "elsewhere"
 	checkRows(t, q, c.Stays)
+}
+
+func TestHealthIsTheNewestOfEachCamera(t *testing.T) {
+	c := client(t)
+	health := func(camera string, at floorwatch.Time, figure string) *floorwatch.Health {
+		return &floorwatch.Health{
+			Header:  floorwatch.Header{Kind: floorwatch.KindHealth, Camera: camera, ID: "health", At: at},
+			Figures: map[string]float64{figure: float64(at - t0)},
+		}
+	}
+	box, door := health("", t0+60_000, "uptime_s"), health("door", t0+60_001, "frames")
+	if err := c.Write(t.Context(), points("newest", health("", t0, "uptime_s"), health("door", t0+1, "frames"), box, door)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Health(t.Context(), Query{Store: "newest", Edge: "box", From: t0, To: t0 + 3_600_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(got, func(a, b floorwatch.Health) int { return strings.Compare(a.Camera, b.Camera) })
+	if want := []floorwatch.Health{*box, *door}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
 }
 
 func checkRows[T any](t *testing.T, q Query, get func(context.Context, Query) ([]T, error), want ...T) {

@@ -24,6 +24,8 @@ var (
 	ErrNoFootage = clip.ErrNoFootage
 	// ErrNotHere says that some of the span is still on the box; Fetch brings it.
 	ErrNotHere = errors.New("the footage is still on the box")
+	// ErrStalled says that a box which agreed to send has stopped sending.
+	ErrStalled = errors.New("nothing has come from the box")
 	// ErrAltered says that stored bytes are no longer what was sealed.
 	ErrAltered = clip.ErrAltered
 )
@@ -240,7 +242,7 @@ func (a *Archive) await(ctx context.Context, store, edge string, r floorwatch.Re
 			return nil
 		}
 		if time.Since(moved) > fetchStall {
-			return fmt.Errorf("fetch footage: nothing has come from the box for %v, %d pieces are left; it goes on when the line or the day's upload budget allows", fetchStall, left)
+			return fmt.Errorf("fetch footage: %w for %v, %d pieces are left; it goes on when the line or the day's upload budget allows", ErrStalled, fetchStall, left)
 		}
 		select {
 		case <-tick.C:

@@ -1,0 +1,48 @@
+package influx
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"floorwatch"
+)
+
+// healthRows are the rows among which the newest of each camera are looked for:
+// a box writes one for itself and one for each camera at a time, and has at most
+// 64 cameras.
+const healthRows = 200
+
+// Health returns the newest health record of a box, and of each of its cameras,
+// in [From, To).
+func (c *Client) Health(ctx context.Context, q Query) ([]floorwatch.Health, error) {
+	q.Zone, q.Limit = "", healthRows
+	all, err := selectRows(ctx, c, q, floorwatch.KindHealth, q.within(), decodeHealth)
+	if err != nil {
+		return nil, err
+	}
+	newest := map[string]floorwatch.Health{}
+	for _, h := range all { // oldest first
+		newest[h.Camera] = h
+	}
+	out := make([]floorwatch.Health, 0, len(newest))
+	for _, h := range newest {
+		out = append(out, h)
+	}
+	return out, nil
+}
+
+func decodeHealth(c *cursor) floorwatch.Health {
+	h := floorwatch.Health{Header: c.header(floorwatch.KindHealth), Figures: map[string]float64{}}
+	for column := range c.column {
+		if name, ok := strings.CutPrefix(column, "f_"); ok && c.value(column) != nil {
+			h.Figures[name] = c.float(column)
+		}
+	}
+	if notes := c.text("notes"); notes != "" {
+		if err := json.Unmarshal([]byte(notes), &h.Notes); err != nil {
+			c.fail("notes", notes)
+		}
+	}
+	return h
+}
