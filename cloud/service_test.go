@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -101,6 +102,9 @@ func startService(t *testing.T) (string, *http.Client) {
 		_, port, _ := strings.Cut(a, ":")
 		return "https://localhost:" + port, &http.Client{Jar: jar, Timeout: 10 * time.Second, Transport: &http.Transport{
 			ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: trust, MinVersion: tls.VersionTLS12},
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) { // a bare Debian resolves no localhost
+				return new(net.Dialer).DialContext(ctx, network, a)
+			},
 		}}
 	case err := <-done:
 		t.Fatalf("it ended: %v", err)
