@@ -98,7 +98,7 @@ type Ingest struct {
 	away    atomic.Bool  // a store does not take what we have
 	full    atomic.Int64 // ns, when the queue was found full; 0: it is not
 
-	slow bool // the last write was; of deliverAll's goroutine alone
+	slow atomic.Bool // the last write was
 
 	// Of collect's goroutine alone.
 	edges    map[string]Edge // by topic
@@ -587,12 +587,9 @@ func (g *Ingest) storePoints(ctx context.Context, jobs []*job) error {
 const slowWrite = time.Second
 
 func (g *Ingest) tellSlow(took time.Duration, points int) {
-	if slow := took > slowWrite; slow != g.slow {
-		g.slow = slow
-		if slow {
-			g.Log.Warn("InfluxDB is slow; records wait with the boxes meanwhile, check its load and its disk",
-				"took", took.Round(time.Millisecond), "points", points)
-		}
+	if slow := took > slowWrite; g.slow.Swap(slow) != slow && slow {
+		g.Log.Warn("InfluxDB is slow; records wait with the boxes meanwhile, check its load and its disk",
+			"took", took.Round(time.Millisecond), "points", points)
 	}
 }
 

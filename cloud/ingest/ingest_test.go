@@ -772,11 +772,17 @@ func TestMosquittoRestarts(t *testing.T) {
 func TestSessionOutlivesUs(t *testing.T) {
 	b := prepare(t, startBroker(t), database.Endpoint, registry("session", "box"))
 	b.Plain, b.Session = true, "one"
-	b.start(t)()
+	stop := b.start(t)
 	x := newBox(t, b.broker, "session", "box")
-	x.send(x.batch(t, 1, b.stayAt("table", 0), b.stayAt("table", 1)))
+	p := x.batch(t, 1, b.stayAt("table", 0))
+	until(t, "the first acknowledgement", func() bool {
+		x.send(p)
+		return x.has(1, 1)
+	})
+	stop()
+	x.send(x.batch(t, 2, b.stayAt("table", 1)))
 	b.start(t)
-	until(t, "the acknowledgement", func() bool { return x.has(1, 2) })
+	until(t, "the acknowledgement of what came meanwhile", func() bool { return x.has(2, 1) })
 	if n := len(b.stored(t, "session", "box")); n != 2 {
 		t.Errorf("%d stays stored, want 2", n)
 	}

@@ -195,6 +195,10 @@ func (d *dialer) dial(ctx context.Context, u *url.URL, conf *tls.Config, paced b
 	d.mu.Lock()
 	d.conn = conn
 	d.mu.Unlock()
+	if err := ctx.Err(); err != nil { // close may have come before there was anything to close
+		_ = conn.Close()
+		return nil, err
+	}
 	return conn, nil
 }
 
