@@ -32,11 +32,15 @@ func newNetworks(t *testing.T) networks {
 	if out, err := exec.Command("ip", "netns", "add", n.box).CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED: this machine lets us make no network namespaces (root and CAP_SYS_ADMIN are needed), so the programs were not run apart: %v: %s", err, out)
 	}
+	// Not `ip -n`: it mounts, and in a chroot it may not.
+	within := func(namespace string, args ...string) []string {
+		return append([]string{"nsenter", "--net=/run/netns/" + namespace, "ip"}, args...)
+	}
 	steps := [][]string{
-		{"netns", "add", n.broker},
-		{"netns", "add", n.cloud},
-		{"link", "add", "to-broker", "netns", n.box, "type", "veth", "peer", "name", "to-box", "netns", n.broker},
-		{"link", "add", "to-broker", "netns", n.cloud, "type", "veth", "peer", "name", "to-cloud", "netns", n.broker},
+		{"ip", "netns", "add", n.broker},
+		{"ip", "netns", "add", n.cloud},
+		{"ip", "link", "add", "to-broker", "netns", n.box, "type", "veth", "peer", "name", "to-box", "netns", n.broker},
+		{"ip", "link", "add", "to-broker", "netns", n.cloud, "type", "veth", "peer", "name", "to-cloud", "netns", n.broker},
 	}
 	for _, l := range [][3]string{
 		{n.box, "to-broker", "10.77.1.2/24"},
@@ -44,8 +48,8 @@ func newNetworks(t *testing.T) networks {
 		{n.cloud, "to-broker", "10.77.2.2/24"},
 		{n.broker, "to-cloud", "10.77.2.1/24"},
 	} {
-		steps = append(steps, []string{"-n", l[0], "addr", "add", l[2], "dev", l[1]}, []string{"-n", l[0], "link", "set", l[1], "up"},
-			[]string{"-n", l[0], "link", "set", "lo", "up"})
+		steps = append(steps, within(l[0], "addr", "add", l[2], "dev", l[1]),
+			within(l[0], "link", "set", l[1], "up"), within(l[0], "link", "set", "lo", "up"))
 	}
 	t.Cleanup(func() {
 		for _, name := range []string{n.box, n.broker, n.cloud} {
@@ -53,8 +57,8 @@ func newNetworks(t *testing.T) networks {
 		}
 	})
 	for _, s := range steps {
-		if out, err := exec.Command("ip", s...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %q: %v: %s", s, err, out)
+		if out, err := exec.Command(s[0], s[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", s, err, out)
 		}
 	}
 	return n

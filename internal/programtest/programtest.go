@@ -105,8 +105,8 @@ func (o *output) String() string {
 // Start runs a program until the test ends, and shows its output if it fails.
 func Start(t *testing.T, namespace, name string, args ...string) *Process {
 	t.Helper()
-	if namespace != "" { // ip replaces itself by the program
-		name, args = "ip", append([]string{"netns", "exec", namespace, name}, args...)
+	if namespace != "" { // nsenter replaces itself by the program
+		name, args = "nsenter", append([]string{"--net=/run/netns/" + namespace, name}, args...)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Process{cmd: child.Command(ctx, name, args...), out: &output{}, done: make(chan struct{})}
