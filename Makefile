@@ -19,7 +19,7 @@ GOFUMPT := mvdan.cc/gofumpt@v0.9.2
 SOURCE ?=
 PAGE ?=
 
-.PHONY: run test build web models check layers unit bench clean help
+.PHONY: run test build web models check layers unit bench functions clean help
 
 run: export FLOORWATCH_STARTED := $(shell date +%s)
 run: export FLOORWATCH_SOURCE := $(SOURCE)
@@ -61,7 +61,11 @@ unit: ## every test, against the real servers
 	@go test -race -timeout 10m $(PURE_PACKAGES)
 	@go test -tags matprofile -timeout 5m $(CGO_PACKAGES)
 
-bench: ## benchmarks of every package
+bench: ## broker, ingest and InfluxDB beside a bare reader and bare writes; BENCH=-short for a quick look
+	@deploy/setup.sh test
+	@go run ./internal/bench $(BENCH)
+
+functions: ## benchmarks of the functions, go test -bench
 	@go test -run '^$$' -bench . -benchmem $(PURE_PACKAGES) $(CGO_PACKAGES)
 
 clean: ## removes what was built; keeps tools, film and data
