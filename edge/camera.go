@@ -63,7 +63,7 @@ func (c *camera) watch(ctx context.Context) error {
 	if err := c.prepare(ctx); err != nil {
 		return fmt.Errorf("camera %s: %w", c.cfg.Name, err)
 	}
-	source, err := c.cfg.address()
+	source, err := c.cfg.address(c.cfg.Source)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,13 @@ func (c *camera) watch(ctx context.Context) error {
 		}
 	}
 	if c.cfg.Record {
-		group.Go(func() error { return c.recorder(source).Run(ctx) })
+		recorded := source
+		if c.cfg.Main != "" {
+			if recorded, err = c.cfg.address(c.cfg.Main); err != nil {
+				return err
+			}
+		}
+		group.Go(func() error { return c.recorder(recorded).Run(ctx) })
 	}
 	group.Go(func() error { c.worker(source).run(ctx); return nil })
 	group.Go(func() error { c.measure(ctx); return nil })

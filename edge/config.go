@@ -8,6 +8,7 @@ import (
 	"floorwatch"
 	"floorwatch/edge/counter"
 	"floorwatch/edge/footage"
+	"floorwatch/edge/relay"
 	"floorwatch/internal/config"
 )
 
@@ -31,6 +32,7 @@ type Camera struct {
 	Name     string           `yaml:"name"`
 	Label    floorwatch.Label `yaml:"label"`
 	Source   string           `yaml:"source"`
+	Main     string           `yaml:"main_source"` // what is recorded; "": Source
 	Username string           `yaml:"username"`
 	Password config.Secret    `yaml:"password_file"`
 	Detector string           `yaml:"detector"`
@@ -214,22 +216,29 @@ func (c *Camera) checkSource(r *config.Report, key string) {
 		r.Hide(key + ".source")
 		r.Problem(key+".source", "holds a password; write it to a file and name it: username and password_file")
 	}
+	if c.Main != "" && (relay.Needed(c.Main) || relay.Needed(c.Source)) {
+		r.Problem(key+".main_source", "main and sub stream are of one RTSP camera: want rtsp://HOST/PATH here and in source")
+	}
+	if u, err := url.Parse(c.Main); err == nil && u.User != nil {
+		r.Hide(key + ".main_source")
+		r.Problem(key+".main_source", "holds a password; write it to a file and name it: username and password_file")
+	}
 	if c.Username == "" && c.Password != "" {
 		r.Problem(key+".username", "is missing; password_file needs it")
 	}
 }
 
-// address returns the source with its credentials, for a worker's environment;
-// it is never logged.
-func (c *Camera) address() (string, error) {
+// address returns a stream of the camera with its credentials, for a worker's
+// environment; it is never logged.
+func (c *Camera) address(stream string) (string, error) {
 	if c.Username == "" {
-		return c.Source, nil
+		return stream, nil
 	}
 	password, err := c.Password.Read()
 	if err != nil {
 		return "", fmt.Errorf("camera %s: %w", c.Name, err)
 	}
-	u, err := url.Parse(c.Source)
+	u, err := url.Parse(stream)
 	if err != nil {
 		return "", fmt.Errorf("camera %s: source is not an address", c.Name)
 	}
