@@ -7,6 +7,7 @@ import (
 
 	"floorwatch/edge/camera"
 	"floorwatch/edge/track"
+	"floorwatch/internal/program"
 	"floorwatch/models"
 )
 
@@ -28,7 +29,7 @@ func choose(name, dir string, fps float64) (camera.Detector, track.Options, erro
 		}
 		return d, o, err
 	}
-	return nil, track.Options{}, fmt.Errorf("%w: -detector %q is not auto, motion, hog or nanodet", errUsage, name)
+	return nil, track.Options{}, fmt.Errorf("%w: -detector %q is not auto, motion, hog or nanodet", program.ErrUsage, name)
 }
 
 // nanodet loads the net once its hash was checked.

@@ -14,34 +14,21 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"floorwatch"
 	"floorwatch/edge/camera"
 	"floorwatch/edge/track"
+	"floorwatch/internal/program"
 )
-
-// errUsage marks an error of the command line: exit code 2, nothing started.
-var errUsage = errors.New("usage")
 
 // exitStuck is the exit code after a call into OpenCV that did not return.
 const exitStuck = 3
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "floorwatch-camera:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "floorwatch-camera:", err)
-		os.Exit(1)
-	}
+	program.Main("floorwatch-camera", func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	})
 }
 
 // options are the command line.
@@ -83,10 +70,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
 		}
-		return o, fmt.Errorf("%w: %w", errUsage, err)
+		return o, fmt.Errorf("%w: %w", program.ErrUsage, err)
 	}
 	if fs.NArg() > 0 {
-		return o, fmt.Errorf("%w: unexpected argument; the source is named by -source", errUsage)
+		return o, fmt.Errorf("%w: unexpected argument; the source is named by -source", program.ErrUsage)
 	}
 	return o, nil
 }
@@ -106,21 +93,21 @@ func (o options) settings() (camera.Settings, error) {
 	}
 	var err error
 	if s.Source, err = camera.ParseSource(o.source); err != nil {
-		return s, fmt.Errorf("%w: %w", errUsage, err)
+		return s, fmt.Errorf("%w: %w", program.ErrUsage, err)
 	}
 	if s.Pace != camera.PaceMax && s.Pace != camera.PaceReal {
-		return s, fmt.Errorf("%w: -pace %q is not max or real", errUsage, o.pace)
+		return s, fmt.Errorf("%w: -pace %q is not max or real", program.ErrUsage, o.pace)
 	}
 	if o.start != "" {
 		if s.Start, err = time.Parse(time.RFC3339, o.start); err != nil {
-			return s, fmt.Errorf("%w: -start %q is not RFC 3339, like 2025-11-21T20:00:00Z", errUsage, o.start)
+			return s, fmt.Errorf("%w: -start %q is not RFC 3339, like 2025-11-21T20:00:00Z", program.ErrUsage, o.start)
 		}
 	}
 	if !(o.fps >= 0 && o.fps <= 240) {
-		return s, fmt.Errorf("%w: -fps %g is not between 0 and 240", errUsage, o.fps)
+		return s, fmt.Errorf("%w: -fps %g is not between 0 and 240", program.ErrUsage, o.fps)
 	}
 	if o.stillEvery < 100*time.Millisecond || o.stall < time.Second {
-		return s, fmt.Errorf("%w: -still-every is at least 100ms, -stall at least 1s", errUsage)
+		return s, fmt.Errorf("%w: -still-every is at least 100ms, -stall at least 1s", program.ErrUsage)
 	}
 	return s, nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"floorwatch"
+	"floorwatch/internal/program"
 )
 
 func TestBadFlags(t *testing.T) {
@@ -30,7 +31,7 @@ func TestBadFlags(t *testing.T) {
 		t.Setenv("FLOORWATCH_SOURCE", "")
 		var out, errs bytes.Buffer
 		err := run(t.Context(), strings.Fields(c.args), &out, &errs)
-		if !errors.Is(err, errUsage) || !strings.Contains(err.Error(), c.want) {
+		if !errors.Is(err, program.ErrUsage) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: error %v, want usage and %q", c.args, err, c.want)
 		}
 		if out.Len() != 0 {

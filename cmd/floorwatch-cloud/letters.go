@@ -11,6 +11,7 @@ import (
 
 	"floorwatch/cloud"
 	"floorwatch/cloud/ingest"
+	"floorwatch/internal/program"
 )
 
 // letters is the store of dead letters, which a running cloud may have open too.
@@ -44,7 +45,7 @@ func withLetters(o options, do func(letters) error) (err error) {
 // what a stranger sent.
 func listLetters(ctx context.Context, db letters, o options, stdout io.Writer) error {
 	if len(o.ids) > 0 || o.n < 1 {
-		return fmt.Errorf("%w: dead-letters list takes -n above 0 and no IDs", errUsage)
+		return fmt.Errorf("%w: dead-letters list takes -n above 0 and no IDs", program.ErrUsage)
 	}
 	found, err := db.List(ctx, 0, o.n)
 	if err != nil {
@@ -73,7 +74,7 @@ func listLetters(ctx context.Context, db letters, o options, stdout io.Writer) e
 func showLetter(ctx context.Context, db letters, o options, stdout io.Writer) error {
 	ids, err := parseIDs(o.ids)
 	if err != nil || len(ids) != 1 {
-		return fmt.Errorf("%w: dead-letters show takes one ID", errUsage)
+		return fmt.Errorf("%w: dead-letters show takes one ID", program.ErrUsage)
 	}
 	found, err := db.List(ctx, ids[0]-1, 1)
 	if err != nil {
@@ -105,7 +106,7 @@ func dropLetters(ctx context.Context, db letters, o options, stdout io.Writer) e
 		return err
 	}
 	if o.all == (len(ids) > 0) {
-		return fmt.Errorf("%w: dead-letters drop takes either IDs or -all; what is dropped is gone", errUsage)
+		return fmt.Errorf("%w: dead-letters drop takes either IDs or -all; what is dropped is gone", program.ErrUsage)
 	}
 	n, err := db.Drop(ctx, ids...)
 	if err != nil {
@@ -120,7 +121,7 @@ func parseIDs(args []string) ([]int64, error) {
 	for _, a := range args {
 		id, err := strconv.ParseInt(a, 10, 64)
 		if err != nil || id < 1 {
-			return nil, fmt.Errorf("%w: %.40q is no ID of a dead letter", errUsage, a)
+			return nil, fmt.Errorf("%w: %.40q is no ID of a dead letter", program.ErrUsage, a)
 		}
 		ids = append(ids, id)
 	}

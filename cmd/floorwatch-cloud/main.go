@@ -10,33 +10,19 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	_ "time/tzdata" // stores name their time zones; a minimal Debian has none
 
 	"floorwatch"
 	"floorwatch/cloud"
 	"floorwatch/internal/config"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/program"
 )
 
-// errUsage marks an error of the command line or the configuration: exit code
-// 2, nothing started.
-var errUsage = errors.New("usage")
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "floorwatch-cloud:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "floorwatch-cloud:", err)
-		os.Exit(1)
-	}
+	program.Main("floorwatch-cloud", func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	})
 }
 
 const help = `floorwatch-cloud %s takes what the boxes deliver, stores it, and serves the pages.
@@ -82,7 +68,7 @@ func parse(args []string, stderr io.Writer) (command string, o options, err erro
 	fs.Usage = func() { fmt.Fprintf(stderr, help, floorwatch.BuildVersion); fs.PrintDefaults() }
 	if err := fs.Parse(args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
-			err = fmt.Errorf("%w: %w", errUsage, err)
+			err = fmt.Errorf("%w: %w", program.ErrUsage, err)
 		}
 		return command, o, err
 	}
@@ -99,7 +85,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return withLetters(o, func(l letters) error { return do(ctx, l, o, stdout) })
 	}
 	if len(o.ids) > 0 {
-		return fmt.Errorf("%w: unexpected %.40q; -h explains", errUsage, o.ids[0])
+		return fmt.Errorf("%w: unexpected %.40q; -h explains", program.ErrUsage, o.ids[0])
 	}
 	switch command {
 	case "run":
@@ -116,14 +102,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintln(stdout, floorwatch.BuildVersion)
 		return nil
 	}
-	return fmt.Errorf("%w: unknown command %.40q; -h lists them", errUsage, command)
+	return fmt.Errorf("%w: unknown command %.40q; -h lists them", program.ErrUsage, command)
 }
 
 // load reads the file but not what it names.
 func load(path string) (cloud.Config, error) {
 	c := cloud.DefaultConfig()
 	if err := config.Load(path, &c); err != nil {
-		return c, fmt.Errorf("%w: the configuration is not right, nothing was started\n%w", errUsage, err)
+		return c, fmt.Errorf("%w: the configuration is not right\n%w", program.ErrUsage, err)
 	}
 	return c, nil
 }
@@ -136,7 +122,7 @@ func open(o options, log *slog.Logger) (*cloud.Service, cloud.Config, error) {
 	}
 	s, err := cloud.Open(cfg, log)
 	if err != nil {
-		return nil, cfg, fmt.Errorf("%w: the configuration names what cannot be used, nothing was started\n%w", errUsage, err)
+		return nil, cfg, fmt.Errorf("%w: the configuration names what cannot be used\n%w", program.ErrUsage, err)
 	}
 	return s, cfg, nil
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"floorwatch/cloud"
+	"floorwatch/internal/program"
 	"floorwatch/internal/sampletest"
 )
 
@@ -79,7 +80,7 @@ func TestEveryProblemAtOnce(t *testing.T) {
 		"retention: 9600h", "retention: 400d")
 	for _, command := range []string{"run", "check", "acl", "dead-letters list"} {
 		_, _, err := call(t, append(strings.Fields(command), "-config", path)...)
-		if !errors.Is(err, errUsage) {
+		if !errors.Is(err, program.ErrUsage) {
 			t.Fatalf("%s: %v", command, err)
 		}
 		for _, want := range []string{
@@ -88,7 +89,7 @@ func TestEveryProblemAtOnce(t *testing.T) {
 			`edges[0].key: "12`, `want the key that floorwatch-edge key prints`, `influx.child: "true": is for a server that we start`,
 			`influx.flavour: "3": want "1.8" or "2.7"`, `pages.listen: "0.0.0.0:8080": is open to a network`,
 			`pages.cert: "x.pem": cert and key belong together`, `pages.hosts[0]: "https://x": want a name`,
-			`retention: "400d": want a duration`, "nothing was started",
+			`retention: "400d": want a duration`, "not started",
 		} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: no %q in\n%v", command, want, err)
@@ -116,7 +117,7 @@ func TestSecretsAreCheckedBeforeTheStart(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := call(t, "run", "-config", path); !errors.Is(err, errUsage) || !strings.Contains(err.Error(), edit) {
+		if _, _, err := call(t, "run", "-config", path); !errors.Is(err, program.ErrUsage) || !strings.Contains(err.Error(), edit) {
 			t.Errorf("want %q, got %v", edit, err)
 		}
 	}
@@ -144,7 +145,7 @@ topic read floorwatch/v1/shop-1/box-1/cmd
 func TestDeadLettersWithoutAny(t *testing.T) {
 	path, _ := shop(t)
 	_, _, err := call(t, "dead-letters", "list", "-config", path)
-	if err == nil || errors.Is(err, errUsage) || !strings.Contains(err.Error(), "has the cloud run with this configuration") {
+	if err == nil || errors.Is(err, program.ErrUsage) || !strings.Contains(err.Error(), "has the cloud run with this configuration") {
 		t.Errorf("%v", err)
 	}
 }
@@ -177,7 +178,7 @@ func TestDeadLetterCommands(t *testing.T) {
 		words := strings.Fields(c.args)
 		args := append([]string{"dead-letters", words[0], "-config", path}, words[1:]...)
 		out, _, err := call(t, args...)
-		if errors.Is(err, errUsage) != c.bad || !c.bad && err != nil || !strings.Contains(out, c.want) {
+		if errors.Is(err, program.ErrUsage) != c.bad || !c.bad && err != nil || !strings.Contains(out, c.want) {
 			t.Errorf("%s: %q %v", c.args, out, err)
 		}
 	}
@@ -188,7 +189,7 @@ func TestCommandLine(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 	for _, args := range [][]string{{"walk"}, {"run", "-fast"}, {"run", "now"}, {"check", "-config", "/absent/cloud.yaml"}} {
-		if _, _, err := call(t, args...); !errors.Is(err, errUsage) {
+		if _, _, err := call(t, args...); !errors.Is(err, program.ErrUsage) {
 			t.Errorf("%q: %v, want exit code 2", args, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"floorwatch/edge"
 	"floorwatch/internal/access"
 	"floorwatch/internal/config"
+	"floorwatch/internal/program"
 )
 
 // boxConfig is the configuration of an edge box; deploy/edge.yaml documents
@@ -34,7 +35,7 @@ func (c *boxConfig) Check(r *config.Report) {
 func load(path string) (boxConfig, error) {
 	c := defaultConfig()
 	if err := config.Load(path, &c); err != nil {
-		return c, fmt.Errorf("%w: the configuration is not right, nothing was started\n%w", errUsage, err)
+		return c, fmt.Errorf("%w: the configuration is not right\n%w", program.ErrUsage, err)
 	}
 	return c, nil
 }
@@ -52,7 +53,7 @@ func loadAll(path string) (boxConfig, edge.Broker, error) {
 		}
 	}
 	if err != nil {
-		return c, edge.Broker{}, fmt.Errorf("%w: the configuration names what cannot be used, nothing was started\n%w", errUsage, err)
+		return c, edge.Broker{}, fmt.Errorf("%w: the configuration names what cannot be used\n%w", program.ErrUsage, err)
 	}
 	return c, edge.Broker(login), nil
 }

@@ -15,31 +15,17 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"floorwatch"
 	"floorwatch/edge"
+	"floorwatch/internal/program"
 )
 
-// errUsage marks an error of the command line or the configuration: exit code
-// 2, nothing started.
-var errUsage = errors.New("usage")
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "floorwatch-edge:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "floorwatch-edge:", err)
-		os.Exit(1)
-	}
+	program.Main("floorwatch-edge", func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	})
 }
 
 const help = `floorwatch-edge %s is the agent on a store's box.
@@ -75,10 +61,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
 		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", program.ErrUsage, err)
 	}
 	if fs.NArg() > 0 {
-		return fmt.Errorf("%w: unexpected %.40q; -h explains", errUsage, fs.Arg(0))
+		return fmt.Errorf("%w: unexpected %.40q; -h explains", program.ErrUsage, fs.Arg(0))
 	}
 	switch command {
 	case "run":
@@ -91,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintln(stdout, floorwatch.BuildVersion)
 		return nil
 	}
-	return fmt.Errorf("%w: unknown command %.40q; -h lists them", errUsage, command)
+	return fmt.Errorf("%w: unknown command %.40q; -h lists them", program.ErrUsage, command)
 }
 
 // check says that the box could start with this configuration.

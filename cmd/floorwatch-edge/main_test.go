@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"floorwatch/internal/program"
 	"floorwatch/internal/sampletest"
 )
 
@@ -81,14 +82,14 @@ func TestEveryProblemAtOnce(t *testing.T) {
 		"min_stay: 1s", "min_stay: 1")
 	for _, command := range []string{"run", "check", "key"} {
 		out, _, err := call(t, command, "-config", path)
-		if !errors.Is(err, errUsage) || out != "" {
+		if !errors.Is(err, program.ErrUsage) || out != "" {
 			t.Fatalf("%s: %q %v", command, out, err)
 		}
 		for _, want := range []string{
 			`stroe: is not a key here; did you mean store?`, `store: want a name of`,
 			`broker.url: "tcp://broker.example.com:1883": want tls://HOST:8883`, `metrics: ":9105": want a loopback address`,
 			`interval: "7m": a day must hold a whole number`, `cameras[0].fps: "ten": want a number`,
-			`cameras[0].zones[0].min_stay: "1": want a duration`, "nothing was started",
+			`cameras[0].zones[0].min_stay: "1": want a duration`, "not started",
 		} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: no %q in\n%v", command, want, err)
@@ -106,7 +107,7 @@ func TestSecretsAreCheckedBeforeTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err := call(t, "-config", path)
-	if !errors.Is(err, errUsage) || !strings.Contains(err.Error(), "broker.password_file: ") || !strings.Contains(err.Error(), "cameras[0].password_file: ") {
+	if !errors.Is(err, program.ErrUsage) || !strings.Contains(err.Error(), "broker.password_file: ") || !strings.Contains(err.Error(), "cameras[0].password_file: ") {
 		t.Errorf("%v", err)
 	}
 }
@@ -116,7 +117,7 @@ func TestCommandLine(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 	for _, args := range [][]string{{"walk"}, {"run", "-fast"}, {"run", "now"}, {"check", "-config", "/absent/edge.yaml"}} {
-		if _, _, err := call(t, args...); !errors.Is(err, errUsage) {
+		if _, _, err := call(t, args...); !errors.Is(err, program.ErrUsage) {
 			t.Errorf("%q: %v, want exit code 2", args, err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/relay"
 	"floorwatch/edge/uplink"
+	"floorwatch/internal/program"
 )
 
 // backup is a box that has recorded, a vault, and a broker between them.
@@ -324,7 +325,7 @@ func (b *backup) verify(first floorwatch.Segment) {
 			b.t.Fatal(err)
 		}
 		v, err := verify(b.t, "-key", pin(), b.vaultDir)
-		if !errors.Is(err, errSilent) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, c.what) || v.Faults[0].From < first.Start {
+		if !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, c.what) || v.Faults[0].From < first.Start {
 			b.t.Errorf("%s: %v %+v", c.what, err, v.Faults)
 		}
 		if _, err := b.archive.Clip(b.t.Context(), "s1", "box", "door", first.Start, first.End); !errors.Is(err, vault.ErrAltered) {
@@ -338,7 +339,7 @@ func (b *backup) verify(first floorwatch.Segment) {
 	if err := os.WriteFile(stray, whole, 0o600); err != nil {
 		b.t.Fatal(err)
 	}
-	if v, err := verify(b.t, b.vaultDir); !errors.Is(err, errSilent) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, "no seal in the index names") {
+	if v, err := verify(b.t, b.vaultDir); !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, "no seal in the index names") {
 		b.t.Errorf("a stray file: %v %+v", err, v.Faults)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/queue"
+	"floorwatch/internal/program"
 )
 
 const intervalsHelp = `Usage: floorwatch intervals -zones FILE.yaml [-every 5m] < RECORDS
@@ -36,7 +37,7 @@ func runIntervals(ctx context.Context, args []string, std stdio) error {
 	}
 	iv, err := queue.NewIntervals(scene, *every)
 	if err != nil {
-		return fmt.Errorf("%w: -every: %w", errUsage, err)
+		return fmt.Errorf("%w: -every: %w", program.ErrUsage, err)
 	}
 	return intervals(ctx, iv, std)
 }

@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"floorwatch/internal/program"
 )
 
 // stdio is what a command talks to, so that tests can stand in for a terminal.
@@ -36,35 +36,17 @@ func commands() []command {
 	}
 }
 
-// errUsage marks an error of the command line or the configuration: exit code
-// 2, nothing started.
-var errUsage = errors.New("not started")
-
-// errSilent ends with exit code 1 after the command has said why.
-var errSilent = errors.New("already reported")
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr})
-	stop()
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "floorwatch:", err)
-		os.Exit(2)
-	default:
-		if !errors.Is(err, errSilent) {
-			fmt.Fprintln(os.Stderr, "floorwatch:", err)
-		}
-		os.Exit(1)
-	}
+	program.Main("floorwatch", func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr})
+	})
 }
 
 func run(ctx context.Context, args []string, std stdio) error {
 	if len(args) == 0 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help" {
 		usage(std.Out)
 		if len(args) == 0 {
-			return fmt.Errorf("%w: name a command", errUsage)
+			return fmt.Errorf("%w: name a command", program.ErrUsage)
 		}
 		return nil
 	}
@@ -73,7 +55,7 @@ func run(ctx context.Context, args []string, std stdio) error {
 			return c.run(ctx, args[1:], std)
 		}
 	}
-	return fmt.Errorf("%w: unknown command %q; floorwatch -h lists them", errUsage, args[0])
+	return fmt.Errorf("%w: unknown command %q; floorwatch -h lists them", program.ErrUsage, args[0])
 }
 
 func usage(w io.Writer) {
@@ -92,10 +74,10 @@ func parseFlags(fs *flag.FlagSet, args []string, std stdio, want int) error {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
 		}
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", program.ErrUsage, err)
 	}
 	if want >= 0 && fs.NArg() != want {
-		return fmt.Errorf("%w: %s takes %d argument(s), got %d; -h explains", errUsage, fs.Name(), want, fs.NArg())
+		return fmt.Errorf("%w: %s takes %d argument(s), got %d; -h explains", program.ErrUsage, fs.Name(), want, fs.NArg())
 	}
 	return nil
 }

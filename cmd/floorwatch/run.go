@@ -28,6 +28,7 @@ import (
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/program"
 )
 
 // Folders of the product below the data folder, beside those of the box.
@@ -60,7 +61,7 @@ func runRun(ctx context.Context, args []string, std stdio) error {
 	}
 	cfg.Page = cmp.Or(*page, cfg.Page)
 	if !isLoopback(cfg.Page) {
-		return fmt.Errorf("%w: -page %s is no loopback address; pages have no accounts yet", errUsage, cfg.Page)
+		return fmt.Errorf("%w: -page %s is no loopback address; pages have no accounts yet", program.ErrUsage, cfg.Page)
 	}
 	p := &product{cfg: cfg, out: std.Out, began: started()}
 	return p.run(ctx)

@@ -9,6 +9,7 @@ import (
 	"floorwatch"
 	"floorwatch/edge"
 	"floorwatch/internal/config"
+	"floorwatch/internal/program"
 )
 
 // runConfig is the configuration of `floorwatch run`; deploy/floorwatch.yaml
@@ -55,7 +56,7 @@ func isLoopback(address string) bool {
 func loadRunConfig(path string) (runConfig, error) {
 	c := defaultRunConfig()
 	if err := config.Load(path, &c); err != nil {
-		return c, fmt.Errorf("%w: the configuration is not right\n%w", errUsage, err)
+		return c, fmt.Errorf("%w: the configuration is not right\n%w", program.ErrUsage, err)
 	}
 	if source := os.Getenv("FLOORWATCH_SOURCE"); source != "" {
 		c.useSource(source)

@@ -13,6 +13,7 @@ import (
 	"floorwatch/edge/queue"
 	"floorwatch/edge/zone"
 	"floorwatch/internal/config"
+	"floorwatch/internal/program"
 )
 
 const staysHelp = `Usage: floorwatch stays -zones FILE.yaml [-camera NAME] < CAMERA-LINES
@@ -38,11 +39,11 @@ func runStays(ctx context.Context, args []string, std stdio) error {
 		return err
 	}
 	if !floorwatch.ValidName(*camera) {
-		return fmt.Errorf("%w: -camera %.50q: a name is %s", errUsage, *camera, floorwatch.NameRule)
+		return fmt.Errorf("%w: -camera %.50q: a name is %s", program.ErrUsage, *camera, floorwatch.NameRule)
 	}
 	engine, err := zone.New(*camera, scene)
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", errUsage, *zones, err)
+		return fmt.Errorf("%w: %s: %w", program.ErrUsage, *zones, err)
 	}
 	stage, err := queue.NewStage(engine, scene, 0)
 	if err != nil {
@@ -54,11 +55,11 @@ func runStays(ctx context.Context, args []string, std stdio) error {
 // loadZones reads the zones that a command was given.
 func loadZones(path string) (floorwatch.Scene, error) {
 	if path == "" {
-		return floorwatch.Scene{}, fmt.Errorf("%w: name the file of the zones with -zones", errUsage)
+		return floorwatch.Scene{}, fmt.Errorf("%w: name the file of the zones with -zones", program.ErrUsage)
 	}
 	scene, err := config.LoadScene(path)
 	if err != nil {
-		return scene, fmt.Errorf("%w: read zones: %w", errUsage, err)
+		return scene, fmt.Errorf("%w: read zones: %w", program.ErrUsage, err)
 	}
 	return scene, nil
 }

@@ -19,6 +19,7 @@ import (
 	"floorwatch"
 	"floorwatch/edge/queue"
 	"floorwatch/edge/zone"
+	"floorwatch/internal/program"
 )
 
 const bankZones = `
@@ -117,7 +118,7 @@ func TestStaysCommandNamesTheBadLine(t *testing.T) {
 		{strings.Repeat(" ", floorwatch.MaxLine+1), "line 3: longer than the limit of 262144 bytes"},
 	} {
 		out, err := runCommand(t, runStays, good+c.bad+"\n", "-zones", zones)
-		if err == nil || errors.Is(err, errUsage) || !strings.HasPrefix(err.Error(), c.want) {
+		if err == nil || errors.Is(err, program.ErrUsage) || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%.40q: got error %v, want %s", c.bad, err, c.want)
 		}
 		if !strings.Contains(out, "start of input") {
@@ -141,7 +142,7 @@ func TestStageCommandsRefuseBadFlags(t *testing.T) {
 		{runIntervals, nil},
 		{runIntervals, []string{"-zones", zones, "-every", "1ms"}},
 	} {
-		if _, err := runCommand(t, c.run, "", c.args...); !errors.Is(err, errUsage) {
+		if _, err := runCommand(t, c.run, "", c.args...); !errors.Is(err, program.ErrUsage) {
 			t.Errorf("%v: got %v, want a usage error", c.args, err)
 		}
 	}

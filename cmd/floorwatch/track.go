@@ -14,6 +14,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/track"
+	"floorwatch/internal/program"
 )
 
 // runTrack joins detections in MOT text to tracks.
@@ -31,7 +32,7 @@ func runTrack(ctx context.Context, args []string, std stdio) error {
 		return err
 	}
 	if !(*fps >= 0.01 && *fps <= 1000) {
-		return fmt.Errorf("%w: track needs -fps, the frames per second of the detections, from 0.01 to 1000", errUsage)
+		return fmt.Errorf("%w: track needs -fps, the frames per second of the detections, from 0.01 to 1000", program.ErrUsage)
 	}
 	in, name := std.In, "standard input"
 	if fs.Arg(0) != "-" {

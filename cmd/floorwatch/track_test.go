@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"floorwatch/internal/program"
 )
 
 func TestTrackCommand(t *testing.T) {
@@ -44,7 +46,7 @@ func TestTrackCommandErrors(t *testing.T) {
 	}
 	for _, args := range [][]string{{"x"}, {"-fps", "0", "x"}, {"-fps", "10"}, {"-fps", "NaN", "x"}, {"-wrong"}} {
 		var out bytes.Buffer
-		if err := runTrack(t.Context(), args, stdio{nil, &out, &out}); !errors.Is(err, errUsage) {
+		if err := runTrack(t.Context(), args, stdio{nil, &out, &out}); !errors.Is(err, program.ErrUsage) {
 			t.Errorf("%v: error %v, want a usage error", args, err)
 		}
 	}

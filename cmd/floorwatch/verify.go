@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 
 	"floorwatch"
+	"floorwatch/internal/program"
 )
 
 const verifyHelp = `Usage: floorwatch verify [flags] FOLDER | FILE.mp4
@@ -46,10 +47,10 @@ func runVerify(ctx context.Context, args []string, std stdio) error {
 	v := verifier{}
 	var err error
 	if v.pinned, err = readPublicKey(*key); err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", program.ErrUsage, err)
 	}
 	if *head != "" && !hexHash.MatchString(*head) {
-		return fmt.Errorf("%w: -head takes the SHA-256 of a seal, 64 lower-case hex digits", errUsage)
+		return fmt.Errorf("%w: -head takes the SHA-256 of a seal, 64 lower-case hex digits", program.ErrUsage)
 	}
 	v.head = *head
 	out, err := v.run(ctx, flags.Arg(0))
@@ -62,7 +63,7 @@ func runVerify(ctx context.Context, args []string, std stdio) error {
 		err = out.print(std.Out)
 	}
 	if err == nil && !out.Sound {
-		err = errSilent
+		err = program.ErrTold
 	}
 	return err
 }
@@ -189,7 +190,7 @@ func (v *verifier) run(ctx context.Context, path string) (verdict, error) {
 	only := ""
 	if !st.IsDir() {
 		if v.single = true; filepath.Ext(path) != ".mp4" {
-			return verdict{}, fmt.Errorf("%w: %s is neither a folder nor an .mp4 file", errUsage, path)
+			return verdict{}, fmt.Errorf("%w: %s is neither a folder nor an .mp4 file", program.ErrUsage, path)
 		}
 		only, path = filepath.Base(path), filepath.Dir(path)
 	}

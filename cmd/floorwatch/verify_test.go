@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"floorwatch"
+	"floorwatch/internal/program"
 )
 
 func boxKey(n byte) ed25519.PrivateKey {
@@ -177,7 +178,7 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 		}
 		flip(t, film, i)
 		v, err := verify(t, "-key", pin(), dir)
-		if !errors.Is(err, errSilent) || len(v.Faults) != 1 {
+		if !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 {
 			t.Fatalf("byte %d: %v %+v", i, err, v.Faults)
 		}
 		f, k := v.Faults[0], i/perFragment
@@ -197,7 +198,7 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 	}
 	for i := int64(0); i < st.Size(); i += 11 {
 		flip(t, seal, int(i))
-		if _, err := verify(t, "-key", pin(), dir); !errors.Is(err, errSilent) {
+		if _, err := verify(t, "-key", pin(), dir); !errors.Is(err, program.ErrTold) {
 			t.Fatalf("byte %d of a seal may change: %v", i, err)
 		}
 		flip(t, seal, int(i))
@@ -300,7 +301,7 @@ func TestVerifyFindsWhatWasMoved(t *testing.T) {
 			makeFootage(t, dir)
 			c.change(t, dir)
 			v, err := verify(t, "-key", pin(), dir)
-			if !errors.Is(err, errSilent) || v.Sound {
+			if !errors.Is(err, program.ErrTold) || v.Sound {
 				t.Fatalf("not found: %v", err)
 			}
 			if s := fmt.Sprint(v.Faults); !strings.Contains(s, c.want) {
@@ -313,10 +314,10 @@ func TestVerifyFindsWhatWasMoved(t *testing.T) {
 func TestVerifyFindsForgedChains(t *testing.T) {
 	dir := t.TempDir()
 	makeFootage(t, dir)
-	if _, err := verify(t, "-key", strings.Repeat("ab", 32), dir); !errors.Is(err, errSilent) {
+	if _, err := verify(t, "-key", strings.Repeat("ab", 32), dir); !errors.Is(err, program.ErrTold) {
 		t.Errorf("another key: %v", err)
 	}
-	if _, err := verify(t, "-key", pin(), "-head", strings.Repeat("ab", 32), dir); !errors.Is(err, errSilent) {
+	if _, err := verify(t, "-key", pin(), "-head", strings.Repeat("ab", 32), dir); !errors.Is(err, program.ErrTold) {
 		t.Errorf("another head: %v", err)
 	}
 	// A hole in time that the box itself signed, and a seal put in by its key.
@@ -339,7 +340,7 @@ func TestVerifyFindsForgedChains(t *testing.T) {
 		dir := t.TempDir()
 		build(newShelf(t, dir, "door"))
 		v, err := verify(t, "-key", pin(), dir)
-		if !errors.Is(err, errSilent) || !strings.Contains(fmt.Sprint(v.Faults), name) {
+		if !errors.Is(err, program.ErrTold) || !strings.Contains(fmt.Sprint(v.Faults), name) {
 			t.Errorf("%s: %v %v", name, err, v.Faults)
 		}
 	}
@@ -348,14 +349,14 @@ func TestVerifyFindsForgedChains(t *testing.T) {
 func TestVerifyRefusesWhatItCannotCheck(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range [][]string{{}, {dir, dir}, {"-key", "xyz", dir}, {"-head", "xyz", dir}} {
-		if _, err := verify(t, args...); !errors.Is(err, errUsage) {
+		if _, err := verify(t, args...); !errors.Is(err, program.ErrUsage) {
 			t.Errorf("%q: %v", args, err)
 		}
 	}
 	if _, err := verify(t, filepath.Join(dir, "absent")); err == nil {
 		t.Error("an absent folder is sound")
 	}
-	if _, err := verify(t, dir); !errors.Is(err, errSilent) {
+	if _, err := verify(t, dir); !errors.Is(err, program.ErrTold) {
 		t.Errorf("an empty folder: %v", err)
 	}
 }
