@@ -71,6 +71,10 @@ packages() {
 		need chromium "the tests open the pages in a real browser"
 		need fonts-wqy-microhei "a Chinese font for that browser"
 		need mosquitto "the tests deliver through a real MQTT broker"
+		if [ -d ../shared/tools ]; then # real cases with truth, and their scorers
+			need python3-numpy "the scorers of the real cases beside the project need it"
+			need python3-scipy "the scorers of the real cases beside the project need it"
+		fi
 		need openssl "the tests check signatures with a second tool"
 		need iproute2 "the tests run box, broker and cloud in networks of their own"
 		need systemd "the tests check the service units with systemd-analyze"
