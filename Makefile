@@ -72,5 +72,5 @@ clean: ## removes what was built; keeps tools, film and data
 	rm -rf bin
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
-	@echo "  make run      installs what is missing and shows the product; SOURCE=rtsp://… for your camera"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "  make run        installs what is missing and shows the product; SOURCE=rtsp://… for your camera"
