@@ -96,6 +96,7 @@ func startRun(t *testing.T, data string, change ...string) *running {
 		".cache/film.mp4", film,
 		"127.0.0.1:8080", "127.0.0.1:0",
 		"detector: auto", "detector: motion", // the same with and without a model
+		"fps: 10", "fps: 12", // every frame of the film, also when one comes a little early
 	}, change...)
 	config := filepath.Join(t.TempDir(), "run.yaml")
 	if err := os.WriteFile(config, []byte(strings.NewReplacer(edits...).Replace(string(sample))), 0o600); err != nil {
