@@ -27,6 +27,7 @@ import (
 	"floorwatch/cloud/ingest"
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
+	"floorwatch/internal/access"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/program"
 )
@@ -60,7 +61,7 @@ func runRun(ctx context.Context, args []string, std stdio) error {
 		return err
 	}
 	cfg.Page = cmp.Or(*page, cfg.Page)
-	if !isLoopback(cfg.Page) {
+	if !access.Loopback(cfg.Page) {
 		return fmt.Errorf("%w: -page %s is no loopback address; pages have no accounts yet", program.ErrUsage, cfg.Page)
 	}
 	p := &product{cfg: cfg, out: std.Out, began: started()}

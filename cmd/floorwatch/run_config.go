@@ -2,12 +2,12 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"time"
 
 	"floorwatch"
 	"floorwatch/edge"
+	"floorwatch/internal/access"
 	"floorwatch/internal/config"
 	"floorwatch/internal/program"
 )
@@ -32,7 +32,7 @@ func defaultRunConfig() runConfig {
 
 // Check implements config.Checker.
 func (c *runConfig) Check(r *config.Report) {
-	if !isLoopback(c.Page) {
+	if !access.Loopback(c.Page) {
 		r.Problem("page", "want a loopback address such as 127.0.0.1:8080; pages have no accounts yet")
 	}
 	if _, err := time.LoadLocation(c.TimeZone); err != nil || c.TimeZone == "" {
@@ -40,15 +40,6 @@ func (c *runConfig) Check(r *config.Report) {
 	}
 	config.CheckDuration(r, "retention", c.Retention, time.Hour, 100*365*24*time.Hour)
 	c.Edge.Check(r, "edge")
-}
-
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // loadRunConfig reads the file and applies FLOORWATCH_SOURCE, by which
