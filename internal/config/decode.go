@@ -6,7 +6,6 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -419,6 +418,3 @@ func clip(s string) string {
 	}
 	return s
 }
-
-// IsInvalid tells whether err says that a file's content is at fault.
-func IsInvalid(err error) bool { var e *Error; return errors.As(err, &e) }
