@@ -19,7 +19,7 @@ GOFUMPT := mvdan.cc/gofumpt@v0.9.2
 SOURCE ?=
 PAGE ?=
 
-.PHONY: run test build web models check layers unit bench functions clean help
+.PHONY: run test build web models check layers unit bench accuracy faults functions clean help
 
 run: export FLOORWATCH_STARTED := $(shell date +%s)
 run: export FLOORWATCH_SOURCE := $(SOURCE)
@@ -64,6 +64,16 @@ unit: ## every test, against the real servers
 bench: ## broker, ingest and InfluxDB beside a bare reader and bare writes; BENCH=-short for a quick look
 	@deploy/setup.sh test
 	@go run ./internal/bench $(BENCH)
+
+accuracy: ## writes docs/accuracy.md: figures against the truth, beside the naive pipeline's; ACCURACY=-short
+	@deploy/setup.sh test
+	@$(MAKE) --no-print-directory build
+	@go run ./internal/accuracy $(ACCURACY)
+
+faults: ## writes docs/reliability.md: power, network, process, disk and clock faults; ONLY="B1 C1"
+	@deploy/setup.sh test
+	@$(MAKE) --no-print-directory build
+	@go run ./internal/faults -only "$(ONLY)"
 
 functions: ## benchmarks of the functions, go test -bench
 	@go test -run '^$$' -bench . -benchmem $(PURE_PACKAGES) $(CGO_PACKAGES)

@@ -1,0 +1,3 @@
+package main
+
+func cloudRows() []row { return nil }

@@ -1,0 +1,3 @@
+package main
+
+func deliveryRows() []row { return nil }
