@@ -34,7 +34,7 @@ type Header struct {
 
 // Stay is one person in one zone, [Enter, Exit). Exit is nil while it runs,
 // which only `floorwatch stays` prints, at the end of its input.
-// SeenS + MergedS = Exit - Enter.
+// SeenS + MergedS + BridgedS = Exit - Enter.
 type Stay struct {
 	Header
 	Enter     Time    `json:"enter"`
@@ -43,6 +43,9 @@ type Stay struct {
 	ExitSeen  bool    `json:"exit_seen"`  // and outwards; false: the track was lost
 	SeenS     float64 `json:"seen_s"`     // seconds with the person inside and seen
 	MergedS   float64 `json:"merged_s"`   // seconds of the breaks that were joined
+	BridgedS  float64 `json:"bridged_s"`  // seconds between losing a track and finding the one taken for the same person
+	Bridges   int     `json:"bridges"`    // joins that rest on a guess; 0: the stay is one track's own
+	ErrorS    float64 `json:"error_s"`    // standard error of Exit - Enter by how it was measured, s
 	Tracks    []int64 `json:"tracks"`     // track ids, in order of appearance
 }
 
@@ -65,6 +68,10 @@ type Wait struct {
 	ServiceZone string `json:"service_zone,omitempty"`
 	EnterSeen   bool   `json:"enter_seen"`
 	Direct      bool   `json:"direct,omitempty"`
+	// The same as a stay's, for End - Enter.
+	BridgedS float64 `json:"bridged_s"`
+	Bridges  int     `json:"bridges"`
+	ErrorS   float64 `json:"error_s"`
 }
 
 // Sum is a set of durations in seconds in a form that adds up.
@@ -104,6 +111,13 @@ type Interval struct {
 	Departed  int64   `json:"departed"` // exits with the border seen crossed
 	Lost      int64   `json:"lost"`     // exits without
 	Stays     Sum     `json:"stays"`    // stays that ended in the interval, s
+	// Crossings are durations without identity: who was seen to cross the border
+	// inwards and who was seen to cross it outwards, paired first in, first out;
+	// those that ended in the interval, s.
+	Crossings Sum `json:"crossings"`
+	// Quality, 0..1, says how far the interval's figures contradict each other; 1:
+	// nothing does.
+	Quality float64 `json:"quality"`
 	// The same for waits in queue zones; absent elsewhere.
 	Waits     *Sum  `json:"waits,omitempty"`
 	Served    int64 `json:"served,omitempty"`
