@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"runtime/pprof"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +27,7 @@ import (
 	"floorwatch/cloud/vault"
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/uplink"
+	"floorwatch/internal/stage"
 )
 
 // Roles that this program plays as its own child. Each says what it has to say
@@ -97,15 +97,6 @@ type done struct {
 	Outages int64
 }
 
-// endpoint reads where the database is; it moves when it is started again.
-func endpoint(path string) func() (influx.Endpoint, error) {
-	return func() (at influx.Endpoint, err error) {
-		b, err := os.ReadFile(path)
-		at.URL, at.Token, _ = strings.Cut(string(b), " ")
-		return at, err
-	}
-}
-
 // playIngest is the product's ingest and nothing else.
 func playIngest(ctx context.Context, t task, out io.Writer) error {
 	if t.Profile != "" {
@@ -134,7 +125,7 @@ func playIngest(ctx context.Context, t task, out io.Writer) error {
 		r.Stores = append(r.Stores, ingest.Store{ID: storeName(i)})
 		r.Edges = append(r.Edges, ingest.Edge{Store: storeName(i), ID: edge})
 	}
-	store := &influx.Client{Endpoint: endpoint(t.Endpoint)}
+	store := &influx.Client{Endpoint: stage.ReadEndpoint(t.Endpoint)}
 	defer store.Close()
 	up := make(chan struct{}, 1)
 	g := &ingest.Ingest{
@@ -153,7 +144,7 @@ func playIngest(ctx context.Context, t task, out io.Writer) error {
 			return err
 		}
 		for s := g.Stats(); s.Records-s.Duplicates < int64(t.Expect); s = g.Stats() {
-			if pause(ctx, 5*time.Millisecond) != nil {
+			if stage.Pause(ctx, 5*time.Millisecond) != nil {
 				return nil
 			}
 		}
@@ -277,7 +268,7 @@ func (p *publisher) publishAll(ctx context.Context) error {
 				if err := p.w.Flush(); err != nil {
 					return err
 				}
-				if err := pause(ctx, wait); err != nil {
+				if err := stage.Pause(ctx, wait); err != nil {
 					return err
 				}
 			}
@@ -304,7 +295,7 @@ func (p *publisher) publishAll(ctx context.Context) error {
 		if n >= p.Records {
 			break // the caller counts what is missing
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+		if err := stage.Pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -345,7 +336,7 @@ func (p *publisher) ack(payload []byte) {
 
 // check asks the database for some of what was acknowledged.
 func (p *publisher) check(ctx context.Context, answer *published) error {
-	c := &influx.Client{Endpoint: endpoint(p.Endpoint)}
+	c := &influx.Client{Endpoint: stage.ReadEndpoint(p.Endpoint)}
 	defer c.Close()
 	for at := range p.sample {
 		n, err := found(ctx, c, p.Kind, int(at[0]), p.src.end(at[1]))
@@ -416,7 +407,7 @@ func playBoxes(ctx context.Context, t task, out io.Writer) error {
 		if answer.Left == 0 || time.Now().After(deadline) {
 			break
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		if err := stage.Pause(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -435,7 +426,7 @@ func feed(ctx context.Context, t task, boxes []*outbox.Outbox) (d drained, err e
 	src := newSource(t.Kind)
 	began := time.Now()
 	for n := 0; time.Since(began) < t.For; {
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := stage.Pause(ctx, 50*time.Millisecond); err != nil {
 			return d, err
 		}
 		due := int(time.Since(began).Seconds() * t.Rate / float64(len(boxes))) // of each box
@@ -461,7 +452,7 @@ func feed(ctx context.Context, t task, boxes []*outbox.Outbox) (d drained, err e
 // playRaw writes line protocol as fast as InfluxDB takes it: points like those
 // of the drains, 5,000 in a write.
 func playRaw(ctx context.Context, t task, out io.Writer) error {
-	at, err := endpoint(t.Endpoint)()
+	at, err := stage.ReadEndpoint(t.Endpoint)()
 	if err != nil {
 		return err
 	}

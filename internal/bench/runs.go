@@ -2,36 +2,31 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"os"
-	"strings"
-	"syscall"
+	"strconv"
 	"time"
 
-	"floorwatch/cloud/influx"
-	"floorwatch/internal/child"
+	"floorwatch/internal/stage"
 )
 
 // meter tells what a span of time has cost.
 type meter struct {
-	s     *stage
+	s     *place
 	db    int
 	began time.Time
 	busy  float64
 	used  [2]usage // broker, database
 }
 
-func (s *stage) meter() (m meter, err error) {
+func (s *place) meter() (m meter, err error) {
 	m.s = s
-	if m.db, err = s.databasePID(); err != nil {
+	if m.db, err = s.database.PID(); err != nil {
 		return m, err
 	}
 	var errs [3]error
-	m.used[0], errs[0] = s.broker.usage()
+	m.used[0], errs[0] = usageOf(s.broker.PID())
 	m.used[1], errs[1] = usageOf(m.db)
 	m.busy, errs[2] = busy()
 	m.began = time.Now()
@@ -39,13 +34,13 @@ func (s *stage) meter() (m meter, err error) {
 }
 
 // read fills in the costs for n records: those of p since it had used before.
-func (m meter) read(f *figures, n int, p *process, before usage) error {
+func (m meter) read(f *figures, n int, p *stage.Process, before usage) error {
 	wall := time.Since(m.began).Seconds()
 	end, err := m.s.meter()
 	if err != nil {
 		return err
 	}
-	now, err := p.usage()
+	now, err := usageOf(p.PID())
 	if err != nil {
 		return err
 	}
@@ -61,7 +56,7 @@ func (m meter) read(f *figures, n int, p *process, before usage) error {
 // or by the bare reader received.
 func (p *plan) drain(ctx context.Context, who string, batch int) (f figures, err error) {
 	n := p.records * min(batch, 2)
-	s, err := p.newStage(ctx, brokerOpen)
+	s, err := p.newPlace(ctx, stage.Open)
 	if err != nil {
 		return f, err
 	}
@@ -70,12 +65,12 @@ func (p *plan) drain(ctx context.Context, who string, batch int) (f figures, err
 		if err := s.startSink(ctx); err != nil {
 			return f, err
 		}
-		defer s.sink.end()
+		defer s.sink.End()
 	}
 	if err := s.openSession(ctx); err != nil {
 		return f, err
 	}
-	want, err := s.publish(ctx, task{Broker: s.address, Kind: p.kind, Records: n, Batch: batch})
+	want, err := s.publish(ctx, task{Broker: s.broker.Address, Kind: p.kind, Records: n, Batch: batch})
 	if err != nil {
 		return f, err
 	}
@@ -84,17 +79,17 @@ func (p *plan) drain(ctx context.Context, who string, batch int) (f figures, err
 		return f, err
 	}
 	reader, err := play(ctx, who, task{
-		Broker: s.address, Endpoint: s.endpointFile(), Dir: s.dir, Session: sessionName, Expect: n / batch * perMessage(who, batch), Profile: p.profile,
+		Broker: s.broker.Address, Endpoint: s.database.EndpointFile(), Dir: s.dir, Session: sessionName, Expect: n / batch * perMessage(who, batch), Profile: p.profile,
 	})
 	if err != nil {
 		return f, err
 	}
-	defer reader.end()
+	defer reader.End()
 	var up, end done
-	if err := reader.next(&up); err != nil {
+	if err := reader.Next(&up); err != nil {
 		return f, err
 	}
-	if err := reader.next(&end); err != nil {
+	if err := reader.Next(&end); err != nil {
 		return f, err
 	}
 	f.Repeated = int(end.Outages)
@@ -127,31 +122,31 @@ func perMessage(who string, batch int) int {
 }
 
 // startSink has ingest write into the sink instead of InfluxDB.
-func (s *stage) startSink(ctx context.Context) (err error) {
+func (s *place) startSink(ctx context.Context) (err error) {
 	if s.sink, err = play(ctx, roleSink, task{}); err != nil {
 		return err
 	}
 	var at string
-	if err = s.sink.next(&at); err == nil {
-		err = os.WriteFile(s.endpointFile(), []byte(at+" none"), 0o600)
+	if err = s.sink.Next(&at); err == nil {
+		err = os.WriteFile(s.database.EndpointFile(), []byte(at+" none"), 0o600)
 	}
 	if err != nil {
-		s.sink.end()
+		s.sink.End()
 	}
 	return err
 }
 
 // sunk asks the sink how many lines it took.
-func (s *stage) sunk() (n int64, err error) {
-	if _, err := s.sink.in.Write([]byte("\n")); err != nil {
+func (s *place) sunk() (n int64, err error) {
+	if _, err := s.sink.In.Write([]byte("\n")); err != nil {
 		return 0, fmt.Errorf("ask the sink: %w", err)
 	}
-	return n, s.sink.next(&n)
+	return n, s.sink.Next(&n)
 }
 
 // openSession has the broker keep messages for one who is not there yet.
-func (s *stage) openSession(ctx context.Context) error {
-	c, err := dialWire(ctx, s.address, sessionID, false)
+func (s *place) openSession(ctx context.Context) error {
+	c, err := dialWire(ctx, s.broker.Address, sessionID, false)
 	if err != nil {
 		return err
 	}
@@ -159,20 +154,20 @@ func (s *stage) openSession(ctx context.Context) error {
 	return c.subscribe(allBatches, 1)
 }
 
-func (s *stage) publish(ctx context.Context, t task) (answer published, err error) {
+func (s *place) publish(ctx context.Context, t task) (answer published, err error) {
 	p, err := play(ctx, rolePublish, t)
 	if err != nil {
 		return answer, err
 	}
-	defer p.end()
-	return answer, p.next(&answer)
+	defer p.End()
+	return answer, p.Next(&answer)
 }
 
 // missing compares what is in the database with what was published: the count of
 // points, and the sums of two fields, since a number right by accident is not
 // right three times. What came twice may have been counted for what is still on
 // its way, so it looks again for a while before it says that records are missing.
-func (s *stage) missing(ctx context.Context, kind string, want total) (int, error) {
+func (s *place) missing(ctx context.Context, kind string, want total) (int, error) {
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		got, err := s.stored(ctx, kind)
 		if err != nil {
@@ -189,47 +184,34 @@ func (s *stage) missing(ctx context.Context, kind string, want total) (int, erro
 		case time.Now().After(deadline):
 			return int(want.N - got.N), nil
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := stage.Pause(ctx, time.Second); err != nil {
 			return 0, err
 		}
 	}
 }
 
-func (s *stage) stored(ctx context.Context, kind string) (t total, err error) {
+func (s *place) stored(ctx context.Context, kind string) (t total, err error) {
 	at, err := s.database.Endpoint()
 	if err != nil {
 		return t, err
 	}
-	q := url.Values{"db": {influx.DefaultDatabase}, "epoch": {"s"}, "q": {fmt.Sprintf(`SELECT count("seq"), sum("seq"), sum(%q) FROM %q`, checked(kind), kind)}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at.URL+"/query", strings.NewReader(q.Encode()))
-	if err != nil {
+	rows, err := stage.Query(ctx, at, fmt.Sprintf(`SELECT count("seq") AS n, sum("seq") AS seq, sum(%q) AS seen FROM %q`, checked(kind), kind))
+	if err != nil || len(rows) == 0 {
 		return t, err
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Authorization", "Token "+at.Token)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return t, fmt.Errorf("count points: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var answer struct {
-		Results []struct {
-			Series []struct{ Values [][]float64 }
+	for name, to := range map[string]*int64{"n": &t.N, "seq": &t.Seq, "seen": &t.Seen} {
+		v, err := strconv.ParseFloat(rows[0][name], 64) // below 2^53
+		if err != nil {
+			return t, fmt.Errorf("count points: %w", err)
 		}
+		*to = int64(v)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		return t, fmt.Errorf("count points: %w", err)
-	}
-	if len(answer.Results) != 1 || len(answer.Results[0].Series) != 1 {
-		return t, nil // none
-	}
-	v := answer.Results[0].Series[0].Values[0] // time, count, sums; all below 2^53
-	return total{int64(v[1]), int64(v[2]), int64(v[3])}, nil
+	return t, nil
 }
 
 // raw writes line protocol straight into InfluxDB.
 func (p *plan) raw(ctx context.Context, writers int) (f figures, err error) {
-	s, err := p.newStage(ctx, "")
+	s, err := p.newPlace(ctx, "")
 	if err != nil {
 		return f, err
 	}
@@ -238,13 +220,13 @@ func (p *plan) raw(ctx context.Context, writers int) (f figures, err error) {
 	if err != nil {
 		return f, err
 	}
-	w, err := play(ctx, roleRaw, task{Endpoint: s.endpointFile(), Kind: p.kind, Records: p.records, Writers: writers})
+	w, err := play(ctx, roleRaw, task{Endpoint: s.database.EndpointFile(), Kind: p.kind, Records: p.records, Writers: writers})
 	if err != nil {
 		return f, err
 	}
-	defer w.end()
+	defer w.End()
 	var end done
-	if err := w.next(&end); err != nil {
+	if err := w.Next(&end); err != nil {
 		return f, err
 	}
 	f.Records, f.Rate = p.records, float64(p.records)/time.Duration(end.N).Seconds()
@@ -262,26 +244,26 @@ const liveRate = 2000 // records per second, one in a message
 // default limits, and takes the time of each until it is stored; for the bare
 // reader only the costs.
 func (p *plan) liveRun(ctx context.Context, who string) (f figures, err error) {
-	s, err := p.newStage(ctx, "")
+	s, err := p.newPlace(ctx, "")
 	if err != nil {
 		return f, err
 	}
 	defer s.end()
-	in, err := play(ctx, who, task{Broker: s.address, Endpoint: s.endpointFile(), Dir: s.dir, Profile: p.profile})
+	in, err := play(ctx, who, task{Broker: s.broker.Address, Endpoint: s.database.EndpointFile(), Dir: s.dir, Profile: p.profile})
 	if err != nil {
 		return f, err
 	}
-	defer in.end()
+	defer in.End()
 	var up done
-	if err := in.next(&up); err != nil {
+	if err := in.Next(&up); err != nil {
 		return f, err
 	}
-	acks := s.endpointFile()
+	acks := s.database.EndpointFile()
 	if who == roleReader {
 		acks = ""
 	}
 	// The first record of a series has its names admitted, once and for all time.
-	warm, err := s.publish(ctx, task{Broker: s.address, Endpoint: acks, Kind: p.kind, Records: stores * zones, Batch: 1, Rate: liveRate})
+	warm, err := s.publish(ctx, task{Broker: s.broker.Address, Endpoint: acks, Kind: p.kind, Records: stores * zones, Batch: 1, Rate: liveRate})
 	if err != nil {
 		return f, err
 	}
@@ -289,12 +271,12 @@ func (p *plan) liveRun(ctx context.Context, who string) (f figures, err error) {
 	if err != nil {
 		return f, err
 	}
-	before, err := in.usage()
+	before, err := usageOf(in.PID())
 	if err != nil {
 		return f, err
 	}
 	n := int(p.live.Seconds() * liveRate)
-	answer, err := s.publish(ctx, task{Broker: s.address, Endpoint: acks, Kind: p.kind, Records: n, Batch: 1, Rate: liveRate})
+	answer, err := s.publish(ctx, task{Broker: s.broker.Address, Endpoint: acks, Kind: p.kind, Records: n, Batch: 1, Rate: liveRate})
 	if err != nil {
 		return f, err
 	}
@@ -318,38 +300,38 @@ func (p *plan) liveRun(ctx context.Context, who string) (f figures, err error) {
 // InfluxDB goes away for a while, and the broker is killed in that time and
 // again after it. In the end every record that an outbox took is to be stored.
 func (p *plan) faults(ctx context.Context) (f figures, err error) {
-	s, err := p.newStage(ctx, "")
+	s, err := p.newPlace(ctx, "")
 	if err != nil {
 		return f, err
 	}
 	defer s.end()
-	in, err := play(ctx, roleIngest, task{Broker: s.address, Endpoint: s.endpointFile(), Dir: s.dir})
+	in, err := play(ctx, roleIngest, task{Broker: s.broker.Address, Endpoint: s.database.EndpointFile(), Dir: s.dir})
 	if err != nil {
 		return f, err
 	}
-	defer in.end()
+	defer in.End()
 	var up done
-	if err := in.next(&up); err != nil {
+	if err := in.Next(&up); err != nil {
 		return f, err
 	}
 	const lead = 10 * time.Second
-	boxes, err := play(ctx, roleBoxes, task{Broker: s.address, Dir: s.dir, Kind: p.kind, Boxes: 20, Rate: 5000, For: p.away + 3*lead})
+	boxes, err := play(ctx, roleBoxes, task{Broker: s.broker.Address, Dir: s.dir, Kind: p.kind, Boxes: 20, Rate: 5000, For: p.away + 3*lead})
 	if err != nil {
 		return f, err
 	}
-	defer boxes.end()
+	defer boxes.End()
 	var end drained
-	if err := boxes.next(&end); err != nil {
+	if err := boxes.Next(&end); err != nil {
 		return f, err
 	}
 	last, err := s.breakThings(ctx, lead, p.away)
 	if err != nil {
 		return f, err
 	}
-	if err := boxes.next(&end); err != nil {
+	if err := boxes.Next(&end); err != nil {
 		return f, err
 	}
-	u, err := in.usage()
+	u, err := usageOf(in.PID())
 	if err != nil {
 		return f, err
 	}
@@ -364,18 +346,18 @@ func (p *plan) faults(ctx context.Context) (f figures, err error) {
 // breakThings takes the database away after lead, kills the broker in the middle of
 // that, brings both back, and after lead kills the broker once more; it returns
 // when that was.
-func (s *stage) breakThings(ctx context.Context, lead, away time.Duration) (last time.Time, err error) {
+func (s *place) breakThings(ctx context.Context, lead, away time.Duration) (last time.Time, err error) {
 	steps := []struct {
 		wait time.Duration
 		do   func() error
 	}{
-		{lead, func() error { s.endDB(); return nil }},
-		{away / 2, func() error { return s.killBroker(ctx) }},
-		{away / 2, func() error { return s.startDatabase(ctx) }},
-		{lead, func() error { return s.killBroker(ctx) }},
+		{lead, func() error { s.database.End(); return nil }},
+		{away / 2, func() error { return s.broker.Restart(ctx) }},
+		{away / 2, func() error { return s.database.Start(ctx) }},
+		{lead, func() error { return s.broker.Restart(ctx) }},
 	}
 	for _, step := range steps {
-		if err := pause(ctx, step.wait); err != nil {
+		if err := stage.Pause(ctx, step.wait); err != nil {
 			return last, err
 		}
 		if err := step.do(); err != nil {
@@ -383,13 +365,4 @@ func (s *stage) breakThings(ctx context.Context, lead, away time.Duration) (last
 		}
 	}
 	return time.Now(), nil
-}
-
-// killBroker kills mosquitto, which has written nothing down, and starts it again.
-func (s *stage) killBroker(ctx context.Context) error {
-	if err := child.Signal(s.broker.cmd, syscall.SIGKILL); err != nil {
-		return fmt.Errorf("kill mosquitto: %w", err)
-	}
-	s.broker.end()
-	return s.startBroker(ctx)
 }
