@@ -95,10 +95,12 @@ func TestRecordsComeBackWhole(t *testing.T) {
 	}
 	s := stay("table", t0, end, "s1")
 	s.ExitSeen, s.MergedS = false, 1.25
-	wait := &floorwatch.Wait{Header: h(floorwatch.KindWait), Enter: t0, End: &end, Outcome: floorwatch.OutcomeServed, ServiceZone: "counter-1", EnterSeen: true, Direct: true}
+	s.BridgedS, s.Bridges, s.ErrorS = 7.5, 2, 0.125
+	wait := &floorwatch.Wait{Header: h(floorwatch.KindWait), Enter: t0, End: &end, Outcome: floorwatch.OutcomeServed, ServiceZone: "counter-1", EnterSeen: true, Direct: true, BridgedS: 0.25, Bridges: 1, ErrorS: 1e-3}
 	interval := &floorwatch.Interval{
 		Header: h(floorwatch.KindInterval), Start: t0, End: t0 + 300_000, Coverage: 1, ObservedS: 300, PersonS: 1e-7, Occupancy: 0.1 + 0.2,
 		Min: 1, Max: 7, Inside: 2, Arrived: 3, Appeared: 4, Departed: 5, Lost: 6, Stays: floorwatch.Sum{N: 2, Sum: 3, Min: 1, Max: 2},
+		Crossings: floorwatch.Sum{N: 3, Sum: 6, Min: 1, Max: 3}, Quality: 0.75,
 		Waits: &floorwatch.Sum{N: 1, Sum: 9, Min: 9, Max: 9}, Served: 1, Abandoned: 2, Unknown: 3, Direct: 1,
 	}
 	plain := &floorwatch.Interval{Header: h(floorwatch.KindInterval), Start: t0 + 300_000, End: t0 + 600_000}

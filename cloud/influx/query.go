@@ -231,6 +231,7 @@ func decodeStay(c *cursor) floorwatch.Stay {
 		Header: c.header(floorwatch.KindStay), Enter: c.time("enter"), Exit: &exit,
 		EnterSeen: c.flag("enter_seen"), ExitSeen: c.flag("exit_seen"),
 		SeenS: c.float("seen_s"), MergedS: c.float("merged_s"),
+		BridgedS: c.float("bridged_s"), Bridges: int(c.int("bridges")), ErrorS: c.float("error_s"),
 	}
 	if err := json.Unmarshal([]byte(c.text("tracks")), &s.Tracks); err != nil {
 		c.fail("tracks", c.text("tracks"))
@@ -244,6 +245,7 @@ func decodeWait(c *cursor) floorwatch.Wait {
 		Header: c.header(floorwatch.KindWait), Enter: c.time("enter"), End: &end,
 		Outcome: c.text("outcome"), ServiceZone: c.text("service_zone"),
 		EnterSeen: c.flag("enter_seen"), Direct: c.flag("direct"),
+		BridgedS: c.float("bridged_s"), Bridges: int(c.int("bridges")), ErrorS: c.float("error_s"),
 	}
 }
 
@@ -255,6 +257,7 @@ func decodeInterval(c *cursor) floorwatch.Interval {
 		Min: c.int("occupancy_min"), Max: c.int("occupancy_max"), Inside: c.int("inside"),
 		Arrived: c.int("arrived"), Appeared: c.int("appeared"),
 		Departed: c.int("departed"), Lost: c.int("lost"), Stays: c.sum("stays"),
+		Crossings: c.sum("crossings"), Quality: c.float("quality"),
 	}
 	if c.value("waits_n") != nil {
 		waits := c.sum("waits")

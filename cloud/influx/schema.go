@@ -196,8 +196,16 @@ func (w *lineWriter) stay(r *floorwatch.Stay) floorwatch.Time {
 	w.bool("exit_seen", r.ExitSeen)
 	w.float("seen_s", r.SeenS)
 	w.float("merged_s", r.MergedS)
+	w.measured(r.BridgedS, r.Bridges, r.ErrorS)
 	w.tracks(r.Tracks)
 	return *r.Exit
+}
+
+// measured writes how a stay or a wait was measured.
+func (w *lineWriter) measured(bridged float64, bridges int, standard float64) {
+	w.float("bridged_s", bridged)
+	w.int("bridges", int64(bridges))
+	w.float("error_s", standard)
 }
 
 // tracks writes the ids as the text of a JSON array; null for none at all.
@@ -233,6 +241,7 @@ func (w *lineWriter) wait(r *floorwatch.Wait) floorwatch.Time {
 	w.text("service_zone", r.ServiceZone)
 	w.bool("enter_seen", r.EnterSeen)
 	w.bool("direct", r.Direct)
+	w.measured(r.BridgedS, r.Bridges, r.ErrorS)
 	return *r.End
 }
 
@@ -250,21 +259,24 @@ func (w *lineWriter) interval(r *floorwatch.Interval) {
 	w.int("appeared", r.Appeared)
 	w.int("departed", r.Departed)
 	w.int("lost", r.Lost)
-	w.int("stays_n", r.Stays.N)
-	w.float("stays_sum", r.Stays.Sum)
-	w.float("stays_min", r.Stays.Min)
-	w.float("stays_max", r.Stays.Max)
+	w.sum([4]string{"stays_n", "stays_sum", "stays_min", "stays_max"}, &r.Stays)
+	w.sum([4]string{"crossings_n", "crossings_sum", "crossings_min", "crossings_max"}, &r.Crossings)
+	w.float("quality", r.Quality)
 	if r.Waits == nil {
 		return
 	}
-	w.int("waits_n", r.Waits.N)
-	w.float("waits_sum", r.Waits.Sum)
-	w.float("waits_min", r.Waits.Min)
-	w.float("waits_max", r.Waits.Max)
+	w.sum([4]string{"waits_n", "waits_sum", "waits_min", "waits_max"}, r.Waits)
 	w.int("served", r.Served)
 	w.int("abandoned", r.Abandoned)
 	w.int("unknown", r.Unknown)
 	w.int("direct", r.Direct)
+}
+
+func (w *lineWriter) sum(names [4]string, s *floorwatch.Sum) {
+	w.int(names[0], s.N)
+	w.float(names[1], s.Sum)
+	w.float(names[2], s.Min)
+	w.float(names[3], s.Max)
 }
 
 func (w *lineWriter) count(r *floorwatch.Count) {

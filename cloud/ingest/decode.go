@@ -181,6 +181,12 @@ func (d *decoder) stay() (any, bool) {
 		case "tracks":
 			r.Tracks = r.tracks[:0]
 			return seen.once(afterHeader+6) && d.ints(&r.Tracks)
+		case "bridged_s":
+			return seen.once(afterHeader+7) && d.float(&r.BridgedS)
+		case "bridges":
+			return seen.once(afterHeader+8) && d.int(&r.Bridges)
+		case "error_s":
+			return seen.once(afterHeader+9) && d.float(&r.ErrorS)
 		}
 		known, ok := d.header(&r.Header, key, &seen)
 		return known && ok
@@ -209,6 +215,12 @@ func (d *decoder) wait() (any, bool) {
 			return seen.once(afterHeader+4) && d.bool(&r.EnterSeen)
 		case "direct":
 			return seen.once(afterHeader+5) && d.bool(&r.Direct)
+		case "bridged_s":
+			return seen.once(afterHeader+6) && d.float(&r.BridgedS)
+		case "bridges":
+			return seen.once(afterHeader+7) && d.int(&r.Bridges)
+		case "error_s":
+			return seen.once(afterHeader+8) && d.float(&r.ErrorS)
 		}
 		known, ok := d.header(&r.Header, key, &seen)
 		return known && ok
@@ -262,6 +274,10 @@ func (d *decoder) interval() (any, bool) {
 		case "waits":
 			r.Waits = new(floorwatch.Sum)
 			return seen.once(afterHeader+7) && d.sum(r.Waits)
+		case "crossings":
+			return seen.once(afterHeader+8) && d.sum(&r.Crossings)
+		case "quality":
+			return seen.once(afterHeader+9) && d.float(&r.Quality)
 		}
 		if bit, n := countOf(r, key); n != nil {
 			return seen.once(bit) && d.int64(n)
@@ -274,7 +290,7 @@ func (d *decoder) interval() (any, bool) {
 
 // countOf finds the count that key names, nil when it names none.
 func countOf(r *floorwatch.Interval, key []byte) (bit int, n *int64) {
-	const next = afterHeader + 8
+	const next = afterHeader + 10
 	switch string(key) {
 	case "occupancy_min":
 		return next, &r.Min

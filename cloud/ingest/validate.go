@@ -137,7 +137,8 @@ func checkStay(r *floorwatch.Stay, w window) error {
 		w.span(r.Enter, *r.Exit),
 		seconds("seen_s", r.SeenS, length+slack),
 		seconds("merged_s", r.MergedS, length+slack),
-		seconds("seen_s + merged_s", r.SeenS+r.MergedS, length+slack),
+		seconds("seen_s + merged_s + bridged_s", r.SeenS+r.MergedS+r.BridgedS, length+slack),
+		measured(r.BridgedS, r.Bridges, r.ErrorS),
 	)
 }
 
@@ -153,7 +154,21 @@ func checkWait(r *floorwatch.Wait, w window) error {
 	if r.ServiceZone != "" && !floorwatch.ValidName(r.ServiceZone) {
 		return fmt.Errorf("service_zone %.50q: a name is %s", r.ServiceZone, floorwatch.NameRule)
 	}
-	return first(header(&r.Header, w, needCamera|needZone|needID), w.span(r.Enter, *r.End))
+	return first(
+		header(&r.Header, w, needCamera|needZone|needID),
+		w.span(r.Enter, *r.End),
+		measured(r.BridgedS, r.Bridges, r.ErrorS),
+	)
+}
+
+// measured checks how a stay or a wait was measured; all are 0 in the records of
+// older boxes.
+func measured(bridged float64, bridges int, standard float64) error {
+	return first(
+		seconds("bridged_s", bridged, maxCount),
+		counts(int64(bridges)),
+		seconds("error_s", standard, maxCount),
+	)
 }
 
 func checkInterval(r *floorwatch.Interval, w window) error {
@@ -174,6 +189,8 @@ func checkInterval(r *floorwatch.Interval, w window) error {
 		seconds("occupancy", r.Occupancy, maxCount),
 		sum("stays", &r.Stays),
 		sum("waits", r.Waits),
+		sum("crossings", &r.Crossings),
+		seconds("quality", r.Quality, 1+slack),
 	)
 	if err != nil {
 		return err
