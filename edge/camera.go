@@ -123,7 +123,7 @@ func (c *camera) worker(source string) *worker {
 	}
 	return &worker{
 		camera: c.cfg.Name, program: c.Program, args: args, env: []string{"FLOORWATCH_SOURCE=" + source},
-		log: c.Log, now: c.now, lines: c.lines,
+		log: c.Log, now: c.now, lines: c.lines, memory: int64(c.Config.WorkerMemory),
 	}
 }
 

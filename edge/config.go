@@ -19,10 +19,13 @@ type Config struct {
 	Data     string        `yaml:"data"`
 	Models   string        `yaml:"models"`
 	Interval time.Duration `yaml:"interval"`
-	Cameras  []Camera      `yaml:"cameras"`
-	Footage  Footage       `yaml:"footage"`
-	Outbox   Outbox        `yaml:"outbox"`
-	Backup   Backup        `yaml:"backup"`
+	// WorkerMemory is what a camera worker may keep resident before it is
+	// started again.
+	WorkerMemory config.Bytes `yaml:"worker_memory"`
+	Cameras      []Camera     `yaml:"cameras"`
+	Footage      Footage      `yaml:"footage"`
+	Outbox       Outbox       `yaml:"outbox"`
+	Backup       Backup       `yaml:"backup"`
 	// Counters are the people counters of other makers.
 	Counters counter.Config `yaml:"counters"`
 }
@@ -81,11 +84,12 @@ type Backup struct {
 // DefaultConfig returns the defaults of every key.
 func DefaultConfig() Config {
 	return Config{
-		Data:     "data",
-		Models:   "models",
-		Interval: 5 * time.Minute,
-		Footage:  Footage{Segment: time.Minute, MaxBytes: 20e9, MaxAge: 30 * 24 * time.Hour},
-		Outbox:   Outbox{MaxBytes: 256 << 20, Commit: 200 * time.Millisecond},
+		Data:         "data",
+		Models:       "models",
+		Interval:     5 * time.Minute,
+		WorkerMemory: 1 << 30,
+		Footage:      Footage{Segment: time.Minute, MaxBytes: 20e9, MaxAge: 30 * 24 * time.Hour},
+		Outbox:       Outbox{MaxBytes: 256 << 20, Commit: 200 * time.Millisecond},
 		Backup: Backup{
 			Policy: string(footage.UploadAlert), NightFrom: "22:00", NightTo: "06:00", TimeZone: "Asia/Shanghai",
 			Lead: 5 * time.Minute, Tail: 5 * time.Minute,
@@ -122,6 +126,7 @@ func (c *Config) Check(r *config.Report, key string) {
 	config.CheckDuration(r, at("footage.segment"), c.Footage.Segment, 2*time.Second, time.Hour)
 	config.CheckDuration(r, at("footage.max_age"), c.Footage.MaxAge, time.Minute, 10*365*24*time.Hour)
 	checkBytes(r, at("footage.max_bytes"), c.Footage.MaxBytes, 50e6)
+	checkBytes(r, at("worker_memory"), c.WorkerMemory, 128<<20)
 	checkBytes(r, at("outbox.max_bytes"), c.Outbox.MaxBytes, 1<<20)
 	config.CheckDuration(r, at("outbox.commit"), c.Outbox.Commit, 10*time.Millisecond, 10*time.Second)
 	if len(c.Cameras) == 0 {

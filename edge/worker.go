@@ -28,22 +28,32 @@ type worker struct {
 	log     *slog.Logger
 	now     func() floorwatch.Time
 	lines   chan<- floorwatch.Frame
+	memory  int64 // bytes that it may keep resident
 }
 
 const (
-	// lineTimeout is the silence after which a worker is taken for hung. It
-	// reports a stalled camera by itself within 5 s and a dead one within 10.
-	lineTimeout = 15 * time.Second
+	// openTimeout is how long a worker may take to its first line: it loads its
+	// model, and its steps to a camera that does not answer have time limits of
+	// their own, 15 s together.
+	openTimeout = 18 * time.Second
+	// lineTimeout is the silence after which a worker that has printed is taken
+	// for hung. A camera that stalls it reports by itself within 5 s.
+	lineTimeout = 8 * time.Second
 	// steadyRun is how long a worker must have run for its next end to be
 	// taken for a new trouble, with the short pause.
-	steadyRun = time.Minute
+	steadyRun = 10 * time.Second
+	// memoryEvery is how often a worker's memory is looked at.
+	memoryEvery = 500 * time.Millisecond
+	// killFirst makes the kernel, when memory ends, kill a worker before the
+	// agent: the worker is started again, the records and the recorder live on.
+	killFirst = "800"
 
 	minPause = time.Second
-	maxPause = 30 * time.Second
+	maxPause = 5 * time.Second // a camera that comes back is watched again soon
 )
 
 // errHung is the cause of a worker's end that we brought about.
-var errHung = fmt.Errorf("printed nothing for %s", lineTimeout)
+var errHung = fmt.Errorf("printed nothing for %s, or for %s after its start", lineTimeout, openTimeout)
 
 // run starts the worker again and again until ctx ends. After each end a closed
 // event goes out, so that what follows knows that nobody is watching.
@@ -59,8 +69,7 @@ func (w *worker) run(ctx context.Context) {
 		if time.Since(began) > steadyRun {
 			pause = minPause
 		}
-		// Full jitter keeps boxes that lost power together apart.
-		wait := minPause/2 + rand.N(pause)
+		wait := minPause/4 + rand.N(pause) // jitter keeps the cameras of a box apart
 		w.log.Warn("camera worker ended, starting it again", "camera", w.camera, "why", err, "in", wait.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
@@ -95,8 +104,10 @@ func (w *worker) once(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	hung := time.AfterFunc(lineTimeout, func() { cancel(errHung) })
+	w.favour(cmd.Process.Pid)
+	hung := time.AfterFunc(openTimeout, func() { cancel(errHung) })
 	defer hung.Stop()
+	go w.watchMemory(ctx, cmd.Process.Pid, cancel)
 	scan := bufio.NewScanner(out)
 	scan.Buffer(make([]byte, 0, 64<<10), floorwatch.MaxLine+1)
 	for scan.Scan() {
@@ -113,6 +124,46 @@ func (w *worker) once(ctx context.Context) error {
 	}
 	err = cmd.Wait()
 	return endCause(context.Cause(ctx), err, tail.String())
+}
+
+// favour makes the kernel choose the worker when memory ends. Raising one's own
+// children's score needs no privilege; where there is no /proc nothing is lost.
+func (w *worker) favour(pid int) {
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(killFirst), 0o644); err != nil {
+		w.log.Debug("worker's memory score not set", "camera", w.camera, "err", err)
+	}
+}
+
+// watchMemory ends a worker that keeps more than w.memory bytes resident. A
+// limit of address space would not do: OpenCV maps far more than it uses.
+func (w *worker) watchMemory(ctx context.Context, pid int, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(memoryEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if used := resident(pid); w.memory > 0 && used > w.memory {
+			cancel(fmt.Errorf("kept %d MiB of memory, limit %d MiB (worker_memory)", used>>20, w.memory>>20))
+			return
+		}
+	}
+}
+
+// resident returns the bytes that a process keeps in memory; 0 for one that is
+// gone. The second field of statm counts pages (proc(5)).
+func resident(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	var size, pages int64
+	if _, err := fmt.Sscan(string(b), &size, &pages); err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 // crashRE finds how the Go runtime, or the C library, names a fatal signal.
