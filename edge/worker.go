@@ -15,6 +15,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/child"
+	"floorwatch/internal/watchdog"
 )
 
 // worker keeps a camera worker running: a child process that prints one JSON
@@ -29,6 +30,7 @@ type worker struct {
 	now     func() floorwatch.Time
 	lines   chan<- floorwatch.Frame
 	memory  int64 // bytes that it may keep resident
+	pulse   *watchdog.Pulse
 }
 
 const (
@@ -61,6 +63,7 @@ func (w *worker) run(ctx context.Context) {
 	pause := minPause
 	for ctx.Err() == nil {
 		began := time.Now()
+		w.pulse.Beat()
 		err := w.once(ctx)
 		if ctx.Err() != nil {
 			return
@@ -71,6 +74,7 @@ func (w *worker) run(ctx context.Context) {
 		}
 		wait := minPause/4 + rand.N(pause) // jitter keeps the cameras of a box apart
 		w.log.Warn("camera worker ended, starting it again", "camera", w.camera, "why", err, "in", wait.Round(time.Millisecond))
+		w.pulse.Rest()
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -110,7 +114,9 @@ func (w *worker) once(ctx context.Context) error {
 	go w.watchMemory(ctx, cmd.Process.Pid, cancel)
 	scan := bufio.NewScanner(out)
 	scan.Buffer(make([]byte, 0, 64<<10), floorwatch.MaxLine+1)
+	w.pulse.Rest() // hung bounds the wait for a line
 	for scan.Scan() {
+		w.pulse.Beat()
 		hung.Reset(lineTimeout)
 		f, err := floorwatch.ParseFrame(scan.Bytes())
 		if err != nil {
@@ -118,7 +124,9 @@ func (w *worker) once(ctx context.Context) error {
 			break
 		}
 		w.send(ctx, f)
+		w.pulse.Rest()
 	}
+	w.pulse.Beat()
 	if err := scan.Err(); err != nil {
 		cancel(fmt.Errorf("read its lines: %w", err))
 	}

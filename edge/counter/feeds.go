@@ -20,6 +20,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/watchdog"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -34,7 +35,9 @@ type Settings struct {
 	// called by one goroutine.
 	Emit func(recs ...any) error
 	Log  *slog.Logger
-	Now  func() floorwatch.Time // nil: the clock
+	// Pulse beats once a second.
+	Pulse *watchdog.Pulse
+	Now   func() floorwatch.Time // nil: the clock
 }
 
 // Feeds are the counters of a box.
@@ -386,7 +389,9 @@ func (f *Feeds) changed(done func(error)) {
 func (f *Feeds) commits(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	defer f.set.Pulse.Rest()
 	for {
+		f.set.Pulse.Beat()
 		select {
 		case <-ctx.Done():
 			f.commit()

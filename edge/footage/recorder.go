@@ -19,6 +19,7 @@ import (
 	"floorwatch"
 	"floorwatch/internal/clip"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/watchdog"
 )
 
 // DefaultEvery is the length of a file.
@@ -41,6 +42,9 @@ type Recorder struct {
 	// come twice, with the same ID.
 	Emit func(rec any) error
 	Log  *slog.Logger // nil = discard
+
+	// Pulse beats with each look of the recorder, at least once a second.
+	Pulse *watchdog.Pulse
 
 	free func(dir string) (float64, error) // tests fill the disk with it
 }
@@ -92,12 +96,15 @@ func (r *Recorder) Run(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err
 	}
+	defer r.Pulse.Rest()
+	r.Pulse.Beat()
 	p, err := r.prepare()
 	if err != nil {
 		return err
 	}
 	wait := backoffMin
 	for ctx.Err() == nil {
+		r.Pulse.Beat()
 		if !p.ready() {
 			p.pause(ctx, backoffMax)
 			continue
@@ -192,6 +199,7 @@ func (p *recording) noRoom() bool {
 // pause waits for d and meanwhile books a long outage in pieces.
 func (p *recording) pause(ctx context.Context, d time.Duration) {
 	p.bookOutage()
+	p.Pulse.Rest()
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
@@ -295,6 +303,7 @@ func (c *connection) follow(ctx context.Context, kid *child, from <-chan arrival
 	defer tick.Stop()
 	done := ctx.Done()
 	for {
+		c.Pulse.Beat()
 		select {
 		case a, ok := <-from:
 			if !ok {

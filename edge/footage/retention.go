@@ -15,6 +15,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/watchdog"
 )
 
 // Holds says what must stay. Held is asked before each deletion and may be
@@ -36,14 +37,15 @@ type Retention struct {
 	Dir         string
 	Store, Edge string
 	Key         ed25519.PrivateKey
-	MaxBytes    int64         // of footage and trails; 0 = no limit
-	MaxAge      time.Duration // 0 = no limit
-	MinFree     float64       // share of the disk; 0 = DefaultMinFree
-	Holds       Holds         // nil = nothing is held
-	Wanted      Wanted        // nil = nothing is uploaded
-	Clock       func() Stamp  // nil = SystemClock
-	Every       time.Duration // between two looks; 0 = 1 min
-	Log         *slog.Logger  // nil = discard
+	MaxBytes    int64           // of footage and trails; 0 = no limit
+	MaxAge      time.Duration   // 0 = no limit
+	MinFree     float64         // share of the disk; 0 = DefaultMinFree
+	Holds       Holds           // nil = nothing is held
+	Wanted      Wanted          // nil = nothing is uploaded
+	Clock       func() Stamp    // nil = SystemClock
+	Every       time.Duration   // between two looks; 0 = 1 min
+	Log         *slog.Logger    // nil = discard
+	Pulse       *watchdog.Pulse // rests between two looks
 
 	free     func(dir string) (float64, error) // tests fill the disk with it
 	shelf    shelf
@@ -68,10 +70,12 @@ func (r *Retention) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	r.shelf.pulse = r.Pulse
 	for {
 		if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
 			log.Error("retention could not do its work; recording will stop when the disk is full", "error", err)
 		}
+		r.Pulse.Rest()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -130,6 +134,7 @@ func (r *Retention) sweep(ctx context.Context) error {
 	for key, list := range gone {
 		camera, reason, _ := strings.Cut(key, "\n")
 		for part := range slices.Chunk(list, floorwatch.MaxSealGone) {
+			r.Pulse.Beat()
 			if err := r.remove(camera, reason, now, part); err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/watchdog"
 )
 
 // shelf lists what lies in the folder of all cameras, for those who delete and
@@ -18,6 +19,7 @@ import (
 type shelf struct {
 	dir   string
 	known map[string]kept // footage by path: seals never change
+	pulse *watchdog.Pulse
 }
 
 // kept is one file that may be deleted: footage or a trail.
@@ -88,6 +90,7 @@ func (s *shelf) listCamera(ctx context.Context, camera string) ([]kept, error) {
 // segment describes a sealed file. One without a readable seal is left alone:
 // nobody could say afterwards what was deleted.
 func (s *shelf) segment(camera, path, seal string) (kept, bool) {
+	s.pulse.Beat()
 	if f, ok := s.known[filepath.Join(camera, path)]; ok {
 		return f, true
 	}

@@ -127,6 +127,8 @@ func (p *uploading) ask(ctx context.Context, method string, f kept, offset int64
 	}
 	r.Header.Set(floorwatch.HeaderTime, strconv.FormatInt(int64(c.At), 10))
 	r.Header.Set(floorwatch.HeaderSignature, c.Sign(p.Key))
+	p.Pulse.Rest() // ctx bounds it
+	defer p.Pulse.Beat()
 	res, err := p.client.Do(r)
 	if err != nil {
 		return answer{}, fmt.Errorf("upload footage: %w", err)
@@ -219,6 +221,8 @@ func (p *uploading) pace(ctx context.Context, n int64) error {
 	}
 	wait := p.free.Sub(now)
 	p.free = p.free.Add(time.Duration(float64(n) / float64(p.BytesPerSec) * float64(time.Second)))
+	p.Pulse.Rest()
+	defer p.Pulse.Beat()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/watchdog"
 )
 
 // Policy says which footage is uploaded without being asked for.
@@ -65,11 +66,12 @@ type Uploader struct {
 	BytesPerSec int64 // 0 = no limit
 	BytesPerDay int64 // 0 = no limit; local days of Night.Zone
 	Claims      *Claims
-	Client      *http.Client  // nil = one that trusts the system's roots
-	Clock       func() Stamp  // nil = SystemClock
-	Log         *slog.Logger  // nil = discard
-	Every       time.Duration // between two looks when idle; 0 = 15 s
-	BackOff     time.Duration // longest pause after a fault; 0 = 5 min
+	Client      *http.Client    // nil = one that trusts the system's roots
+	Clock       func() Stamp    // nil = SystemClock
+	Log         *slog.Logger    // nil = discard
+	Every       time.Duration   // between two looks when idle; 0 = 15 s
+	BackOff     time.Duration   // longest pause after a fault; 0 = 5 min
+	Pulse       *watchdog.Pulse // rests while the vault or the line is waited for
 
 	mu     sync.Mutex
 	shelf  shelf
@@ -255,7 +257,9 @@ func (p *uploading) pass(ctx context.Context, limit time.Duration) error {
 		return err
 	}
 	began := time.Now()
+	defer p.Pulse.Rest()
 	for _, f := range queue {
+		p.Pulse.Beat()
 		if len(p.kicked) > 0 || time.Since(began) > limit {
 			p.kick()
 			return nil

@@ -173,6 +173,8 @@ func (s *session) subscribe(ctx context.Context, topic string, handle func(mqtt.
 func (s *session) wait(ctx context.Context, what string, t mqtt.Token) error {
 	limit := time.NewTimer(2 * s.u.time.connect)
 	defer limit.Stop()
+	s.u.set.Pulse.Rest() // limit bounds it
+	defer s.u.set.Pulse.Beat()
 	select {
 	case <-t.Done():
 		if err := t.Error(); err != nil {
@@ -221,6 +223,7 @@ func (s *session) pump(ctx context.Context) error {
 			return err
 		}
 		timer := time.NewTimer(next)
+		u.set.Pulse.Rest()
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -234,6 +237,7 @@ func (s *session) pump(ctx context.Context) error {
 		case <-timer.C:
 		}
 		timer.Stop()
+		u.set.Pulse.Beat()
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/watchdog"
 )
 
 // Outbox is the queue that an uplink empties. Next hands out durable records
@@ -43,6 +44,7 @@ type Settings struct {
 	Outbox   Outbox
 	OutboxID func() string   // the current log, told in the state; nil: not told
 	Changed  <-chan struct{} // a value says that Next may have more
+	Pulse    *watchdog.Pulse // rests while the broker is waited for
 
 	// Command does what the cloud asks for, each id once, several at a time; nil:
 	// commands are not heard. Its ctx ends with the session.
@@ -147,7 +149,9 @@ func New(set Settings) (*Uplink, error) {
 func (u *Uplink) Run(ctx context.Context) error {
 	for failures := 0; ; failures++ {
 		began := time.Now()
+		u.set.Pulse.Beat()
 		err := u.session(ctx)
+		u.set.Pulse.Rest()
 		if ctx.Err() != nil {
 			return nil
 		}
