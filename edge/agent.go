@@ -31,6 +31,7 @@ import (
 	"floorwatch/edge/uplink"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/metrics"
+	"floorwatch/internal/watchdog"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -74,6 +75,7 @@ type run struct {
 	// Of the configuration's counters; nil: none.
 	feeds    *counter.Feeds
 	uploader *footage.Uploader
+	dog      *watchdog.Dog
 	now      func() floorwatch.Time
 }
 
@@ -83,7 +85,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if a.Log == nil {
 		a.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &run{Agent: a, now: func() floorwatch.Time { return floorwatch.TimeOf(time.Now()) }}
+	r := &run{
+		Agent: a, dog: &watchdog.Dog{Log: a.Log},
+		now: func() floorwatch.Time { return floorwatch.TimeOf(time.Now()) },
+	}
 	data := a.Config.Data
 	for _, dir := range []string{data, filepath.Join(data, FootageDir), filepath.Join(data, StillDir)} {
 		if err := durable.MkdirAll(dir, 0o700); err != nil {
@@ -126,6 +131,7 @@ func (r *run) parts(ctx context.Context) (err error) {
 	sent.Go(func() error { return r.uplink.Run(upCtx) })
 
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { r.dog.Run(ctx); return nil })
 	for i := range r.Config.Cameras {
 		c := &camera{run: r, cfg: &r.Config.Cameras[i], lines: make(chan floorwatch.Frame, 64)}
 		group.Go(func() error { return c.watch(ctx) })
@@ -161,7 +167,7 @@ func (r *run) retention() *footage.Retention {
 	return &footage.Retention{
 		Dir: filepath.Join(r.Config.Data, FootageDir), Store: r.Config.Store, Edge: r.Config.Edge, Key: r.key,
 		MaxBytes: int64(r.Config.Footage.MaxBytes), MaxAge: r.Config.Footage.MaxAge, Log: r.Log,
-		Holds: r.uploader.Claims, Wanted: r.uploader,
+		Holds: r.uploader.Claims, Wanted: r.uploader, Pulse: r.dog.Pulse("retention"),
 	}
 }
 
@@ -213,6 +219,7 @@ func asBytes(recs []json.RawMessage) [][]byte {
 type writer struct {
 	append func(recs ...any) error
 	log    *slog.Logger
+	pulse  *watchdog.Pulse
 
 	mu      sync.Mutex
 	queue   []any
@@ -223,8 +230,8 @@ type writer struct {
 // maxQueued bounds the records that wait for a disk that does not take them.
 const maxQueued = 10000
 
-func newWriter(appendTo func(...any) error, log *slog.Logger) *writer {
-	return &writer{append: appendTo, log: log, wake: make(chan struct{}, 1)}
+func newWriter(appendTo func(...any) error, pulse *watchdog.Pulse, log *slog.Logger) *writer {
+	return &writer{append: appendTo, pulse: pulse, log: log, wake: make(chan struct{}, 1)}
 }
 
 func (w *writer) add(recs ...any) {
@@ -248,14 +255,17 @@ func (w *writer) add(recs ...any) {
 // run stores what is added until ctx ends, and then what is left, once.
 func (w *writer) run(ctx context.Context) {
 	for {
+		w.pulse.Rest()
 		select {
 		case <-ctx.Done():
 			_ = w.flush()
 			return
 		case <-w.wake:
 		}
+		w.pulse.Beat()
 		for err := w.flush(); err != nil; err = w.flush() {
 			w.log.Error("records wait, the outbox does not take them", "err", err)
+			w.pulse.Beat()
 			select {
 			case <-ctx.Done():
 				_ = w.flush()
@@ -288,6 +298,6 @@ func (r *run) newUplink() (*uplink.Uplink, error) {
 		Broker: r.Broker.URL, Username: r.Broker.Username, Password: r.Broker.Password, TLS: r.Broker.TLS,
 		Store: r.Config.Store, Edge: r.Config.Edge, Version: floorwatch.BuildVersion, Log: r.Log,
 		Outbox: r.outbox, OutboxID: r.outbox.Log, Changed: r.outbox.Changed(),
-		Command: r.uploader.Command,
+		Command: r.uploader.Command, Pulse: r.dog.Pulse("uplink"),
 	})
 }

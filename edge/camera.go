@@ -16,6 +16,7 @@ import (
 	"floorwatch/edge/queue"
 	"floorwatch/edge/relay"
 	"floorwatch/edge/zone"
+	"floorwatch/internal/watchdog"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -106,7 +107,7 @@ func (c *camera) recorder(source string) *footage.Recorder {
 	return &footage.Recorder{
 		Dir: filepath.Join(c.Config.Data, FootageDir), Store: c.Config.Store, Edge: c.Config.Edge, Camera: c.cfg.Name,
 		Source: source, Every: c.Config.Footage.Segment, Key: c.key, Log: c.Log,
-		Emit: func(rec any) error { return c.append(rec) },
+		Emit: func(rec any) error { return c.append(rec) }, Pulse: c.pulse("recorder of"),
 	}
 }
 
@@ -124,8 +125,11 @@ func (c *camera) worker(source string) *worker {
 	return &worker{
 		camera: c.cfg.Name, program: c.Program, args: args, env: []string{"FLOORWATCH_SOURCE=" + source},
 		log: c.Log, now: c.now, lines: c.lines, memory: int64(c.Config.WorkerMemory),
+		pulse: c.pulse("worker of"),
 	}
 }
+
+func (c *camera) pulse(what string) *watchdog.Pulse { return c.dog.Pulse(what + " " + c.cfg.Name) }
 
 // StillFile is where a camera's newest still lies.
 func StillFile(data, camera string) string {
@@ -149,7 +153,7 @@ func (c *camera) prepare(ctx context.Context) (err error) {
 	if c.stage, err = queue.NewStage(c.engine, scene, c.Config.Interval); err != nil {
 		return err
 	}
-	c.writer = newWriter(c.append, c.Log)
+	c.writer = newWriter(c.append, c.pulse("records of"), c.Log)
 	c.heard = time.Now()
 	if err := os.Remove(StillFile(c.Config.Data, c.cfg.Name)); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("remove the still of an earlier run: %w", err)
@@ -209,7 +213,10 @@ func (c *camera) replay(lines []floorwatch.Frame, last floorwatch.Time) error {
 func (c *camera) measure(ctx context.Context) {
 	live := time.NewTicker(liveEvery)
 	defer live.Stop()
+	pulse := c.pulse("measuring")
+	defer pulse.Rest()
 	for {
+		pulse.Beat()
 		select {
 		case <-ctx.Done():
 			c.finish()

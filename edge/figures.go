@@ -13,6 +13,7 @@ import (
 	"floorwatch"
 	"floorwatch/edge/footage"
 	"floorwatch/internal/metrics"
+	"floorwatch/internal/watchdog"
 
 	"golang.org/x/sys/unix"
 )
@@ -164,8 +165,9 @@ func diskSpace(dir string) (free, size float64) {
 
 // countFootage adds up the recorded files; a folder that changes meanwhile, as
 // retention works in it, is counted as far as it goes.
-func countFootage(ctx context.Context, dir string) (bytes int64) {
+func countFootage(ctx context.Context, dir string, pulse *watchdog.Pulse) (bytes int64) {
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		pulse.Beat()
 		if err == nil && d.Type().IsRegular() && strings.HasSuffix(path, ".mp4") {
 			if info, err := d.Info(); err == nil {
 				bytes += info.Size()
@@ -184,16 +186,20 @@ const healthEvery = time.Minute
 func (r *run) reportHealth(ctx context.Context) {
 	next := time.NewTimer(10 * time.Second)
 	defer next.Stop()
+	pulse := r.dog.Pulse("health")
 	for {
-		bytes := countFootage(ctx, filepath.Join(r.Config.Data, FootageDir))
+		pulse.Beat()
+		bytes := countFootage(ctx, filepath.Join(r.Config.Data, FootageDir), pulse)
 		r.meters.mu.Lock()
 		r.meters.footage = bytes
 		r.meters.mu.Unlock()
+		pulse.Rest()
 		select {
 		case <-ctx.Done():
 			return
 		case <-next.C:
 		}
+		pulse.Beat()
 		if err := r.append(r.health()...); err != nil {
 			r.Log.Error("health record not stored", "err", err)
 		}
@@ -293,6 +299,7 @@ func (r *run) figures() []metrics.Figure {
 		metrics.Gauge("floorwatch_footage_bytes", "Recorded footage on disk, counted once a minute.", kept),
 		metrics.Gauge("floorwatch_disk_free_bytes", "Free on the disk of the data folder.", free),
 		metrics.Gauge("floorwatch_disk_bytes", "Size of the disk of the data folder.", size),
+		metrics.Gauge("floorwatch_stuck_parts", "Loops of this program that have work and stand still; the service manager restarts it.", float64(len(r.dog.Stuck()))),
 		metrics.Gauge("floorwatch_clock_synced", "1 while the kernel holds the clock for synchronised.", metrics.Flag(footage.SystemClock().Synced)),
 	}, r.meters.figures(), r.backupFigures(), r.counterFigures())
 }

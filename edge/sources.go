@@ -40,7 +40,7 @@ func (r *run) newUploader() (*footage.Uploader, error) {
 		Dir: filepath.Join(r.Config.Data, FootageDir), Store: r.Config.Store, Edge: r.Config.Edge,
 		URL: b.URL, Key: r.key, Policy: footage.Policy(b.Policy), Night: night, Lead: b.Lead, Tail: b.Tail,
 		BytesPerSec: int64(b.BytesPerSec), BytesPerDay: int64(b.BytesPerDay), Claims: claims,
-		Client: &http.Client{Transport: transport}, Log: r.Log,
+		Client: &http.Client{Transport: transport}, Log: r.Log, Pulse: r.dog.Pulse("uploads"),
 	}, nil
 }
 
@@ -69,6 +69,7 @@ func (r *run) newCounters() (*counter.Feeds, error) {
 	return counter.New(counter.Settings{
 		Config: r.Config.Counters, Dir: r.Config.Data, Every: r.Config.Interval,
 		ClientID: "floorwatch-counters-" + r.Config.Store + "-" + r.Config.Edge, Emit: r.append, Log: r.Log,
+		Pulse: r.dog.Pulse("counters"),
 	})
 }
 
