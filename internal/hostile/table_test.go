@@ -13,6 +13,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/outbox"
+	"floorwatch/internal/chaos"
 	"floorwatch/internal/programtest"
 )
 
@@ -121,7 +122,7 @@ func begin() []row {
 			name: "InfluxDB is down at the start", of: cloud,
 			log:    `cannot store; nothing is acknowledged and the boxes keep it; trying again.*connection refused`,
 			figure: "floorwatch_influx_outages_total", moved: more,
-			heal:  func(t *testing.T, w *world) { w.influx.up(t) },
+			heal:  func(t *testing.T, w *world) { programtest.Must(t, w.influx.Up()) },
 			grows: stored,
 		},
 	}
@@ -148,38 +149,38 @@ func cameraRows() []row {
 		},
 		{
 			name: "source ends", of: sources,
-			inject: func(_ *testing.T, w *world) { w.cameras["ends"].down() },
+			inject: func(_ *testing.T, w *world) { w.cameras["ends"].Down() },
 			log:    `camera worker ended, starting it again" camera=ends why="floorwatch-camera: read .*the camera or the network broke off`,
 			figure: closes("ends"), moved: more,
-			heal:  func(t *testing.T, w *world) { w.cameras["ends"].up(t) },
+			heal:  func(t *testing.T, w *world) { programtest.Must(t, w.cameras["ends"].Up()) },
 			grows: frames("ends"),
 		},
 		{
 			name: "source stalls", of: sources,
-			inject: func(_ *testing.T, w *world) { w.cameras["stalls"].hold.Store(true) },
+			inject: func(_ *testing.T, w *world) { w.cameras["stalls"].Set(chaos.Fault{}, chaos.Fault{Hold: true}) },
 			log:    `camera worker ended, starting it again" camera=stalls why="floorwatch-camera: read .*the camera or the network hangs`,
 			figure: closes("stalls"), moved: more,
 			heal: func(_ *testing.T, w *world) {
-				w.cameras["stalls"].hold.Store(false)
-				w.cameras["stalls"].cut()
+				w.cameras["stalls"].Pass()
+				w.cameras["stalls"].Cut()
 			},
 			grows: frames("stalls"),
 		},
 		{
 			name: "source changes its resolution", of: sources,
-			inject: func(_ *testing.T, w *world) { w.cameras["resizes"].turn(w.little) },
+			inject: func(_ *testing.T, w *world) { w.cameras["resizes"].Turn(w.little) },
 			log:    `the picture changed its size; zones are scaled to it.*camera=resizes width=160 height=120`,
 			figure: camera("floorwatch_camera_size_changes_total", "resizes"), moved: more,
 			grows: frames("resizes"),
 		},
 		{
 			name: "source sends garbage", of: sources,
-			inject: func(_ *testing.T, w *world) { w.cameras["garbage"].noise.Store(true) },
+			inject: func(_ *testing.T, w *world) { w.cameras["garbage"].Set(chaos.Fault{}, chaos.Fault{Noise: true}) },
 			log:    `camera worker ended, starting it again" camera=garbage`,
 			figure: closes("garbage"), moved: more,
 			heal: func(_ *testing.T, w *world) {
-				w.cameras["garbage"].noise.Store(false)
-				w.cameras["garbage"].cut()
+				w.cameras["garbage"].Pass()
+				w.cameras["garbage"].Cut()
 			},
 			grows: frames("garbage"),
 		},
@@ -203,18 +204,18 @@ func databaseRows() []row {
 	return []row{
 		{
 			name: "InfluxDB goes down", of: cloud,
-			inject: func(_ *testing.T, w *world) { w.influx.down() },
+			inject: func(_ *testing.T, w *world) { w.influx.Down() },
 			log:    `cannot store; nothing is acknowledged and the boxes keep it; trying again`,
 			figure: "floorwatch_influx_up", moved: zero,
-			heal:  func(t *testing.T, w *world) { w.influx.up(t) },
+			heal:  func(t *testing.T, w *world) { programtest.Must(t, w.influx.Up()) },
 			grows: stored,
 		},
 		{
 			name: "InfluxDB is slow", of: cloud,
-			inject: func(_ *testing.T, w *world) { w.influx.delay.Store(int64(1500 * time.Millisecond)) },
+			inject: func(_ *testing.T, w *world) { w.influx.Set(chaos.Fault{}, chaos.Fault{Delay: 1500 * time.Millisecond}) },
 			log:    `InfluxDB is slow; records wait with the boxes meanwhile, check its load and its disk`,
 			figure: `floorwatch_influx_write_seconds{quantile="1"}`, moved: seconds,
-			heal:  func(_ *testing.T, w *world) { w.influx.delay.Store(0) },
+			heal:  func(_ *testing.T, w *world) { w.influx.Pass() },
 			grows: stored,
 		},
 	}

@@ -22,6 +22,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/influx"
 	"floorwatch/edge/relay"
+	"floorwatch/internal/chaos"
 	"floorwatch/internal/programtest"
 )
 
@@ -104,8 +105,8 @@ type world struct {
 	dir, bin string
 	port     int // of the broker
 	database influx.Endpoint
-	influx   *line
-	cameras  map[string]*line
+	influx   *chaos.Proxy
+	cameras  map[string]*chaos.Proxy
 	little   string // address of a film in another size
 	broker   *programtest.Process
 	cloud    *program
@@ -122,13 +123,22 @@ func newWorld(t *testing.T) *world {
 	for _, name := range []string{"influxd", "mosquitto", "mosquitto_passwd", "ffmpeg"} {
 		programtest.Find(t, name)
 	}
-	w := &world{t: t, dir: t.TempDir(), bin: programtest.Build(t), port: programtest.FreePort(t), cameras: map[string]*line{}}
+	w := &world{t: t, dir: t.TempDir(), bin: programtest.Build(t), port: programtest.FreePort(t), cameras: map[string]*chaos.Proxy{}}
 	w.films(t)
 	w.startDatabase(t)
 	w.startFilm(t)
 	w.mountDisk(t)
 	w.configure(t)
 	return w
+}
+
+// line leads to target and is down.
+func (w *world) line(t *testing.T, target string) *chaos.Proxy {
+	t.Helper()
+	p, err := chaos.New(target)
+	programtest.Must(t, err)
+	w.t.Cleanup(p.Close)
+	return p
 }
 
 // films makes what the cameras show, in two sizes.
@@ -156,7 +166,7 @@ func (w *world) startDatabase(t *testing.T) {
 	at, err := db.WaitReady(ctx)
 	programtest.Must(t, err)
 	w.database = at
-	w.influx = newLine(t, strings.TrimPrefix(at.URL, "http://"))
+	w.influx = w.line(t, strings.TrimPrefix(at.URL, "http://"))
 }
 
 // background runs something until the test ends.
@@ -181,8 +191,8 @@ func (w *world) startFilm(t *testing.T) {
 	address := serve("film.mp4")
 	w.little = serve("little.mp4")
 	for _, name := range append([]string{"small"}, streams...) {
-		w.cameras[name] = newLine(t, address)
-		w.cameras[name].up(t)
+		w.cameras[name] = w.line(t, address)
+		programtest.Must(t, w.cameras[name].Up())
 	}
 }
 
@@ -213,16 +223,16 @@ case "$FLOORWATCH_SOURCE" in
 *%s*) %s=%s %s=%s exec %s "$@" ;;
 *) exec %s "$@" ;;
 esac
-`, w.cameras["clock"].addr, workerEnv, clock, workerProgram, camera, self, camera)), 0o700))
+`, w.cameras["clock"].Addr, workerEnv, clock, workerProgram, camera, self, camera)), 0o700))
 
 	cameras := ""
 	for _, name := range []string{"missing", "text"} {
 		cameras += cameraConfig(name, filepath.Join(w.dir, name+".mp4"))
 	}
 	for _, name := range streams {
-		cameras += cameraConfig(name, "rtsp://"+w.cameras[name].addr+"/stream")
+		cameras += cameraConfig(name, "rtsp://"+w.cameras[name].Addr+"/stream")
 	}
-	registry := w.boxConfig(t, "sources", cameras) + w.boxConfig(t, "small", cameraConfig("small", "rtsp://"+w.cameras["small"].addr+"/stream"))
+	registry := w.boxConfig(t, "sources", cameras) + w.boxConfig(t, "small", cameraConfig("small", "rtsp://"+w.cameras["small"].Addr+"/stream"))
 	w.cloudConfig(t, registry)
 	programtest.Write(t, filepath.Join(w.dir, "mosquitto.conf"), fmt.Sprintf(`user root
 listener %d 127.0.0.1
@@ -276,7 +286,7 @@ broker: {url: "tcp://127.0.0.1:%d", password_file: %s}
 influx: {url: "http://%s", token_file: %s}
 pages: {listen: "127.0.0.1:%d"}
 `, w.dir, registry, strings.Repeat("A", 43), w.port, programtest.Write(t, filepath.Join(w.dir, "cloud.password"), "right"),
-		w.influx.addr, programtest.Write(t, filepath.Join(w.dir, "token"), w.database.Token), programtest.FreePort(t)))
+		w.influx.Addr, programtest.Write(t, filepath.Join(w.dir, "token"), w.database.Token), programtest.FreePort(t)))
 }
 
 var addressRE = regexp.MustCompile(`(?m)^(?:metrics: |pages: \{listen: ")([0-9.:]+)`)
