@@ -36,6 +36,12 @@ type Window struct {
 
 func (w Window) holds(t floorwatch.Time) bool { return t >= w.From && t < w.To }
 
+// Interval is a 95 % interval.
+type Interval struct {
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
+
 // Dist describes durations, in seconds; the figures are nil when N is 0.
 type Dist struct {
 	N       int      `json:"n"`
