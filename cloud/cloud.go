@@ -24,6 +24,7 @@ import (
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/metrics"
+	"floorwatch/internal/watchdog"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -77,9 +78,11 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 
 	hub := api.NewHub()
 	group, ctx := errgroup.WithContext(ctx)
+	dog := &watchdog.Dog{Log: a.Log}
+	group.Go(func() error { dog.Run(ctx); return nil })
 	in := &ingest.Ingest{
 		Broker: a.Broker, Registry: a.Registry, Store: a.Figures, Index: index, DB: db,
-		Retention: a.Retention, Stored: a.stored(hub), Log: a.Log,
+		Retention: a.Retention, Stored: a.stored(hub), Dog: dog, Log: a.Log,
 	}
 	watch := &ingest.Watch{
 		Broker: a.Broker, Registry: a.Registry, OnState: hub.PublishState, OnLive: hub.PublishLive, Log: a.Log,

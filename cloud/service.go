@@ -138,7 +138,46 @@ func (s *Service) Run(ctx context.Context, ready func(address string)) error {
 const (
 	influxPause = time.Second
 	influxTries = 5
+
+	pingEvery = 5 * time.Second
+	pingTries = 4 // in vain, after which a database that had answered is taken for hung
 )
+
+var errInfluxHung = fmt.Errorf("it answered nothing for %s", pingTries*pingEvery)
+
+// runInflux runs the database to its end, which it brings about when the
+// database has hung. One that has not answered yet replays its log.
+func runInflux(ctx context.Context, db *influx.Server) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		if _, err := db.WaitReady(ctx); err != nil {
+			return
+		}
+		client := &influx.Client{Endpoint: db.Endpoint}
+		tick := time.NewTicker(pingEvery)
+		defer tick.Stop()
+		for failed := 0; ctx.Err() == nil; {
+			asked, done := context.WithTimeout(ctx, pingEvery)
+			if failed++; client.Ping(asked) == nil {
+				failed = 0
+			}
+			done()
+			if failed == pingTries {
+				cancel(errInfluxHung)
+			}
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+		}
+	}()
+	err := db.Run(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, errInfluxHung) {
+		return cause
+	}
+	return err
+}
 
 // KeepInflux runs the database and starts it again when it dies; it gives up
 // when it dies so again and again within its first minute.
@@ -148,7 +187,7 @@ func KeepInflux(ctx context.Context, db *influx.Server, log *slog.Logger) error 
 	}
 	for quick := 0; ; {
 		began := time.Now()
-		err := db.Run(ctx)
+		err := runInflux(ctx, db)
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -83,7 +83,7 @@ func TestFootageOnDiskIsCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := countFootage(context.Background(), dir); got != 15 {
+	if got := countFootage(context.Background(), dir, nil); got != 15 {
 		t.Errorf("%d bytes, want 15", got)
 	}
 	if free, size := diskSpace(dir); free <= 0 || size < free {

@@ -26,6 +26,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/internal/watchdog"
 )
 
 // Point is one record and where it comes from; cloud/influx has the very same
@@ -88,6 +89,7 @@ type Ingest struct {
 	// Stored is called after a batch is confirmed, with its stored records
 	// (*floorwatch.Stay and so on), never twice at once; it must not block. nil: none.
 	Stored func(store, edge string, recs []any)
+	Dog    *watchdog.Dog    // hears the loops beat; nil: nobody does
 	Log    *slog.Logger     // nil discards
 	Now    func() time.Time // nil: time.Now
 
@@ -168,9 +170,11 @@ func (g *Ingest) Run(ctx context.Context) error {
 	l := g.link(ctx, queue)
 	var wg sync.WaitGroup
 	wg.Go(func() { l.run(ctx) })
-	wg.Go(func() { g.collect(ctx, queue, jobs) })
+	reading := g.Dog.Pulse("ingest: reading")
+	wg.Go(func() { g.collect(ctx, reading, queue, jobs) })
 	for range writers {
-		wg.Go(func() { g.deliverAll(ctx, jobs) })
+		storing := g.Dog.Pulse("ingest: storing")
+		wg.Go(func() { g.deliverAll(ctx, storing, jobs) })
 	}
 	wg.Wait()
 	return nil
@@ -247,7 +251,8 @@ func (g *Ingest) push(queue chan<- message, m message) bool {
 
 // collect reads messages into the next write while the last one is under way:
 // an idle ingest writes at once, a busy one every 150 ms or in large pieces.
-func (g *Ingest) collect(ctx context.Context, queue <-chan message, jobs chan<- []*job) {
+func (g *Ingest) collect(ctx context.Context, pulse *watchdog.Pulse, queue <-chan message, jobs chan<- []*job) {
+	defer pulse.Rest()
 	tick := time.NewTicker(retryEvery)
 	defer tick.Stop()
 	lingered := time.NewTimer(0)
@@ -269,6 +274,7 @@ func (g *Ingest) collect(ctx context.Context, queue <-chan message, jobs chan<- 
 		size += len(m.payload)
 	}
 	for {
+		pulse.Beat()
 		in, out := queue, jobs
 		full := records >= maxPoints || size >= maxHeld
 		if full {
@@ -457,11 +463,12 @@ func (j *job) refuseItem(it item, reason error) {
 }
 
 // deliverAll stores one write after another.
-func (g *Ingest) deliverAll(ctx context.Context, in <-chan []*job) {
+func (g *Ingest) deliverAll(ctx context.Context, pulse *watchdog.Pulse, in <-chan []*job) {
 	for {
+		pulse.Rest()
 		select {
 		case jobs := <-in:
-			if g.deliver(ctx, jobs) != nil {
+			if g.deliver(ctx, pulse, jobs) != nil {
 				return // ctx ended; the boxes will send it again
 			}
 		case <-ctx.Done():
@@ -472,9 +479,9 @@ func (g *Ingest) deliverAll(ctx context.Context, in <-chan []*job) {
 
 // deliver stores what the jobs hold, repeating until it is stored or ctx ends,
 // and then acknowledges each.
-func (g *Ingest) deliver(ctx context.Context, jobs []*job) error {
+func (g *Ingest) deliver(ctx context.Context, pulse *watchdog.Pulse, jobs []*job) error {
 	for _, step := range []func(context.Context, []*job) error{g.storePoints, g.indexSegments, g.storeLetters} {
-		if err := g.persist(ctx, func() error { return step(ctx, jobs) }); err != nil {
+		if err := g.persist(ctx, func() error { pulse.Beat(); return step(ctx, jobs) }); err != nil {
 			return err
 		}
 	}

@@ -82,8 +82,11 @@ func (d *Dog) Pulse(name string) *Pulse {
 	return p
 }
 
-// Stuck names the loops that stand still.
+// Stuck names the loops that stand still; none without a Dog.
 func (d *Dog) Stuck() []string {
+	if d == nil {
+		return nil
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.stuck)
