@@ -1,3 +1,62 @@
 package main
 
-func outboxRows() []row { return nil }
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+func outboxRows() []row {
+	return []row{
+		{
+			id: "B1", property: "A record that the outbox acknowledged is on the disk: power cut at any moment",
+			goal: "0 acknowledged records lost in 500 power cuts; opens unattended 500 of 500", run: powerCuts,
+		},
+	}
+}
+
+// each runs n rounds of do, parallel of them at a time, until one fails.
+func each(ctx context.Context, n, parallel int, do func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for i := range n {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return do(ctx, i)
+		})
+	}
+	return group.Wait()
+}
+
+// tally is what the rounds of a row add up to.
+type tally struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func newTally() *tally { return &tally{n: make(map[string]int)} }
+
+func (t *tally) add(what string, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n[what] += n
+}
+
+func (t *tally) of(what string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n[what]
+}
+
+// number writes a figure as people do: 123,456.
+func number[T ~int | ~int64 | ~uint64](n T) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
