@@ -51,6 +51,12 @@ const (
 	EventTick   = "tick"   // time passed without a frame; written by the agent
 )
 
+// What can be wrong with a picture.
+const (
+	PictureBlank  = "blank"  // black, or all of one brightness: covered
+	PictureFrozen = "frozen" // it does not change any more
+)
+
 // Frame is one line of a camera worker: an analysed frame with its people, or
 // an event. T is the capture stamp, strictly increasing within a stream.
 type Frame struct {
@@ -62,6 +68,8 @@ type Frame struct {
 	Event  string   `json:"event,omitempty"`
 	Cause  string   `json:"cause,omitempty"`
 	By     string   `json:"by,omitempty"` // on open: detector and model that see
+	// Picture says, on frames, what is wrong with the picture; "" for nothing.
+	Picture string `json:"picture,omitempty"`
 }
 
 // MarshalJSON writes people only on frames, and as [] when there are none.

@@ -151,6 +151,7 @@ type worker struct {
 	size      floorwatch.Size
 	nextStill floorwatch.Time
 	mask      *maskSet
+	sight     sight
 }
 
 // emit passes one line on and keeps stamps strictly increasing.
@@ -177,6 +178,7 @@ func (w *worker) endStamp() floorwatch.Time {
 func (w *worker) run(ctx context.Context) error {
 	w.mask = newMaskSet(w.Masks)
 	defer w.mask.close()
+	defer w.sight.close()
 	w.dog.begin("open "+w.Source.String(), 4*DefaultOpenTimeout)
 	capture, err := open(ctx, w.Source)
 	w.dog.end("open " + w.Source.String())
@@ -260,6 +262,7 @@ func (w *worker) analyse(t floorwatch.Time, picture gocv.Mat) error {
 		}
 	}
 	w.mask.apply(&picture)
+	wrong := w.sight.look(t, picture)
 	w.dog.begin("detect", detectTimeout)
 	dets, err := w.Detector.Detect(picture)
 	w.dog.end("detect")
@@ -271,7 +274,7 @@ func (w *worker) analyse(t floorwatch.Time, picture gocv.Mat) error {
 	}
 	people := w.Tracker.Update(t, dets)
 	w.frames++
-	if err := w.emit(floorwatch.Frame{T: t, N: w.frames, W: size.Width, H: size.Height, People: tidy(people)}); err != nil {
+	if err := w.emit(floorwatch.Frame{T: t, N: w.frames, W: size.Width, H: size.Height, People: tidy(people), Picture: wrong}); err != nil {
 		return err
 	}
 	w.still(t, picture)
