@@ -149,8 +149,10 @@ var errInfluxHung = fmt.Errorf("it answered nothing for %s", pingTries*pingEvery
 // database has hung. One that has not answered yet replays its log.
 func runInflux(ctx context.Context, db *influx.Server) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	watched := make(chan struct{})
+	defer func() { cancel(nil); <-watched }()
 	go func() {
+		defer close(watched)
 		if _, err := db.WaitReady(ctx); err != nil {
 			return
 		}
