@@ -36,6 +36,7 @@ type options struct {
 	source, detector, models, pace, start string
 	fps                                   float64
 	masks                                 []camera.Mask
+	track                                 bool
 	still                                 string
 	stillEvery, stall                     time.Duration
 }
@@ -48,6 +49,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		"video file, rtsp:// URL or number of a video device; FLOORWATCH_SOURCE keeps a password out of the process list")
 	fs.StringVar(&o.detector, "detector", "auto", "auto, motion, hog or nanodet; auto is nanodet where its model is there, else motion")
 	fs.StringVar(&o.models, "models", envOr("FLOORWATCH_MODELS", "models"), "folder of the detector models; FLOORWATCH_MODELS names it too")
+	fs.BoolVar(&o.track, "track", true, "join boxes to tracks; -track=false prints every box that was detected, with id 0")
 	fs.StringVar(&o.pace, "pace", "max", "of a file: max analyses every frame, real plays it like a camera")
 	fs.StringVar(&o.start, "start", "", "RFC 3339 capture time of a file's first frame (default now)")
 	fs.Float64Var(&o.fps, "fps", 0, "analyse at most this many frames per second (default all)")
@@ -126,7 +128,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = eye.Close() }()
-	s.Detector, s.Tracker = eye, track.New(tuning)
+	s.Detector, s.Tracker = eye, untracked{}
+	if o.track {
+		s.Tracker = track.New(tuning)
+	}
 	s.Emit = func(f floorwatch.Frame) error { return writeLine(stdout, f) }
 	s.Log = slog.New(slog.NewTextHandler(stderr, nil))
 	s.Stuck = func(err error) {
@@ -135,6 +140,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	return s.Run(ctx)
 }
+
+// untracked leaves detections as they are.
+type untracked struct{}
+
+func (untracked) Update(_ floorwatch.Time, dets []floorwatch.Person) []floorwatch.Person { return dets }
 
 // writeLine writes one line in one call, so that a reader never waits for the
 // rest of it.

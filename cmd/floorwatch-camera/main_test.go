@@ -62,6 +62,13 @@ func TestFilm(t *testing.T) {
 	if !bytes.Equal(first.Bytes(), second.Bytes()) {
 		t.Error("two runs over one film differ")
 	}
+	var raw bytes.Buffer
+	if err := run(t.Context(), append(args, "-track=false"), &raw, os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	if boxes := bytes.Count(raw.Bytes(), []byte(`{"id":`)); boxes == 0 || boxes != bytes.Count(raw.Bytes(), []byte(`{"id":0,`)) {
+		t.Errorf("%d boxes that are not tracked, not all with id 0", boxes)
+	}
 	var all []floorwatch.Frame
 	for s := bufio.NewScanner(&first); s.Scan(); {
 		f, err := floorwatch.ParseFrame(s.Bytes())
