@@ -251,6 +251,7 @@ func (c *camera) feed(f floorwatch.Frame) {
 		c.last, c.heard = f.T, time.Now()
 	}
 	c.notice(floorwatch.Size{Width: f.W, Height: f.H})
+	c.look(f)
 	if f.Event == floorwatch.EventOpen && f.Cause == "" {
 		c.by = f.By
 		c.Log.Info("camera is watched", "camera", c.cfg.Name, "by", f.By)
@@ -277,6 +278,19 @@ func (c *camera) notice(size floorwatch.Size) {
 			"camera", c.cfg.Name, "width", size.Width, "height", size.Height)
 	}
 	c.size = size
+}
+
+// look tells, at once, that the picture shows nothing any more, or does again.
+func (c *camera) look(f floorwatch.Frame) {
+	if f.Event != "" || !c.meters.setPicture(c.cfg.Name, f.Picture) {
+		return
+	}
+	c.tell()
+	if f.Picture != "" {
+		c.Log.Warn("the picture shows nothing", "camera", c.cfg.Name, "note", pictureNotes[f.Picture])
+	} else {
+		c.Log.Info("the picture is good again", "camera", c.cfg.Name)
+	}
 }
 
 // setBackBy is the step back of the clock that is told and carried over; below

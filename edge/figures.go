@@ -40,7 +40,9 @@ type meter struct {
 	coverage float64 // of the newest interval
 	gaps     map[string]span
 	segments uint64
-	bytes    int64 // of those segments
+	bytes    int64         // of those segments
+	picture  string        // what is wrong with it, of floorwatch's words; "": nothing
+	gop      time.Duration // how far key frames are apart; 0: not too far
 }
 
 // span adds up gaps.
@@ -211,26 +213,37 @@ func (r *run) reportHealth(ctx context.Context) {
 // one for each camera. The names of figures stay; README.md lists them.
 func (r *run) health() []any {
 	now, m := r.now(), r.meters
-	record := func(camera string, figures map[string]float64) *floorwatch.Health {
-		return &floorwatch.Health{
-			Header:  floorwatch.Header{Kind: floorwatch.KindHealth, Camera: camera, ID: fmt.Sprintf("health-%d", now), At: now},
-			Figures: figures,
-		}
-	}
-	recs := []any{record("", r.boxHealth(now))}
+	recs := []any{healthRecord(now, "", r.boxHealth(now))}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range m.names {
-		c := m.cameras[name]
-		recs = append(recs, record(name, map[string]float64{
-			"watching": metrics.Flag(c.watching), "frame_age_s": m.frameAge(c), "frames": float64(c.frames),
-			"opens": float64(c.opens), "closes": float64(c.closes), "coverage": c.coverage,
-			"footage_gap_s":     c.gaps[floorwatch.OfFootage].seconds,
-			"observation_gap_s": c.gaps[floorwatch.OfObservation].seconds,
-			"segments":          float64(c.segments),
-		}))
+		recs = append(recs, m.health(now, name))
 	}
 	return recs
+}
+
+func healthRecord(now floorwatch.Time, camera string, figures map[string]float64) *floorwatch.Health {
+	return &floorwatch.Health{
+		Header:  floorwatch.Header{Kind: floorwatch.KindHealth, Camera: camera, ID: fmt.Sprintf("health-%d", now), At: now},
+		Figures: figures,
+	}
+}
+
+// health returns the word about one camera. The caller holds the lock.
+func (m *meters) health(now floorwatch.Time, name string) *floorwatch.Health {
+	c := m.cameras[name]
+	h := healthRecord(now, name, map[string]float64{
+		"watching": metrics.Flag(c.watching), "frame_age_s": m.frameAge(c), "frames": float64(c.frames),
+		"opens": float64(c.opens), "closes": float64(c.closes), "coverage": c.coverage,
+		"footage_gap_s":     c.gaps[floorwatch.OfFootage].seconds,
+		"observation_gap_s": c.gaps[floorwatch.OfObservation].seconds,
+		"segments":          float64(c.segments),
+		"picture_blank":     metrics.Flag(c.picture == floorwatch.PictureBlank),
+		"picture_frozen":    metrics.Flag(c.picture == floorwatch.PictureFrozen),
+		"gop_s":             c.gop.Seconds(),
+	})
+	h.Notes = c.notes()
+	return h
 }
 
 func (r *run) boxHealth(now floorwatch.Time) map[string]float64 {
@@ -332,6 +345,8 @@ func (m *meters) figures() []metrics.Figure {
 		figure("floorwatch_camera_size_changes_total", "Times that the picture was not of the size that it was before.", true, func(c *meter) float64 { return float64(c.sizes) }),
 		figure("floorwatch_camera_clock_set_back_total", "Times that the clock was set back, and stamps carried on until it caught up.", true, func(c *meter) float64 { return float64(c.setBack) }),
 		figure("floorwatch_camera_coverage", "Share of the newest interval that was observed.", false, func(c *meter) float64 { return c.coverage }),
+		figure("floorwatch_camera_picture_wrong", "1 while the picture is black, covered or frozen.", false, func(c *meter) float64 { return metrics.Flag(c.picture != "") }),
+		figure("floorwatch_camera_gop_seconds", "How far key frames are apart, where that is more than 2 s.", false, func(c *meter) float64 { return c.gop.Seconds() }),
 		figure("floorwatch_segments_total", "Footage files sealed.", true, func(c *meter) float64 { return float64(c.segments) }),
 		figure("floorwatch_segment_bytes_total", "Bytes of those.", true, func(c *meter) float64 { return float64(c.bytes) }),
 		gaps, gapS,

@@ -25,6 +25,9 @@ import (
 // DefaultEvery is the length of a file.
 const DefaultEvery = time.Minute
 
+// MaxGOP is the distance of key frames that cameras are to be set to at most.
+const MaxGOP = 2 * time.Second
+
 // Recorder keeps one camera's stream as sealed files below Dir. Several may
 // share Dir, one per camera.
 type Recorder struct {
@@ -41,7 +44,11 @@ type Recorder struct {
 	// is offered again after the next seal and after a restart, so a record may
 	// come twice, with the same ID.
 	Emit func(rec any) error
-	Log  *slog.Logger // nil = discard
+	// GOP is told when the stream's key frames are found further apart than
+	// MaxGOP, and 0 when they no longer are: a power cut takes that much footage
+	// and a second. nil = nobody is told.
+	GOP func(apart time.Duration)
+	Log *slog.Logger // nil = discard
 
 	// Pulse beats with each look of the recorder, at least once a second.
 	Pulse *watchdog.Pulse
@@ -55,7 +62,7 @@ const (
 	stopWait    = 2 * time.Second  // for ffmpeg to end by itself
 	tickEvery   = time.Second
 	backoffMin  = 500 * time.Millisecond
-	backoffMax  = 8 * time.Second
+	backoffMax  = 4 * time.Second
 	steadyAfter = 10 * time.Second // of media: the next back-off starts small
 	gapPiece    = time.Minute      // a long outage is booked in pieces
 	gapMargin   = 30 * time.Second // the next file may start up to so long before now
@@ -63,6 +70,8 @@ const (
 	maxLag      = 2 * time.Second  // media behind the clock: time was lost unseen
 	lagCount    = 3                // fragments in a row
 	maxJump     = 200 * time.Millisecond
+	gopSlack    = 200 * time.Millisecond // of arrival and rounding, over MaxGOP
+	gopCount    = 5                      // fragments after which a connection's GOP is known
 )
 
 func (r *Recorder) check() error {
@@ -88,6 +97,8 @@ type recording struct {
 	log   *slog.Logger
 	cause string // of the time since the last seal
 	full  bool
+	need  int64         // bytes of the largest fragment of late, for which there must be room
+	gop   time.Duration // as GOP was last told
 }
 
 // Run records until ctx ends, then seals the open file. It returns early only
@@ -167,7 +178,8 @@ func (p *recording) ready() bool {
 	return true
 }
 
-// noRoom tells whether the disk's reserve is reached, and says so once.
+// noRoom tells whether the next fragment would take from the disk's reserve, and
+// says so once.
 func (p *recording) noRoom() bool {
 	limit, ask := p.MinFree, p.free
 	if limit == 0 {
@@ -180,11 +192,12 @@ func (p *recording) noRoom() bool {
 		limit += 0.002
 	}
 	free, err := ask(p.dir)
-	if err != nil {
+	size, sizeErr := diskSize(p.dir)
+	if err := errors.Join(err, sizeErr); err != nil {
 		p.log.Error("disk does not answer", "error", err)
 		return false
 	}
-	if full := free < limit; full != p.full {
+	if full := free-float64(p.need)/float64(max(1, size)) < limit; full != p.full {
 		p.full = full
 		if full {
 			p.log.Error("disk is full: recording stops; free space, release held footage or lower the retention", "free_percent", 100*free)
@@ -226,6 +239,7 @@ type connection struct {
 	expect  uint64
 	lagging int
 	longest time.Duration
+	count   int // fragments
 	media   time.Duration
 }
 
@@ -309,7 +323,9 @@ func (c *connection) follow(ctx context.Context, kid *child, from <-chan arrival
 			if !ok {
 				return cause, nil
 			}
-			if err := c.take(a); err != nil {
+			if err := c.take(a); errors.Is(err, errNoRoom) {
+				return causeFull, nil
+			} else if err != nil {
 				return causeDisk, err
 			}
 			if a.init == nil && cause == "" {
@@ -340,6 +356,9 @@ func (c *connection) follow(ctx context.Context, kid *child, from <-chan arrival
 	}
 }
 
+// errNoRoom says that a fragment was not written to keep the disk's reserve.
+var errNoRoom = errors.New("no room")
+
 // take writes one arrival, in a new file where one begins.
 func (c *connection) take(a arrival) error {
 	if a.init != nil {
@@ -350,6 +369,11 @@ func (c *connection) take(a arrival) error {
 	if f.Ticks == 0 {
 		return nil
 	}
+	c.need = max(int64(len(f.Moof)+len(f.Mdat)), c.need-c.need/100) // forgets a large one
+	if c.noRoom() {
+		return errNoRoom
+	}
+	c.tellGOP(f.Duration)
 	if c.w != nil && (c.jumped(f) || c.lags(f)) {
 		if err := c.closeFile(); err != nil {
 			return err
@@ -377,6 +401,21 @@ func (c *connection) take(a arrival) error {
 		return err
 	}
 	return nil
+}
+
+// tellGOP passes on that key frames are too far apart, or no longer are.
+func (c *connection) tellGOP(apart time.Duration) {
+	c.count++
+	switch {
+	case c.GOP == nil:
+	case apart > MaxGOP+gopSlack && apart > c.gop+gopSlack:
+		c.gop = apart
+		c.log.Warn("key frames are far apart: a power cut takes that much footage; set the camera's I-frame interval to 2 s at most", "apart_s", apart.Seconds())
+		c.GOP(apart)
+	case c.gop > 0 && c.count == gopCount && max(apart, c.longest) <= MaxGOP+gopSlack:
+		c.gop = 0
+		c.GOP(0)
+	}
 }
 
 // abandon leaves a suspect file to salvage.
