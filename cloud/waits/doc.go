@@ -1,7 +1,8 @@
 // Package waits turns wait records into figures: the plain figures of the waits
 // that ended in a window (Finish), the survival figures of those who joined in
-// it (Begin), service at the counters (Serve), and a second measurement of the
-// wait by Little's law (LittlesLaw). It is pure: records in, figures out.
+// it (Begin), the mean that those people really had (People), service at the
+// counters (Serve), a second measurement of the wait (LittlesLaw), and how far two
+// windows are apart (Compare). It is pure: records in, figures out.
 //
 // A wait is an end minus a beginning that was seen. Somebody whose beginning was
 // not seen counts in occupancy and among the outcomes, but never in a duration.
@@ -76,9 +77,13 @@ func dist(ms []floorwatch.Time, target floorwatch.Time) Dist {
 
 // rank returns the nearest-rank quantile p of sorted durations.
 func rank(ms []floorwatch.Time, p float64) *float64 {
+	return seconds(ms[nearestRank(len(ms), p)-1])
+}
+
+// nearestRank counts from 1.
+func nearestRank(n int, p float64) int {
 	// The epsilon keeps 0.9*10 at 9 where the product rounds up.
-	k := int(math.Ceil(p*float64(len(ms)) - 1e-9))
-	return seconds(ms[max(k, 1)-1])
+	return max(1, int(math.Ceil(p*float64(n)-1e-9)))
 }
 
 func seconds(t floorwatch.Time) *float64 { return new(float64(t) / 1000) }
