@@ -252,6 +252,7 @@ func (p *uploading) run(ctx context.Context) {
 // again. Without an error there is nothing left that can be done now, or the
 // time is over.
 func (p *uploading) pass(ctx context.Context, limit time.Duration) error {
+	p.Pulse.Beat()
 	queue, err := p.queue(ctx)
 	if err != nil {
 		return err
@@ -286,7 +287,9 @@ func (p *uploading) pass(ctx context.Context, limit time.Duration) error {
 func (p *uploading) queue(ctx context.Context) ([]kept, error) {
 	p.mu.Lock()
 	p.shelf.dir = p.Dir
+	p.shelf.pulse = p.Pulse // others list beside us, and do not beat for us
 	files, err := p.shelf.list(ctx)
+	p.shelf.pulse = nil
 	p.mu.Unlock()
 	if err != nil {
 		return nil, err
