@@ -1,3 +1,307 @@
 package main
 
-func unattendedRows() []row { return nil }
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"floorwatch"
+	"floorwatch/internal/stage"
+)
+
+func unattendedRows() []row {
+	return []row{
+		{
+			id: "G1", property: "any part of a program hangs",
+			goal: "restarted within 30 s; the watchdog is fed by progress alone",
+			long: "a part counts as hung after 20 s",
+			run:  hangEverything,
+		},
+	}
+}
+
+// box is an edge box of the bench: a folder with its configuration, and a copy
+// of the agent's program with a camera worker beside it.
+type box struct {
+	dir, exe, config string
+}
+
+const boxConfig = `store: shop
+edge: %s
+data: %s
+metrics: ""
+interval: 10s
+broker: {url: "tcp://%s", username: anyone, password_file: %s}
+backup: {url: "http://127.0.0.1:9", policy: all}
+footage: {segment: 10s}
+counters:
+  mqtt: {broker: "tcp://%s"}
+  devices: [{name: beam, topic: %s/beam, series: [{name: beam, kind: event}]}]
+cameras:
+  - name: lobby
+    label: {zh: 大厅, en: Lobby}
+    source: %s
+    record: %t
+    picture: {width: 640, height: 480}
+    zones:
+      - {name: queue, role: queue, label: {zh: 排队区, en: Queue}, polygon: [[0, 0], [640, 0], [640, 480], [0, 480]]}
+`
+
+// newBox makes a box whose camera's people are those of the role crowd; film is
+// what is recorded, "" for nothing.
+func (b *bench) newBox(name, broker, film string) (*box, error) {
+	dir, err := b.sub(name)
+	if err != nil {
+		return nil, err
+	}
+	x := &box{dir: dir, exe: filepath.Join(dir, "floorwatch-edge"), config: filepath.Join(dir, "edge.yaml")}
+	if err := copyFile(filepath.Join(b.bin, "floorwatch-edge"), x.exe); err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	source := film
+	if film == "" {
+		source = "rtsp://127.0.0.1:9/none" // only the worker looks, and it is ours
+	}
+	password := filepath.Join(dir, "password")
+	return x, errors.Join(
+		os.WriteFile(filepath.Join(dir, "floorwatch-camera"), []byte("#!/bin/sh\nexec "+self+" role crowd\n"), 0o755),
+		os.WriteFile(password, []byte("none\n"), 0o600),
+		os.WriteFile(x.config, fmt.Appendf(nil, boxConfig, name, x.data(), broker, password, broker, name, source, film != ""), 0o600),
+	)
+}
+
+func (x *box) data() string { return filepath.Join(x.dir, "data") }
+
+func copyFile(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return fmt.Errorf("copy a program: %w", err)
+	}
+	defer func() { _ = in.Close() }()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if err != nil {
+		return fmt.Errorf("copy a program: %w", err)
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// manager runs the box's agent.
+func (x *box) manager() (*manager, io.Closer, error) {
+	log, err := os.OpenFile(filepath.Join(x.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("write a log: %w", err)
+	}
+	return &manager{
+		exe: x.exe, args: []string{"run", "-config", x.config, "-ledger", filepath.Join(x.dir, "ledger")},
+		dir: x.dir, pause: restartSec, log: log,
+	}, log, nil
+}
+
+// tail returns the end of what the agent wrote, for an error.
+func (x *box) tail() string {
+	b, _ := os.ReadFile(filepath.Join(x.dir, "log"))
+	return string(b[max(0, len(b)-1500):])
+}
+
+// Times of crowd.
+const (
+	crowdFrame = 200 * time.Millisecond
+	crowdStep  = 4 * time.Second // somebody comes
+	crowdStay  = 6 * time.Second // and leaves after
+)
+
+// crowd is a camera worker of a camera that sees one person come every few
+// seconds, walk through the zone, and one who stays for ever.
+func crowd([]string) error {
+	out := json.NewEncoder(os.Stdout)
+	frame := floorwatch.Frame{T: floorwatch.TimeOf(time.Now()), Event: floorwatch.EventOpen, By: "crowd"}
+	if err := out.Encode(frame); err != nil {
+		return err
+	}
+	tick := time.NewTicker(crowdFrame)
+	defer tick.Stop()
+	for n := int64(1); ; n++ {
+		now := floorwatch.TimeOf(<-tick.C)
+		f := floorwatch.Frame{T: now, N: n, W: 640, H: 480, People: []floorwatch.Person{{ID: 1, X: 300, Y: 200, W: 30, H: 80, Score: 1}}}
+		for k := int64(now) / crowdStep.Milliseconds(); k > 0; k-- {
+			age := int64(now) - k*crowdStep.Milliseconds()
+			if age > crowdStay.Milliseconds() {
+				break
+			}
+			f.People = append(f.People, floorwatch.Person{ID: k, X: 20 + float64(age)/20, Y: 100, W: 30, H: 80, Score: 1})
+		}
+		if err := out.Encode(f); err != nil {
+			return err
+		}
+	}
+}
+
+// film makes a small film with a key frame a second, which can be copied.
+func (b *bench) film(ctx context.Context) (string, error) {
+	path := filepath.Join(b.dir, "film.mp4")
+	cmd := exec.CommandContext(ctx, "ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=5", "-t", "60",
+		"-c:v", "libx264", "-g", "5", "-bf", "0", "-pix_fmt", "yuv420p", path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make a film: %w: %s", err, out)
+	}
+	return path, nil
+}
+
+// hang is a part that is made to stand still, and how.
+type hang struct {
+	part     string // how the watchdog names it, "" for the process as a whole
+	function string // that never returns; "": the process is stopped
+}
+
+const edgePackage = "floorwatch/edge"
+
+// hanging are the parts of the agent.
+var hanging = []hang{
+	{"", ""},
+	{"measuring lobby", edgePackage + ".(*camera).publishLive"},
+	{"measuring lobby", edgePackage + "/footage.(*Trail).flush"},
+	{"worker of lobby", "floorwatch.ParseFrame"},
+	{"records of lobby", edgePackage + ".(*writer).flush"},
+	{"records of lobby", edgePackage + "/outbox.(*Outbox).commit"},
+	{"recorder of lobby", edgePackage + "/footage.(*recording).noRoom"},
+	{"retention", edgePackage + "/footage.(*Retention).missing"},
+	{"uplink", edgePackage + "/uplink.(*session).resend"},
+	{"uploads", edgePackage + "/footage.(*uploading).queue"},
+	{"counters", edgePackage + "/counter.(*Feeds).commit"},
+	{"health", edgePackage + ".(*run).boxHealth"},
+}
+
+// hangEverything makes each part of a running agent stand still, one in each
+// box, and beside them watches a box with a dead broker, which must be left
+// alone.
+func hangEverything(ctx context.Context, b *bench) (finding, error) {
+	broker, err := stage.StartBroker(ctx, b.dir, "")
+	if err != nil {
+		return finding{}, err
+	}
+	defer broker.End()
+	film, err := b.film(ctx)
+	if err != nil {
+		return finding{}, err
+	}
+	took := make([]time.Duration, len(hanging))
+	var group errgroup.Group
+	group.SetLimit(6)
+	for i, h := range hanging {
+		group.Go(func() (err error) {
+			took[i], err = b.hangOne(ctx, fmt.Sprintf("box-%d", i), broker.Address, film, h)
+			return err
+		})
+	}
+	false_, err := b.watchDeadLine(ctx)
+	if err = errors.Join(err, group.Wait()); err != nil {
+		return finding{}, err
+	}
+	longest := time.Duration(0)
+	for _, t := range took {
+		longest = max(longest, t)
+	}
+	return finding{
+		Figure: fmt.Sprintf("%d of %d ways to hang ended in a restart; longest %.1f s from standing still to ready again; %d restarts in %d s of a broker that takes connections and says nothing",
+			len(hanging), len(hanging), longest.Seconds(), false_, int(deadLine.Seconds())),
+		Reached: longest <= 30*time.Second && false_ == 0,
+		Scope:   "a manager of the bench stands in for systemd, with the times of the unit file",
+	}, nil
+}
+
+// hangOne returns the time from the moment at which the part stood still until
+// the agent was ready again.
+func (b *bench) hangOne(ctx context.Context, name, broker, film string, h hang) (time.Duration, error) {
+	x, err := b.newBox(name, broker, film)
+	if err != nil {
+		return 0, err
+	}
+	m, log, err := x.manager()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = log.Close() }()
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- m.run(ctx) }()
+	defer func() { stop(); <-done }()
+	wrong := func(err error) error { return fmt.Errorf("hang %s %s: %w\n%s", h.part, h.function, err, x.tail()) }
+	// It works when it has fed twice; then its parts have begun, too.
+	if err := stage.Until(ctx, "the agent to be fed by its parts", time.Minute, func() (bool, error) { return m.state().feeds >= 2, nil }); err != nil {
+		return 0, wrong(err)
+	}
+	pid := m.state().pid
+	if h.function == "" {
+		err = syscall.Kill(pid, syscall.SIGSTOP)
+	} else {
+		err = poison(pid, x.exe, h.function, codeHang)
+	}
+	if err != nil {
+		return 0, wrong(err)
+	}
+	err = stage.Until(ctx, "the part to stand still", 90*time.Second, func() (bool, error) { return h.function == "" || hangs(pid), nil })
+	if err != nil {
+		return 0, wrong(err)
+	}
+	began := time.Now()
+	err = stage.Until(ctx, "the restart", 90*time.Second, func() (bool, error) { return len(m.state().ready) > 1, nil })
+	if err != nil {
+		return 0, wrong(err)
+	}
+	s := m.state()
+	if !strings.Contains(s.status, h.part) {
+		return 0, wrong(fmt.Errorf("it was restarted for %q", s.status))
+	}
+	took := s.ready[1].Sub(began)
+	b.say("%s: %.1f s (%s)", strings.TrimSpace(h.part+" "+filepath.Base(h.function)), took.Seconds(), s.status)
+	return took, nil
+}
+
+// deadLine is for how long a box with a mute broker is watched.
+const deadLine = 100 * time.Second
+
+// watchDeadLine returns how often a box was restarted whose parts have nothing
+// worse than a broker that never answers.
+func (b *bench) watchDeadLine(ctx context.Context) (int, error) {
+	mute, err := muteListener()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = mute.Close() }()
+	x, err := b.newBox("mute", mute.Addr().String(), "")
+	if err != nil {
+		return 0, err
+	}
+	m, log, err := x.manager()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = log.Close() }()
+	running, stop := context.WithTimeout(ctx, deadLine)
+	defer stop()
+	if err := m.run(running); err != nil {
+		return 0, err
+	}
+	if s := m.state(); s.feeds == 0 {
+		return 0, fmt.Errorf("the agent with a mute broker was never fed\n%s", x.tail())
+	}
+	return m.state().starts - 1, ctx.Err()
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"debug/elf"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"floorwatch/internal/child"
+)
+
+// What deploy/systemd/*.service say.
+const (
+	watchdogSec     = 20 * time.Second
+	timeoutAbortSec = 5 * time.Second
+	restartSec      = 2 * time.Second
+)
+
+// manager runs one program as systemd runs a service with Type=notify,
+// WatchdogSec and Restart=always, which the machine of a bench may not have.
+type manager struct {
+	exe     string
+	args    []string
+	env     []string
+	dir     string        // for the socket
+	pause   time.Duration // RestartSec
+	log     io.Writer
+	started func(pid int) // called with each process before anything else happens
+	aborted func()        // called when one was told to end
+
+	mu     sync.Mutex
+	pid    int
+	starts int
+	ready  []time.Time // of each READY
+	ended  []time.Time
+	feeds  int    // since the start of the process
+	status string // the last that was not "working"
+}
+
+// run starts the program again and again until ctx ends.
+func (m *manager) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := m.once(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(m.pause):
+		}
+	}
+	return nil
+}
+
+func (m *manager) once(ctx context.Context) error {
+	socket := filepath.Join(m.dir, "notify")
+	_ = os.Remove(socket)
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return fmt.Errorf("listen as service manager: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	cmd := child.Command(ctx, m.exe, m.args...)
+	cmd.Env = append(append(os.Environ(), m.env...), "NOTIFY_SOCKET="+socket, fmt.Sprintf("WATCHDOG_USEC=%d", watchdogSec.Microseconds()))
+	cmd.Stdout, cmd.Stderr = m.log, m.log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", m.exe, err)
+	}
+	if m.started != nil {
+		m.started(cmd.Process.Pid)
+	}
+	m.mu.Lock()
+	m.pid, m.feeds = cmd.Process.Pid, 0
+	m.starts++
+	m.mu.Unlock()
+	words := make(chan string, 64)
+	go func() {
+		defer close(words)
+		b := make([]byte, 4096)
+		for {
+			n, err := conn.Read(b)
+			if err != nil {
+				return
+			}
+			words <- string(b[:n])
+		}
+	}()
+	gone := make(chan struct{})
+	go func() { m.watch(cmd, words, gone) }()
+	_ = cmd.Wait()
+	close(gone)
+	m.mu.Lock()
+	m.pid = 0
+	m.ended = append(m.ended, time.Now())
+	m.mu.Unlock()
+	return nil
+}
+
+// watch ends the program when it is no longer heard, or asks for it.
+func (m *manager) watch(cmd *exec.Cmd, words <-chan string, gone <-chan struct{}) {
+	dog := time.NewTimer(time.Hour) // from READY on
+	defer dog.Stop()
+	for {
+		select {
+		case <-gone:
+			return
+		case <-dog.C:
+		case word, open := <-words:
+			if !open {
+				words = nil
+				continue
+			}
+			if !m.heard(word) {
+				dog.Reset(watchdogSec)
+				continue
+			}
+		}
+		_ = cmd.Process.Signal(syscall.SIGABRT)
+		_ = cmd.Process.Signal(syscall.SIGCONT) // as systemd does
+		if m.aborted != nil {
+			m.aborted()
+		}
+		select {
+		case <-gone:
+		case <-time.After(timeoutAbortSec):
+			_ = child.Signal(cmd, syscall.SIGKILL)
+		}
+		return
+	}
+}
+
+// heard books a message and tells whether it asks for the restart.
+func (m *manager) heard(word string) (trigger bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for line := range strings.Lines(word) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch {
+		case key == "READY":
+			m.ready = append(m.ready, time.Now())
+		case key == "WATCHDOG" && value == "trigger":
+			trigger = true
+		case key == "WATCHDOG":
+			m.feeds++
+		case key == "STATUS" && value != "working":
+			m.status = value
+		}
+	}
+	return trigger
+}
+
+// state is what is known of the program at a moment.
+type state struct {
+	pid, starts, feeds int
+	ready              []time.Time
+	status             string
+}
+
+func (m *manager) state() state {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return state{m.pid, m.starts, m.feeds, m.ready, m.status}
+}
+
+// Machine code for amd64: a loop of pause(2), out of which no call returns, and
+// an instruction that no processor knows.
+var (
+	codeHang  = []byte{0xb8, 0x22, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xeb, 0xf7}
+	codeCrash = []byte{0x0f, 0x0b}
+)
+
+// pauseCall is the number of pause(2).
+const pauseCall = "34 "
+
+// poison writes code over the beginning of a function of a running Go program:
+// the next call of it hangs or crashes, as a bug would make it, and the product
+// needs no hook for it.
+func poison(pid int, exe, function string, code []byte) error {
+	if runtime.GOARCH != "amd64" {
+		return fmt.Errorf("poison %s: the bench has no code for %s", function, runtime.GOARCH)
+	}
+	at, err := address(exe, function, uint64(len(code)))
+	if err != nil {
+		return err
+	}
+	mem, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", pid), os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("poison %s: %w", function, err)
+	}
+	defer func() { _ = mem.Close() }()
+	// Nobody may be inside while the bytes change.
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("poison %s: %w", function, err)
+	}
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	if _, err := mem.WriteAt(code, int64(at)); err != nil {
+		return fmt.Errorf("poison %s: %w", function, err)
+	}
+	return nil
+}
+
+// address finds a function of at least size bytes.
+func address(exe, function string, size uint64) (uint64, error) {
+	f, err := elf.Open(exe)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", exe, err)
+	}
+	defer func() { _ = f.Close() }()
+	symbols, err := f.Symbols()
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w; the bench needs programs that are not stripped", exe, err)
+	}
+	for _, s := range symbols {
+		if s.Name == function && s.Size >= size {
+			return s.Value, nil
+		}
+	}
+	return 0, fmt.Errorf("%s has no function %s: the bench names one that was renamed or inlined", filepath.Base(exe), function)
+}
+
+// hangs tells whether a thread of the process is in the loop of codeHang.
+func hangs(pid int) bool {
+	calls, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+	for _, path := range calls {
+		if b, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(b), pauseCall) {
+			return true
+		}
+	}
+	return false
+}
+
+// muteListener takes connections and says nothing.
+func muteListener() (net.Listener, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen as a mute broker: %w", err)
+	}
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(io.Discard, c); _ = c.Close() }()
+		}
+	}()
+	return ln, nil
+}
