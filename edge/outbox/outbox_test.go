@@ -434,3 +434,19 @@ func TestRanges(t *testing.T) {
 		}
 	}
 }
+
+// What a crash leaves ready behind the records does not pile up: many crashes
+// with no link must not spend the budget on zeros.
+func TestCrashesLeaveNoSlack(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 80 {
+		o := open(t, Settings{Dir: dir, MaxBytes: MinMaxBytes})
+		mustAppend(t, o, record("stay", i), record("interval", i), record("alert", i))
+		dir = crashCopy(t, dir)
+		_ = o.Close()
+	}
+	o := open(t, Settings{Dir: dir, MaxBytes: MinMaxBytes})
+	if st := o.Stats(); st.Records != 240 || st.Bytes > 240*400 {
+		t.Errorf("after 80 crashes %d records in %d bytes, want 240 in less than 96,000", st.Records, st.Bytes)
+	}
+}

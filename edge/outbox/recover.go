@@ -59,6 +59,7 @@ func (o *Outbox) recover() error {
 	// The mark of the clean stop goes before anything is appended: it holds once.
 	if err := o.saveState(false); err != nil {
 		o.set.Log.Error("outbox state not saved; free some space or check the disk", "err", err)
+		o.moved = true
 		if proven {
 			o.begin()
 		}
@@ -67,8 +68,27 @@ func (o *Outbox) recover() error {
 		s.rewind()
 	}
 	o.commit() // books what was found lost
+	o.trim()
 	o.upkeep()
 	return nil
+}
+
+// trim cuts the segments of logs that are only emptied to their records: what a
+// crash leaves ready behind them would else eat the budget, crash by crash. The
+// losses that those bytes may prove are booked by now.
+func (o *Outbox) trim() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.losses) > 0 || o.moved {
+		return // not booked, or the state not saved: the next opening trims
+	}
+	for _, s := range o.streams {
+		for _, g := range s.segs {
+			if g.f == nil && g.alloc > g.size && os.Truncate(g.path, g.size) == nil {
+				g.alloc = g.size
+			}
+		}
+	}
 }
 
 // resume goes on with the log of a clean stop.

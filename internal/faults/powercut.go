@@ -128,14 +128,20 @@ func cutChain(ctx context.Context, d *disk, rounds int, rng *rand.Rand, sum *tal
 		if err != nil {
 			return err
 		}
-		life := time.Duration(rng.IntN(250)) * time.Millisecond
 		last := round == rounds // opens, and is not cut
-		if last {
-			life = 20 * time.Second
+		early := !last && rng.IntN(5) == 0
+		life := time.Duration(rng.IntN(200)) * time.Millisecond
+		if early {
+			cutLater(p, life/4)
 		}
-		cut := time.AfterFunc(life, func() { _ = p.Kill() })
-		opened := t.read(p, last)
-		cut.Stop()
+		opened := t.read(p, func() {
+			switch {
+			case last:
+				_ = p.Kill()
+			case !early:
+				cutLater(p, life)
+			}
+		})
 		p.End()
 		switch {
 		case opened:
@@ -157,10 +163,15 @@ func cutChain(ctx context.Context, d *disk, rounds int, rng *rand.Rand, sum *tal
 	return nil
 }
 
+// cutLater kills a process that lives until then.
+func cutLater(p *stage.Process, after time.Duration) {
+	time.AfterFunc(after, func() { _ = p.Kill() })
+}
+
 // read takes what a process says until it is dead, and compares what it found
-// with what was confirmed before. opened tells whether it came so far; then it
-// is enough if once is set.
-func (t *diary) read(p *stage.Process, once bool) (opened bool) {
+// with what was confirmed before. It calls open, and returns true, if the process
+// came so far.
+func (t *diary) read(p *stage.Process, open func()) (opened bool) {
 	back := map[uint64]int{}
 	for {
 		line, ok := p.Line()
@@ -173,10 +184,8 @@ func (t *diary) read(p *stage.Process, once bool) (opened bool) {
 			t.record(rest, back)
 		case "O":
 			t.compare(back)
-			if opened = true; once {
-				_ = p.Kill()
-				return true
-			}
+			opened = true
+			open()
 		case "A":
 			if n, ok := numberOf(rest); ok {
 				delete(t.confirmed, n)
