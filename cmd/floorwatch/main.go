@@ -29,6 +29,7 @@ func commands() []command {
 	return []command{
 		{"run", "runs the whole product on this machine", runRun},
 		{"models", "fetches and checks the weights of detectors", runModels},
+		{"simulate", "plays a hall: camera lines, the truth, a film", runSimulate},
 		{"track", "gives detections (MOT text) the ids of tracks", runTrack},
 		{"stays", "turns camera lines into stays, waits and gaps", runStays},
 		{"intervals", "turns those records into interval figures", runIntervals},
