@@ -30,6 +30,17 @@ type Header struct {
 	At     Time   `json:"at"`
 	Rev    string `json:"rev,omitempty"` // Scene.Rev of the zone's geometry
 	By     string `json:"by,omitempty"`  // detector and model
+	Clock
+}
+
+// Clock says by which clock a record's times were taken, so that a wrong wall
+// clock can be put right afterwards.
+type Clock struct {
+	Boot string `json:"boot,omitempty"` // first 8 hex digits of the box's boot id
+	Mono int64  `json:"mono,omitempty"` // milliseconds from that boot to At; of footage, to its end
+	// Unsynced marks a record some of whose times were taken while the clock was
+	// not synchronised, or carried on after it was set back.
+	Unsynced bool `json:"unsynced,omitempty"`
 }
 
 // Stay is one person in one zone, [Enter, Exit). Exit is nil while it runs,

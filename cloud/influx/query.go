@@ -215,6 +215,7 @@ func (c *cursor) header(kind string) floorwatch.Header {
 	return floorwatch.Header{
 		Kind: kind, Camera: c.text("camera"), Zone: c.text("zone"), ID: c.text("id"),
 		At: c.time("at"), Rev: c.text("rev"), By: c.text("by"),
+		Clock: floorwatch.Clock{Boot: c.text("boot"), Mono: c.int("mono"), Unsynced: c.flag("unsynced")},
 	}
 }
 

@@ -57,6 +57,7 @@ func appendLine(b []byte, p Point) ([]byte, error) {
 	w.time("at", h.At)
 	w.text("rev", h.Rev)
 	w.text("by", h.By)
+	w.clock(h.Clock)
 	if w.err != nil {
 		return b, fmt.Errorf("encode %s record: %w", h.Kind, w.err)
 	}
@@ -153,6 +154,17 @@ func (w *lineWriter) float(name string, v float64) {
 	}
 	w.key(name)
 	w.b = strconv.AppendFloat(w.b, v, 'g', -1, 64)
+}
+
+// clock writes nothing for what a record does not say.
+func (w *lineWriter) clock(c floorwatch.Clock) {
+	w.text("boot", c.Boot)
+	if c.Mono != 0 {
+		w.int("mono", c.Mono)
+	}
+	if c.Unsynced {
+		w.bool("unsynced", true)
+	}
 }
 
 // record writes a record's own fields and returns the time of its point; exact

@@ -82,8 +82,10 @@ func header(h *floorwatch.Header, w window, n need) error {
 		return fmt.Errorf("rev has %d bytes, limit %d", len(h.Rev), maxID)
 	case len(h.By) > maxID:
 		return fmt.Errorf("by has %d bytes, limit %d", len(h.By), maxID)
+	case len(h.Boot) > maxID || h.Mono < 0:
+		return fmt.Errorf("boot has %d bytes, limit %d; mono %d counts from the boot", len(h.Boot), maxID, h.Mono)
 	}
-	return first(word("id", h.ID), word("rev", h.Rev), word("by", h.By), w.holds("at", h.At))
+	return first(word("id", h.ID), word("rev", h.Rev), word("by", h.By), word("boot", h.Boot), w.holds("at", h.At))
 }
 
 // word refuses a text that would come back as another one, or that breaks the
