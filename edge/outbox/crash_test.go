@@ -268,7 +268,7 @@ func damage(t testing.TB, rng *rand.Rand, dir string) damages {
 		case 2:
 			b = b[:at]
 		}
-		d.state = d.state || filepath.Base(path) == stateName
+		d.state = d.state || strings.HasPrefix(filepath.Base(path), stateName)
 		d.what = append(d.what, fmt.Sprintf("%s of %s at %d to %d", []string{"flip", "zero", "cut"}[op], filepath.Base(path), at, end))
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)

@@ -94,9 +94,6 @@ func scan(b []byte, log string, want uint64, yield func(entry) bool) (end int64)
 	return end
 }
 
-// torn tells whether something was being written at end when the writing
+// torn tells whether something was being written behind end when the writing
 // stopped: there is no sound entry, but there are bytes.
-func torn(b []byte, end int64) bool {
-	b = b[end:]
-	return len(bytes.Trim(b[:min(len(b), headerSize)], "\x00")) > 0
-}
+func torn(b []byte, end int64) bool { return len(bytes.TrimLeft(b[end:], "\x00")) > 0 }

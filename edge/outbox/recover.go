@@ -114,11 +114,14 @@ func (s *stream) since() floorwatch.Time {
 // loadState reads the state; without a sound one everything on disk counts as
 // unsettled, which costs repeats and loses nothing.
 func (o *Outbox) loadState() state {
-	st, err := readState(o.set.Dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	st, damage, err := readState(o.set.Dir)
+	switch {
+	case damage != nil:
+		o.set.Log.Error("outbox state unreadable; put aside, its copy is used", "err", damage)
+		o.quarantine(stateName)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		o.set.Log.Error("outbox state unreadable; put aside, records on disk are sent again", "err", err)
 		o.quarantine(stateName)
-		return state{}
 	}
 	return st
 }
@@ -142,7 +145,7 @@ func (o *Outbox) listSegments() (map[string][]found, error) {
 			files[log] = append(files[log], found{e.Name(), first})
 		case strings.HasSuffix(e.Name(), ".seg"):
 			o.quarantine(e.Name())
-		case strings.HasPrefix(e.Name(), "."+stateName+".tmp-"):
+		case strings.HasPrefix(e.Name(), "."+stateName) && strings.Contains(e.Name(), ".tmp-"):
 			_ = os.Remove(filepath.Join(o.set.Dir, e.Name())) // of an interrupted saveState
 		}
 	}

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	stateName = "state"
-	maxState  = 16 << 20 // bytes
+	stateName  = "state"
+	mirrorName = "state-copy"
+	maxState   = 16 << 20 // bytes
 )
 
 // state is what the segments cannot say of themselves: how far they are
@@ -64,10 +65,24 @@ func parseState(b []byte) (state, error) {
 	return st, nil
 }
 
-// readState returns the state on disk; the error of a missing one satisfies
-// errors.Is(err, fs.ErrNotExist).
-func readState(dir string) (state, error) {
-	f, err := os.Open(filepath.Join(dir, stateName))
+// readState returns the state on disk, or its copy when that is damaged; then
+// damage says how. A copy may be one writing older, so it never proves a clean
+// stop. Without either the error of a missing one satisfies errors.Is(err,
+// fs.ErrNotExist).
+func readState(dir string) (st state, damage, err error) {
+	if st, err = readOne(filepath.Join(dir, stateName)); err == nil {
+		return st, nil, nil
+	}
+	copied, cerr := readOne(filepath.Join(dir, mirrorName))
+	if cerr != nil {
+		return state{}, nil, err
+	}
+	copied.Clean = false
+	return copied, err, nil
+}
+
+func readOne(path string) (state, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return state{}, err
 	}
@@ -79,10 +94,15 @@ func readState(dir string) (state, error) {
 	return parseState(b)
 }
 
+// writeState replaces the state and then its copy. Only the state itself counts
+// for the caller: the copy is for the day on which it rots.
 func writeState(dir string, st state) error {
 	b, err := encodeState(st)
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(filepath.Join(dir, stateName), b, 0o600)
+	if err := durable.WriteFile(filepath.Join(dir, stateName), b, 0o600); err != nil {
+		return err
+	}
+	return durable.WriteFile(filepath.Join(dir, mirrorName), b, 0o600)
 }

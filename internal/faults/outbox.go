@@ -14,6 +14,10 @@ func outboxRows() []row {
 			id: "B1", property: "A record that the outbox acknowledged is on the disk: power cut at any moment",
 			goal: "0 acknowledged records lost in 500 power cuts; opens unattended 500 of 500", run: powerCuts,
 		},
+		{
+			id: "B2", property: "Torn and rotten files: the outbox opens, returns nothing bad, and books what is gone",
+			goal: "10,000 random truncations, zeroings and flips: 0 open failures, 0 bad records returned, at most 1 record lost per flipped byte, every loss booked; fuzzing without a finding", run: damages,
+		},
 	}
 }
 
