@@ -2,15 +2,10 @@ package api
 
 import (
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
-
-	"floorwatch"
 )
 
 // fault is an error that the caller may read.
@@ -23,6 +18,11 @@ func (f *fault) Error() string { return f.msg }
 
 func bad(hint, format string, args ...any) *fault {
 	return &fault{http.StatusBadRequest, fmt.Sprintf(format, args...), hint}
+}
+
+// tooMuch refuses a question whose answer is too large.
+func tooMuch(msg string) *fault {
+	return &fault{http.StatusRequestEntityTooLarge, msg, "ask for a shorter span"}
 }
 
 // errGone marks that the caller went away while we wrote; nobody reads a reply.
@@ -78,55 +78,4 @@ func writeJSON(w http.ResponseWriter, v any) error {
 	w.Header().Set("Cache-Control", "no-store")
 	_, err = w.Write(b)
 	return gone(err)
-}
-
-// writeCSV sends a table with its header, which names the units. Cells that are
-// text must have passed through cell.
-func writeCSV(w http.ResponseWriter, name string, header []string, rows [][]string) error {
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
-	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, name))
-	w.Header().Set("Cache-Control", "no-store")
-	c := csv.NewWriter(w)
-	if err := c.Write(header); err != nil {
-		return gone(err)
-	}
-	return gone(c.WriteAll(rows))
-}
-
-// cell makes text safe for spreadsheets, which run a cell that starts with one
-// of these as a formula.
-func cell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
-		return "'" + s
-	}
-	return s
-}
-
-func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
-
-// optional formats a figure that may be missing; missing is empty, never 0.
-func optional(v *float64) string {
-	if v == nil {
-		return ""
-	}
-	return number(*v)
-}
-
-// csvName builds a file name out of validated names and a span.
-func csvName(what string, q Query) string {
-	parts := []string{"floorwatch", what, q.Store}
-	for _, p := range []string{q.Camera, q.Zone} {
-		if p != "" {
-			parts = append(parts, p)
-		}
-	}
-	const layout = "20060102T150405Z"
-	return strings.Join(append(parts, q.From.Time().Format(layout), q.To.Time().Format(layout)), "_") + ".csv"
-}
-
-func stamp(t *floorwatch.Time) string {
-	if t == nil {
-		return ""
-	}
-	return t.String()
 }

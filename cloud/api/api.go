@@ -13,6 +13,7 @@
 //	/api/waits        waits that ended in [from, to), newest first; limit
 //	/api/waits/summary figures of one queue zone; cohort=finished|began, target (s)
 //	/api/waits/series buckets for charts of waits; step, target
+//	/api/compare      how far the waits of two windows are apart; b_from, b_to, b_store, …
 //	/api/intervals    interval records, oldest first; limit
 //	/api/series       buckets for charts: occupancy, arrivals, stays, coverage; step
 //	/api/counts       buckets of entries and exits per line, today's, and who is inside; step
@@ -28,8 +29,10 @@
 //	/healthz          ok
 //
 // Common parameters are store, edge, camera, zone, from and to; stays, waits,
-// intervals and both series take format=csv. A store, edge or camera that is the only one need
-// not be named.
+// intervals and both series take format=csv. A store, edge or camera that is the
+// only one need not be named. min_quality (0 to 1) leaves intervals below it, and
+// the records that ended in them, out of records, series, summaries and
+// comparisons, which say how much that was.
 //
 // An error is {"error": what went wrong, "hint": what to do next}.
 package api
@@ -144,7 +147,7 @@ func New(set Settings) http.Handler {
 	s.fetches = make(chan struct{}, maxFetches)
 	for path, h := range map[string]func(http.ResponseWriter, *http.Request) error{
 		"/api/sites": s.sites, "/api/live": s.live, "/api/events": s.events,
-		"/api/waits": s.waitRecords, "/api/waits/summary": s.waitSummary, "/api/waits/series": s.waitSeries,
+		"/api/waits": s.waitRecords, "/api/waits/summary": s.waitSummary, "/api/waits/series": s.waitSeries, "/api/compare": s.compare,
 		"/api/counts": s.counts, "/api/stays": s.stays, "/api/intervals": s.intervals, "/api/series": s.series,
 		"/api/timeline": s.timeline, "/api/clip": s.clip, "/api/clip.mp4": s.clipFile,
 		"/api/fetch": s.fetch, holdPath: s.holds, "/api/boxes": s.boxes,

@@ -353,33 +353,42 @@ func (g grid) inside(name string, recs, day []floorwatch.Count) InsideSeries {
 	return s
 }
 
+// countRow is one line of the table of counts.
+type countRow struct {
+	camera, line, rev, by     string
+	t                         floorwatch.Time
+	coverage, in, out, people *float64
+}
+
 func writeCounts(w http.ResponseWriter, q Query, out CountSeries) error {
-	header := []string{
-		"store", "edge", "camera", "line", "line_rev", "source", "start_utc", "end_utc", "coverage_share",
-		"entries_people", "exits_people", "inside_at_end_people",
-	}
-	step := time.Duration(out.StepS * float64(time.Second))
-	var rows [][]string
-	add := func(camera, line, rev, by string, t floorwatch.Time, figures ...*float64) {
-		row := []string{out.Store, out.Edge, cell(camera), cell(line), cell(rev), cell(by), t.String(), t.Add(step).String()}
-		for _, f := range figures {
-			row = append(row, optional(f))
-		}
-		rows = append(rows, row)
-	}
+	var rows []countRow
 	for _, l := range out.Lines {
 		for i, t := range l.T {
 			if !l.Pending[i] {
-				add(l.Camera, l.Line, l.Rev, l.By, t, l.Coverage[i], l.In[i], l.Out[i], nil)
+				rows = append(rows, countRow{l.Camera, l.Line, l.Rev, l.By, t, l.Coverage[i], l.In[i], l.Out[i], nil})
 			}
 		}
 	}
 	for _, s := range out.Inside {
 		for i, t := range s.T {
 			if !s.Pending[i] {
-				add("", s.Name, "", s.By, t, s.Coverage[i], nil, nil, s.People[i])
+				rows = append(rows, countRow{"", s.Name, "", s.By, t, s.Coverage[i], nil, nil, s.People[i]})
 			}
 		}
 	}
-	return writeCSV(w, csvName("counts-"+strconv.Itoa(int(out.StepS))+"s", q), header, rows)
+	step := time.Duration(out.StepS * float64(time.Second))
+	return writeTable(w, csvName("counts-"+strconv.Itoa(int(out.StepS))+"s", q), []column[countRow]{
+		{"store", func(countRow) string { return out.Store }},
+		{"edge", func(countRow) string { return out.Edge }},
+		textColumn("camera", func(r countRow) string { return r.camera }),
+		textColumn("line", func(r countRow) string { return r.line }),
+		textColumn("line_rev", func(r countRow) string { return r.rev }),
+		textColumn("source", func(r countRow) string { return r.by }),
+		timeColumn("start_utc", func(r countRow) floorwatch.Time { return r.t }),
+		timeColumn("end_utc", func(r countRow) floorwatch.Time { return r.t.Add(step) }),
+		{"coverage_share", func(r countRow) string { return optional(r.coverage) }},
+		{"entries_people", func(r countRow) string { return optional(r.in) }},
+		{"exits_people", func(r countRow) string { return optional(r.out) }},
+		{"inside_at_end_people", func(r countRow) string { return optional(r.people) }},
+	}, rows)
 }

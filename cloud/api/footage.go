@@ -306,7 +306,7 @@ func (s *server) loadClip(ctx context.Context, c Source, from, to floorwatch.Tim
 	case err != nil:
 		return keptClip{}, fmt.Errorf("read clip of %s: %w", c.Camera, err)
 	case len(clip.Data) > maxClip:
-		return keptClip{}, &fault{http.StatusRequestEntityTooLarge, "the clip is too large", "ask for a shorter span"}
+		return keptClip{}, tooMuch("the clip is too large")
 	}
 	hash := sha256.Sum256(clip.Data)
 	k := keptClip{clip, key, `"` + hex.EncodeToString(hash[:12]) + `"`, s.Now().Add(2 * time.Minute)}

@@ -97,13 +97,13 @@ func (h *Hub) PublishStored(store, edge string, recs []any) {
 	for _, r := range recs {
 		switch x := r.(type) {
 		case *floorwatch.Stay:
-			h.send("stay", recordView{store, edge, stayView{*x, floorwatch.Seconds(exit(*x).Sub(x.Enter))}})
+			h.send("stay", recordView{store, edge, stayView{*x, stayS(*x)}})
 		case floorwatch.Stay:
-			h.send("stay", recordView{store, edge, stayView{x, floorwatch.Seconds(exit(x).Sub(x.Enter))}})
+			h.send("stay", recordView{store, edge, stayView{x, stayS(x)}})
 		case *floorwatch.Wait:
-			h.send("wait", recordView{store, edge, viewWait(*x)})
+			h.send("wait", recordView{store, edge, waitView{*x, waitS(*x)}})
 		case floorwatch.Wait:
-			h.send("wait", recordView{store, edge, viewWait(x)})
+			h.send("wait", recordView{store, edge, waitView{x, waitS(x)}})
 		case *floorwatch.Interval, floorwatch.Interval:
 			h.send("interval", recordView{store, edge, x})
 		case *floorwatch.Gap, floorwatch.Gap:

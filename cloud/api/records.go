@@ -2,12 +2,85 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"strconv"
 
 	"floorwatch"
 )
+
+// listing is an endpoint that lists records of one kind.
+type listing[T any] struct {
+	name    string // in JSON, and of the file
+	few     int    // how many JSON lists when the caller names no limit
+	read    func(ctx context.Context, q Query) ([]T, error)
+	header  func(x T) floorwatch.Header
+	at      func(x T) floorwatch.Time // the time by which they are listed
+	oldest  bool                      // first; otherwise the newest
+	view    func(x T) any             // what JSON shows
+	columns func(q Query) []column[T]
+}
+
+// list answers the newest records of the span.
+func list[T any](s *server, w http.ResponseWriter, r *http.Request, l listing[T]) error {
+	v := r.URL.Query()
+	csv, err := wantCSV(v)
+	if err != nil {
+		return err
+	}
+	q, err := s.query(v, map[bool]int{false: l.few, true: MaxStays}[csv], MaxStays)
+	if err != nil {
+		return err
+	}
+	least, err := minQuality(v)
+	if err != nil {
+		return err
+	}
+	all, left, err := l.trusted(r.Context(), s, q, least)
+	if err != nil {
+		return err
+	}
+	all, cut := newest(all, q.Limit, l.at)
+	if l.oldest {
+		slices.Reverse(all)
+	}
+	if csv {
+		w.Header().Set("Floorwatch-Left-Out", strconv.Itoa(left.Records))
+		return writeTable(w, csvName(l.name, q), l.columns(q), all)
+	}
+	views := make([]any, 0, len(all))
+	for _, x := range all {
+		views = append(views, l.view(x))
+	}
+	return writeJSON(w, map[string]any{
+		"from": q.From, "to": q.To, "limit_reached": cut, "min_quality": least, "left_out": left, l.name: views,
+	})
+}
+
+// trusted reads the records of q and leaves out those below the quality.
+func (l listing[T]) trusted(ctx context.Context, s *server, q Query, least float64) (all []T, left LeftOut, err error) {
+	known, err := s.trusted(ctx, q, least)
+	if err != nil {
+		return nil, left, err
+	}
+	if least > 0 {
+		q.Limit = MaxStays // the newest that are good enough may be old
+	}
+	if all, err = l.read(ctx, q); err != nil {
+		return nil, left, err
+	}
+	n := len(all)
+	all = slices.DeleteFunc(slices.Clone(all), func(x T) bool { return !known.holds(l.header(x), l.at(x)) })
+	left.Records = n - len(all)
+	return all, left, nil
+}
+
+// newest sorts by time, newest first, and keeps limit of them.
+func newest[T any](all []T, limit int, at func(T) floorwatch.Time) ([]T, bool) {
+	slices.SortStableFunc(all, func(a, b T) int { return cmp.Compare(at(b), at(a)) })
+	return all[:min(len(all), limit)], len(all) >= limit
+}
 
 // stayView is a stay with its length.
 type stayView struct {
@@ -17,29 +90,16 @@ type stayView struct {
 
 // stays answers the stays that ended in the span, newest first.
 func (s *server) stays(w http.ResponseWriter, r *http.Request) error {
-	v := r.URL.Query()
-	csv, err := wantCSV(v)
-	if err != nil {
-		return err
-	}
-	q, err := s.query(v, map[bool]int{false: 200, true: MaxStays}[csv], MaxStays)
-	if err != nil {
-		return err
-	}
-	all, err := s.Figures.Stays(r.Context(), q)
-	if err != nil {
-		return err
-	}
-	all, cut := newest(all, q.Limit, func(x floorwatch.Stay) floorwatch.Time { return exit(x) })
-	if csv {
-		return writeStays(w, q, all)
-	}
-	views := make([]stayView, 0, len(all))
-	for _, x := range all {
-		views = append(views, stayView{x, floorwatch.Seconds(exit(x).Sub(x.Enter))})
-	}
-	return writeJSON(w, map[string]any{"from": q.From, "to": q.To, "limit_reached": cut, "stays": views})
+	return list(s, w, r, listing[floorwatch.Stay]{
+		name: "stays", few: 200, read: s.Figures.Stays, header: stayHeader, at: exit,
+		view:    func(x floorwatch.Stay) any { return stayView{x, stayS(x)} },
+		columns: stayColumns,
+	})
 }
+
+func stayHeader(x floorwatch.Stay) floorwatch.Header { return x.Header }
+
+func stayS(x floorwatch.Stay) float64 { return floorwatch.Seconds(exit(x).Sub(x.Enter)) }
 
 func exit(x floorwatch.Stay) floorwatch.Time {
 	if x.Exit == nil {
@@ -48,72 +108,63 @@ func exit(x floorwatch.Stay) floorwatch.Time {
 	return *x.Exit
 }
 
-// newest sorts by time, newest first, and keeps limit of them.
-func newest[T any](all []T, limit int, at func(T) floorwatch.Time) ([]T, bool) {
-	all = slices.Clone(all)
-	slices.SortStableFunc(all, func(a, b T) int { return cmp.Compare(at(b), at(a)) })
-	return all[:min(len(all), limit)], len(all) >= limit
-}
-
-func writeStays(w http.ResponseWriter, q Query, all []floorwatch.Stay) error {
-	header := []string{
-		"store", "edge", "camera", "zone", "id", "enter_utc", "exit_utc", "duration_s", "seen_s", "merged_s",
-		"enter_border_seen", "exit_border_seen", "zone_rev", "detector",
-	}
-	rows := make([][]string, 0, len(all))
-	for _, x := range all {
-		rows = append(rows, []string{
-			q.Store, q.Edge, cell(x.Camera), cell(x.Zone), cell(x.ID), x.Enter.String(), stamp(x.Exit),
-			number(floorwatch.Seconds(exit(x).Sub(x.Enter))), number(x.SeenS), number(x.MergedS),
-			strconv.FormatBool(x.EnterSeen), strconv.FormatBool(x.ExitSeen), cell(x.Rev), cell(x.By),
-		})
-	}
-	return writeCSV(w, csvName("stays", q), header, rows)
+func stayColumns(q Query) []column[floorwatch.Stay] {
+	type stay = floorwatch.Stay
+	return slices.Concat(edgeColumns(q, stayHeader), []column[stay]{
+		textColumn("id", func(x stay) string { return x.ID }),
+		timeColumn("enter_utc", func(x stay) floorwatch.Time { return x.Enter }),
+		{"exit_utc", func(x stay) string { return stamp(x.Exit) }},
+		numberColumn("duration_s", stayS),
+		numberColumn("seen_s", func(x stay) float64 { return x.SeenS }),
+		numberColumn("merged_s", func(x stay) float64 { return x.MergedS }),
+		numberColumn("bridged_s", func(x stay) float64 { return x.BridgedS }),
+		countColumn("bridges", func(x stay) int64 { return int64(x.Bridges) }),
+		numberColumn("standard_error_s", func(x stay) float64 { return x.ErrorS }),
+		flagColumn("enter_border_seen", func(x stay) bool { return x.EnterSeen }),
+		flagColumn("exit_border_seen", func(x stay) bool { return x.ExitSeen }),
+	}, madeColumns(stayHeader))
 }
 
 // intervals answers the intervals that start in the span, oldest first.
 func (s *server) intervals(w http.ResponseWriter, r *http.Request) error {
-	v := r.URL.Query()
-	csv, err := wantCSV(v)
-	if err != nil {
-		return err
-	}
-	q, err := s.query(v, map[bool]int{false: 1000, true: MaxStays}[csv], MaxStays)
-	if err != nil {
-		return err
-	}
-	all, err := s.Figures.Intervals(r.Context(), q)
-	if err != nil {
-		return err
-	}
-	all, cut := newest(all, q.Limit, func(x floorwatch.Interval) floorwatch.Time { return x.Start })
-	slices.Reverse(all)
-	if csv {
-		return writeIntervals(w, q, all)
-	}
-	return writeJSON(w, map[string]any{"from": q.From, "to": q.To, "limit_reached": cut, "intervals": all})
+	return list(s, w, r, listing[floorwatch.Interval]{
+		name: "intervals", few: 1000, read: s.Figures.Intervals, oldest: true, header: intervalHeader,
+		at:      func(x floorwatch.Interval) floorwatch.Time { return x.Start },
+		view:    func(x floorwatch.Interval) any { return x },
+		columns: intervalColumns,
+	})
 }
 
-func writeIntervals(w http.ResponseWriter, q Query, all []floorwatch.Interval) error {
-	header := []string{
-		"store", "edge", "camera", "zone", "start_utc", "end_utc", "coverage_share", "observed_s", "person_s",
-		"occupancy_mean_people", "occupancy_min_people", "occupancy_max_people", "inside_at_end_people",
-		"arrived_border_seen_people", "appeared_people", "departed_border_seen_people", "lost_people",
-		"stays_ended", "stay_sum_s", "stay_min_s", "stay_max_s", "zone_rev", "detector",
-	}
-	rows := make([][]string, 0, len(all))
-	for _, x := range all {
-		occupancy := number(x.Occupancy)
+func intervalHeader(x floorwatch.Interval) floorwatch.Header { return x.Header }
+
+func intervalColumns(q Query) []column[floorwatch.Interval] {
+	type interval = floorwatch.Interval
+	occupancy := func(x interval) string {
 		if x.ObservedS == 0 {
-			occupancy = ""
+			return ""
 		}
-		n := func(v int64) string { return strconv.FormatInt(v, 10) }
-		rows = append(rows, []string{
-			q.Store, q.Edge, cell(x.Camera), cell(x.Zone), x.Start.String(), x.End.String(), number(x.Coverage),
-			number(x.ObservedS), number(x.PersonS), occupancy, n(x.Min), n(x.Max), n(x.Inside),
-			n(x.Arrived), n(x.Appeared), n(x.Departed), n(x.Lost), n(x.Stays.N), number(x.Stays.Sum),
-			number(x.Stays.Min), number(x.Stays.Max), cell(x.Rev), cell(x.By),
-		})
+		return number(x.Occupancy)
 	}
-	return writeCSV(w, csvName("intervals", q), header, rows)
+	return slices.Concat(edgeColumns(q, intervalHeader), []column[interval]{
+		timeColumn("start_utc", func(x interval) floorwatch.Time { return x.Start }),
+		timeColumn("end_utc", func(x interval) floorwatch.Time { return x.End }),
+		numberColumn("coverage_share", func(x interval) float64 { return x.Coverage }),
+		numberColumn("observed_s", func(x interval) float64 { return x.ObservedS }),
+		numberColumn("person_s", func(x interval) float64 { return x.PersonS }),
+		{"occupancy_mean_people", occupancy},
+		countColumn("occupancy_min_people", func(x interval) int64 { return x.Min }),
+		countColumn("occupancy_max_people", func(x interval) int64 { return x.Max }),
+		countColumn("inside_at_end_people", func(x interval) int64 { return x.Inside }),
+		countColumn("arrived_border_seen_people", func(x interval) int64 { return x.Arrived }),
+		countColumn("appeared_people", func(x interval) int64 { return x.Appeared }),
+		countColumn("departed_border_seen_people", func(x interval) int64 { return x.Departed }),
+		countColumn("lost_people", func(x interval) int64 { return x.Lost }),
+		countColumn("stays_ended", func(x interval) int64 { return x.Stays.N }),
+		numberColumn("stay_sum_s", func(x interval) float64 { return x.Stays.Sum }),
+		numberColumn("stay_min_s", func(x interval) float64 { return x.Stays.Min }),
+		numberColumn("stay_max_s", func(x interval) float64 { return x.Stays.Max }),
+		countColumn("crossings_ended", func(x interval) int64 { return x.Crossings.N }),
+		numberColumn("crossing_sum_s", func(x interval) float64 { return x.Crossings.Sum }),
+		numberColumn("quality_share", func(x interval) float64 { return x.Quality }),
+	}, madeColumns(intervalHeader))
 }

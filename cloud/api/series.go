@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"floorwatch"
@@ -26,7 +25,10 @@ type Series struct {
 	To        floorwatch.Time `json:"to"`
 	StepS     float64         `json:"step_s"`
 	P90Method string          `json:"p90_method"`
-	Zones     []ZoneSeries    `json:"zones"`
+	// MinQuality is what was asked for: worse intervals, and the stays that ended
+	// in them, are in no figure but LeftOut and Quality.
+	MinQuality float64      `json:"min_quality"`
+	Zones      []ZoneSeries `json:"zones"`
 }
 
 // ZoneSeries holds a zone's buckets; index i of each column is the bucket that
@@ -47,6 +49,8 @@ type ZoneSeries struct {
 	Stays     []*float64        `json:"stays"`       // stays that ended
 	Mean      []*float64        `json:"mean_stay_s"` // s, of those
 	P90       []*float64        `json:"p90_stay_s"`  // s, of those
+	Quality   []*float64        `json:"quality"`     // of what was observed, left out or not, 0..1
+	LeftOut   []*float64        `json:"left_out"`    // share of the bucket observed but below MinQuality
 }
 
 var steps = []time.Duration{
@@ -75,7 +79,11 @@ func (s *server) series(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.readSeries(r, q, step)
+	least, err := minQuality(v)
+	if err != nil {
+		return err
+	}
+	out, err := s.readSeries(r, q, step, least)
 	if err != nil {
 		return err
 	}
@@ -101,7 +109,7 @@ func stepParam(v url.Values, q Query) (time.Duration, error) {
 	return step, nil
 }
 
-func (s *server) readSeries(r *http.Request, q Query, step time.Duration) (Series, error) {
+func (s *server) readSeries(r *http.Request, q Query, step time.Duration, least float64) (Series, error) {
 	first := fitStep(q.To.Sub(q.From), step, 0)
 	q.From = q.From.Floor(first)
 	q.Limit = maxInterval
@@ -115,7 +123,7 @@ func (s *server) readSeries(r *http.Request, q Query, step time.Duration) (Serie
 	}
 	out := Series{
 		Source: Source{q.Store, q.Edge, q.Camera}, From: q.From, To: q.To,
-		StepS: first.Seconds(), P90Method: P90Method, Zones: []ZoneSeries{},
+		StepS: first.Seconds(), P90Method: P90Method, MinQuality: least, Zones: []ZoneSeries{},
 	}
 	for _, key := range s.seriesZones(q, ivs) {
 		zq := q
@@ -124,7 +132,7 @@ func (s *server) readSeries(r *http.Request, q Query, step time.Duration) (Serie
 		if err != nil {
 			return Series{}, err
 		}
-		out.Zones = append(out.Zones, bucket(key, q.From, q.To, floorwatch.TimeOf(s.Now()), first, ivs, stays))
+		out.Zones = append(out.Zones, bucket(key, q.From, q.To, floorwatch.TimeOf(s.Now()), first, ivs, stays, least))
 	}
 	return out, nil
 }
@@ -138,7 +146,7 @@ func (s *server) allIntervals(ctx context.Context, q Query) ([]floorwatch.Interv
 	}
 	zones := s.seriesZones(q, nil)
 	if q.Zone != "" || len(zones) < 2 {
-		return nil, bad("ask for a shorter span", "the span holds too many intervals")
+		return nil, tooMuch("the span holds too many intervals")
 	}
 	ivs = nil
 	for _, z := range zones {
@@ -195,13 +203,14 @@ func (s *server) seriesZones(q Query, ivs []floorwatch.Interval) (keys []zoneKey
 // sum is what a bucket adds up.
 type sum struct {
 	observed, person, arrivals, stayS float64
+	quality, left                     float64 // quality times observed seconds; seconds left out
 	n                                 int64
 	other                             bool // holds intervals of an older rev
 	stays                             []float64
 }
 
 // bucket builds one zone's columns out of the intervals and stays of [from, to).
-func bucket(key zoneKey, from, to, now floorwatch.Time, step time.Duration, ivs []floorwatch.Interval, stays []floorwatch.Stay) ZoneSeries {
+func bucket(key zoneKey, from, to, now floorwatch.Time, step time.Duration, ivs []floorwatch.Interval, stays []floorwatch.Stay, least float64) ZoneSeries {
 	z := ZoneSeries{Camera: key.camera, Zone: key.zone}
 	mine := slices.Clone(ivs)
 	mine = slices.DeleteFunc(mine, func(x floorwatch.Interval) bool { return x.Camera != key.camera || x.Zone != key.zone })
@@ -216,10 +225,11 @@ func bucket(key zoneKey, from, to, now floorwatch.Time, step time.Duration, ivs 
 	at := func(t floorwatch.Time) int { return int((t - from) / floorwatch.Time(step.Milliseconds())) }
 	for _, x := range mine {
 		if i := at(x.Start); x.Start >= from && i < n {
-			sums[i].add(x, z.Rev, &z)
+			sums[i].add(x, z.Rev, &z, least)
 		}
 	}
-	z.P90Since = addStays(sums, stays, z.Rev, from, at)
+	known := newTrust(least, mine)
+	z.P90Since = addStays(sums, stays, z.Rev, from, at, known)
 	for i, b := range sums {
 		start := from.Add(time.Duration(i) * step)
 		end := start.Add(step)
@@ -231,10 +241,15 @@ func bucket(key zoneKey, from, to, now floorwatch.Time, step time.Duration, ivs 
 	return z
 }
 
-func (b *sum) add(x floorwatch.Interval, rev string, z *ZoneSeries) {
+func (b *sum) add(x floorwatch.Interval, rev string, z *ZoneSeries, least float64) {
 	if x.Rev != rev {
 		b.other = true
 		z.Redrawn = new(x.End)
+		return
+	}
+	b.quality += x.ObservedS * x.Quality
+	if x.Quality < least {
+		b.left += x.ObservedS
 		return
 	}
 	b.observed += x.ObservedS
@@ -246,11 +261,11 @@ func (b *sum) add(x floorwatch.Interval, rev string, z *ZoneSeries) {
 
 // addStays puts each stay's length into its bucket, by its exit, and returns the
 // time before which stays are missing because the limit cut them off.
-func addStays(sums []sum, stays []floorwatch.Stay, rev string, from floorwatch.Time, at func(floorwatch.Time) int) (since *floorwatch.Time) {
+func addStays(sums []sum, stays []floorwatch.Stay, rev string, from floorwatch.Time, at func(floorwatch.Time) int, known trust) (since *floorwatch.Time) {
 	oldest := maxTime
 	for _, x := range stays {
 		oldest = min(oldest, exit(x))
-		if i := at(exit(x)); x.Exit != nil && *x.Exit >= from && i < len(sums) && x.Rev == rev {
+		if i := at(exit(x)); x.Exit != nil && *x.Exit >= from && i < len(sums) && x.Rev == rev && known.holds(x.Header, *x.Exit) {
 			sums[i].stays = append(sums[i].stays, floorwatch.Seconds(x.Exit.Sub(x.Enter)))
 		}
 	}
@@ -262,10 +277,13 @@ func addStays(sums []sum, stays []floorwatch.Stay, rev string, from floorwatch.T
 
 // push appends bucket b to the columns.
 func (z *ZoneSeries) push(start floorwatch.Time, pending bool, b sum, stepS float64, noP90 bool) {
-	var coverage, occupancy, arrivals, ended, mean, p90 *float64
-	known := !pending && (b.observed > 0 || !b.other)
+	var coverage, occupancy, arrivals, ended, mean, p90, quality, left *float64
+	known := !pending && (b.observed+b.left > 0 || !b.other)
 	if known {
-		coverage = round(min(1, b.observed/stepS))
+		coverage, left = round(min(1, b.observed/stepS)), round(min(1, b.left/stepS))
+	}
+	if known && b.observed+b.left > 0 {
+		quality = round(b.quality / (b.observed + b.left))
 	}
 	if known && b.observed > 0 {
 		occupancy, arrivals, ended = round(b.person/b.observed), new(b.arrivals), new(float64(b.n))
@@ -279,6 +297,7 @@ func (z *ZoneSeries) push(start floorwatch.Time, pending bool, b sum, stepS floa
 	z.T, z.Pending = append(z.T, start), append(z.Pending, pending)
 	z.Coverage, z.Occupancy, z.Arrivals = append(z.Coverage, coverage), append(z.Occupancy, occupancy), append(z.Arrivals, arrivals)
 	z.Stays, z.Mean, z.P90 = append(z.Stays, ended), append(z.Mean, mean), append(z.P90, p90)
+	z.Quality, z.LeftOut = append(z.Quality, quality), append(z.LeftOut, left)
 }
 
 func round(v float64) *float64 { return new(math.Round(v*1000) / 1000) }
@@ -296,23 +315,16 @@ func Quantile(v []float64, p float64) *float64 {
 }
 
 func writeSeries(w http.ResponseWriter, q Query, out Series) error {
-	header := []string{
-		"store", "edge", "camera", "zone", "zone_rev", "start_utc", "end_utc", "coverage_share", "occupancy_mean_people",
-		"arrivals_people", "stays_ended", "stay_mean_s", "stay_p90_s_nearest_rank",
-	}
-	step := time.Duration(out.StepS * float64(time.Second))
-	var rows [][]string
-	for _, z := range out.Zones {
-		for i, t := range z.T {
-			if z.Pending[i] {
-				continue
-			}
-			rows = append(rows, []string{
-				out.Store, out.Edge, cell(z.Camera), cell(z.Zone), cell(z.Rev), t.String(), t.Add(step).String(),
-				optional(z.Coverage[i]), optional(z.Occupancy[i]), optional(z.Arrivals[i]),
-				optional(z.Stays[i]), optional(z.Mean[i]), optional(z.P90[i]),
-			})
-		}
-	}
-	return writeCSV(w, csvName("series-"+strconv.Itoa(int(out.StepS))+"s", q), header, rows)
+	type zone = ZoneSeries
+	head := func(z *zone) seriesHead { return seriesHead{z.Camera, z.Zone, z.Rev, z.T, z.Pending} }
+	return seriesTable(w, "series", q, out.StepS, out.Zones, head, []column[bucketOf[zone]]{
+		figureColumn("coverage_share", func(z *zone) []*float64 { return z.Coverage }),
+		figureColumn("occupancy_mean_people", func(z *zone) []*float64 { return z.Occupancy }),
+		figureColumn("arrivals_people", func(z *zone) []*float64 { return z.Arrivals }),
+		figureColumn("stays_ended", func(z *zone) []*float64 { return z.Stays }),
+		figureColumn("stay_mean_s", func(z *zone) []*float64 { return z.Mean }),
+		figureColumn("stay_p90_s_nearest_rank", func(z *zone) []*float64 { return z.P90 }),
+		figureColumn("quality_share", func(z *zone) []*float64 { return z.Quality }),
+		figureColumn("left_out_share", func(z *zone) []*float64 { return z.LeftOut }),
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"floorwatch"
@@ -27,10 +26,6 @@ type waitView struct {
 	WaitS float64 `json:"wait_s"`
 }
 
-func viewWait(x floorwatch.Wait) waitView {
-	return waitView{x, floorwatch.Seconds(ended(x).Sub(x.Enter))}
-}
-
 func ended(x floorwatch.Wait) floorwatch.Time {
 	if x.End == nil {
 		return x.Enter
@@ -40,29 +35,16 @@ func ended(x floorwatch.Wait) floorwatch.Time {
 
 // waitRecords answers the waits that ended in the span, newest first.
 func (s *server) waitRecords(w http.ResponseWriter, r *http.Request) error {
-	v := r.URL.Query()
-	csv, err := wantCSV(v)
-	if err != nil {
-		return err
-	}
-	q, err := s.query(v, map[bool]int{false: 200, true: MaxStays}[csv], MaxStays)
-	if err != nil {
-		return err
-	}
-	all, err := s.readWaits(r.Context(), q)
-	if err != nil {
-		return err
-	}
-	all, cut := newest(all, q.Limit, ended)
-	if csv {
-		return writeWaits(w, q, all)
-	}
-	views := make([]waitView, 0, len(all))
-	for _, x := range all {
-		views = append(views, viewWait(x))
-	}
-	return writeJSON(w, map[string]any{"from": q.From, "to": q.To, "limit_reached": cut, "waits": views})
+	return list(s, w, r, listing[floorwatch.Wait]{
+		name: "waits", few: 200, read: s.readWaits, header: waitHeader, at: ended,
+		view:    func(x floorwatch.Wait) any { return waitView{x, waitS(x)} },
+		columns: waitColumns,
+	})
 }
+
+func waitHeader(x floorwatch.Wait) floorwatch.Header { return x.Header }
+
+func waitS(x floorwatch.Wait) float64 { return floorwatch.Seconds(ended(x).Sub(x.Enter)) }
 
 func (s *server) readWaits(ctx context.Context, q Query) ([]floorwatch.Wait, error) {
 	f, ok := s.Figures.(WaitFigures)
@@ -72,20 +54,21 @@ func (s *server) readWaits(ctx context.Context, q Query) ([]floorwatch.Wait, err
 	return f.Waits(ctx, q)
 }
 
-func writeWaits(w http.ResponseWriter, q Query, all []floorwatch.Wait) error {
-	header := []string{
-		"store", "edge", "camera", "zone", "id", "enter_utc", "end_utc", "wait_s", "outcome", "service_zone",
-		"enter_border_seen", "direct", "zone_rev", "detector",
-	}
-	rows := make([][]string, 0, len(all))
-	for _, x := range all {
-		rows = append(rows, []string{
-			q.Store, q.Edge, cell(x.Camera), cell(x.Zone), cell(x.ID), x.Enter.String(), stamp(x.End),
-			number(viewWait(x).WaitS), cell(x.Outcome), cell(x.ServiceZone),
-			strconv.FormatBool(x.EnterSeen), strconv.FormatBool(x.Direct), cell(x.Rev), cell(x.By),
-		})
-	}
-	return writeCSV(w, csvName("waits", q), header, rows)
+func waitColumns(q Query) []column[floorwatch.Wait] {
+	type wait = floorwatch.Wait
+	return slices.Concat(edgeColumns(q, waitHeader), []column[wait]{
+		textColumn("id", func(x wait) string { return x.ID }),
+		timeColumn("enter_utc", func(x wait) floorwatch.Time { return x.Enter }),
+		{"end_utc", func(x wait) string { return stamp(x.End) }},
+		numberColumn("wait_s", waitS),
+		textColumn("outcome", func(x wait) string { return x.Outcome }),
+		textColumn("service_zone", func(x wait) string { return x.ServiceZone }),
+		flagColumn("enter_border_seen", func(x wait) bool { return x.EnterSeen }),
+		flagColumn("direct", func(x wait) bool { return x.Direct }),
+		numberColumn("bridged_s", func(x wait) float64 { return x.BridgedS }),
+		countColumn("bridges", func(x wait) int64 { return int64(x.Bridges) }),
+		numberColumn("standard_error_s", func(x wait) float64 { return x.ErrorS }),
+	}, madeColumns(waitHeader))
 }
 
 // queueZone is a queue zone and the service zones that serve it.
@@ -139,9 +122,16 @@ type WaitSummary struct {
 	SettledTo floorwatch.Time `json:"settled_to"`
 	Coverage  float64         `json:"coverage"`
 	ObservedS float64         `json:"observed_s"`
-	Finished  *waits.Finished `json:"finished,omitempty"`
-	Began     *waits.Began    `json:"began,omitempty"`
-	Running   *waits.Running  `json:"running,omitempty"` // at the window's end, or at SettledTo
+	// Quality is that of the window's intervals; those below MinQuality, and the
+	// waits that ended in them, are LeftOut of all figures.
+	Quality    *float64 `json:"quality"`
+	MinQuality float64  `json:"min_quality"`
+	LeftOut    LeftOut  `json:"left_out"`
+	// Realised is the mean of all people of the cohort, as well as it can be known.
+	Realised *waits.Mean     `json:"realised,omitempty"`
+	Finished *waits.Finished `json:"finished,omitempty"`
+	Began    *waits.Began    `json:"began,omitempty"`
+	Running  *waits.Running  `json:"running,omitempty"` // at the window's end, or at SettledTo
 	// Little is over the whole intervals in the window, LittleWindow.
 	Little       *waits.Little  `json:"little,omitempty"`
 	LittleWindow *waits.Window  `json:"little_window,omitempty"`
@@ -173,7 +163,11 @@ func (s *server) waitSummary(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.summarise(r.Context(), q, zone, cohort, float64(target))
+	least, err := minQuality(v)
+	if err != nil {
+		return err
+	}
+	out, err := s.summarise(r.Context(), q, zone, cohort, float64(target), least)
 	if err != nil {
 		return err
 	}
@@ -185,20 +179,24 @@ func (s *server) waitSummary(w http.ResponseWriter, r *http.Request) error {
 const (
 	waitBehind = 4 * time.Hour
 	waitAhead  = 24 * time.Hour
+	waitMargin = 10 * time.Minute // for somebody who was lost before a window and found in it
 )
 
 // queueData is what is known of a queue zone, of its newest rev.
 type queueData struct {
 	ivs     []floorwatch.Interval
+	low     []floorwatch.Interval // below the quality that was asked for
 	recs    []floorwatch.Wait
+	lowRecs []floorwatch.Wait // that ended in none of ivs, where a quality was asked for
+	open    []floorwatch.Time // when they joined who still wait
 	rev     string
 	redrawn *floorwatch.Time
 	asOf    floorwatch.Time // end of the newest interval
 }
 
 // readQueue reads the waits that ended in [from, to) and the intervals that start
-// in it.
-func (s *server) readQueue(ctx context.Context, q Query, zone queueZone, from, to floorwatch.Time) (d queueData, err error) {
+// in it, and puts aside what is below the quality.
+func (s *server) readQueue(ctx context.Context, q Query, zone queueZone, from, to floorwatch.Time, least float64) (d queueData, err error) {
 	q.Camera, q.Zone, q.From, q.To, q.Limit = zone.camera, zone.zone, from, to, maxInterval
 	if d.ivs, err = s.zoneIntervals(ctx, q); err != nil {
 		return d, err
@@ -208,7 +206,7 @@ func (s *server) readQueue(ctx context.Context, q Query, zone queueZone, from, t
 		return d, err
 	}
 	if len(d.ivs) >= maxInterval || len(d.recs) >= MaxStays {
-		return d, bad("ask for a shorter span", "the span holds too many records")
+		return d, tooMuch("the span holds too many records")
 	}
 	for _, x := range d.ivs {
 		if x.End > d.asOf {
@@ -221,8 +219,47 @@ func (s *server) readQueue(ctx context.Context, q Query, zone queueZone, from, t
 		}
 	}
 	d.ivs = slices.DeleteFunc(d.ivs, func(x floorwatch.Interval) bool { return x.Rev != d.rev })
-	d.recs = slices.DeleteFunc(d.recs, func(x floorwatch.Wait) bool { return x.Rev != d.rev || x.Zone != zone.zone })
+	d.recs = slices.DeleteFunc(slices.Clone(d.recs), func(x floorwatch.Wait) bool { return x.Rev != d.rev || x.Zone != zone.zone })
+	if d.asOf >= floorwatch.TimeOf(s.Now()).Add(-waitAhead) { // what is open in old records was lost, not waited
+		d.open = waits.Open(d.ivs, d.recs)
+	}
+	d.putAside(least)
 	return d, nil
+}
+
+// putAside takes what is below the quality out of ivs and recs.
+func (d *queueData) putAside(least float64) {
+	if least <= 0 {
+		return
+	}
+	known := newTrust(least, d.ivs)
+	d.ivs, d.low = split(d.ivs, func(x floorwatch.Interval) bool { return x.Quality >= least })
+	d.recs, d.lowRecs = split(d.recs, func(x floorwatch.Wait) bool { return known.holds(x.Header, ended(x)) })
+}
+
+func split[T any](all []T, good func(T) bool) (yes, no []T) {
+	for _, x := range all {
+		if good(x) {
+			yes = append(yes, x)
+		} else {
+			no = append(no, x)
+		}
+	}
+	return yes, no
+}
+
+// people are those behind the records.
+func (d *queueData) people() *waits.People { return waits.NewPeople(d.recs, d.open, d.asOf) }
+
+// leftOut counts what was put aside of w.
+func (d *queueData) leftOut(w waits.Window) (out LeftOut) {
+	for _, x := range d.lowRecs {
+		if at := ended(x); at >= w.From && at < w.To {
+			out.Records++
+		}
+	}
+	out.ObservedS = observed(d.low, w.From, w.To)
+	return out
 }
 
 // zoneIntervals reads the intervals of exactly one zone.
@@ -235,11 +272,18 @@ func (s *server) zoneIntervals(ctx context.Context, q Query) ([]floorwatch.Inter
 
 // observed returns the observed seconds of [from, to), taken in proportion from
 // intervals that reach over its ends.
-func (d *queueData) observed(from, to floorwatch.Time) (s float64) {
-	for _, x := range d.ivs {
+func observed(ivs []floorwatch.Interval, from, to floorwatch.Time) (s float64) {
+	for _, x := range ivs {
 		if inside := min(x.End, to) - max(x.Start, from); inside > 0 {
 			s += x.ObservedS * float64(inside) / float64(x.End-x.Start)
 		}
+	}
+	return s
+}
+
+func observedS(ivs []floorwatch.Interval) (s float64) {
+	for _, x := range ivs {
+		s += x.ObservedS
 	}
 	return s
 }
@@ -268,32 +312,29 @@ func (d *queueData) little(w waits.Window) (*waits.Little, *waits.Window) {
 	return new(waits.LittlesLaw(d.ivs, whole, mean)), &whole
 }
 
-func (s *server) summarise(ctx context.Context, q Query, zone queueZone, cohort string, target float64) (out WaitSummary, err error) {
+func (s *server) summarise(ctx context.Context, q Query, zone queueZone, cohort string, target, least float64) (out WaitSummary, err error) {
 	w := waits.Window{From: q.From, To: q.To}
 	ahead := min(q.To.Add(waitAhead), max(q.To, floorwatch.TimeOf(s.Now())))
-	d, err := s.readQueue(ctx, q, zone, max(0, min(q.From, q.To.Add(-waitBehind))), ahead+1)
+	d, err := s.readQueue(ctx, q, zone, max(0, min(q.From.Add(-waitMargin), q.To.Add(-waitBehind))), ahead+1, least)
 	if err != nil {
 		return out, err
 	}
 	out = WaitSummary{
 		Source: Source{q.Store, q.Edge, zone.camera}, Zone: zone.zone, Rev: d.rev, Redrawn: d.redrawn,
-		Cohort: cohort, Window: w, SettledTo: min(q.To, d.asOf),
+		Cohort: cohort, Window: w, SettledTo: min(q.To, d.asOf), MinQuality: least, LeftOut: d.leftOut(w),
 	}
-	out.ObservedS = d.observed(q.From, out.SettledTo)
+	out.Quality = meanQuality(d.in(w))
+	out.ObservedS = observed(d.ivs, q.From, out.SettledTo)
 	if out.ObservedS <= 0 {
 		return out, nil
 	}
 	out.Coverage = min(1, out.ObservedS/floorwatch.Seconds(out.SettledTo.Sub(q.From)))
-	open := waits.Open(d.ivs, d.recs)
-	if d.asOf < floorwatch.TimeOf(s.Now()).Add(-waitAhead) {
-		open = nil // what is open in old records was lost, not waited
-	}
-	out.Running = new(waits.RunningAt(out.SettledTo, d.recs, open))
+	out.Running = new(waits.RunningAt(out.SettledTo, d.recs, d.open))
 	finished := waits.Finish(d.recs, w, target)
 	if cohort == waits.CohortFinished {
-		out.Finished = &finished
+		out.Finished, out.Realised = &finished, new(d.people().FinishedIn(w))
 	} else {
-		out.Began = new(waits.Begin(d.recs, open, w, d.asOf, target))
+		out.Began, out.Realised = new(waits.Begin(d.recs, d.open, w, d.asOf, target)), new(d.people().BeganIn(w))
 	}
 	out.Little, out.LittleWindow = d.little(w)
 	stays, ivs, err := s.counters(ctx, q, zone, d.rev)
@@ -302,6 +343,12 @@ func (s *server) summarise(ctx context.Context, q Query, zone queueZone, cohort 
 	}
 	out.Service = new(waits.Serve(stays, ivs, w, finished.Served, out.ObservedS))
 	return out, nil
+}
+
+// in returns the intervals that start in w, those put aside among them.
+func (d *queueData) in(w waits.Window) []floorwatch.Interval {
+	yes, _ := split(slices.Concat(d.ivs, d.low), func(x floorwatch.Interval) bool { return x.Start >= w.From && x.Start < w.To })
+	return yes
 }
 
 // counters reads the stays and intervals of a queue's service zones.
@@ -313,7 +360,7 @@ func (s *server) counters(ctx context.Context, q Query, zone queueZone, rev stri
 			return nil, nil, err
 		}
 		if len(more) >= MaxStays {
-			return nil, nil, bad("ask for a shorter span", "the span holds too many stays at a counter")
+			return nil, nil, tooMuch("the span holds too many stays at a counter")
 		}
 		stays = append(stays, more...)
 		q.Limit = maxInterval

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"floorwatch"
@@ -21,6 +20,7 @@ type WaitSeries struct {
 	Cohort         string          `json:"cohort"`
 	QuantileMethod string          `json:"quantile_method"`
 	TargetS        float64         `json:"target_s"`
+	MinQuality     float64         `json:"min_quality"` // as in Series
 	Zones          []QueueSeries   `json:"zones"`
 }
 
@@ -37,6 +37,9 @@ type QueueSeries struct {
 	Mean      []*float64        `json:"mean_wait_s"`       // s, direct included
 	MeanQueue []*float64        `json:"mean_wait_queue_s"` // s, without direct
 	P90       []*float64        `json:"p90_wait_s"`        // s
+	Realised  []*float64        `json:"realised_mean_s"`   // s, and its 95 % interval: see waits.Mean
+	Low       []*float64        `json:"realised_low_s"`
+	High      []*float64        `json:"realised_high_s"`
 	Over      []*float64        `json:"over_target_share"`
 	Served    []*float64        `json:"served"`
 	Abandoned []*float64        `json:"abandoned"`
@@ -47,6 +50,10 @@ type QueueSeries struct {
 	Little    []*float64        `json:"little_wait_s"`
 	Departed  []*float64        `json:"departed"`
 	Disagree  []*float64        `json:"disagreement"` // of Little with MeanQueue
+	Crossing  []*float64        `json:"crossing_wait_s"`
+	Apart     []*float64        `json:"crossing_disagreement"` // of Crossing with MeanQueue
+	Quality   []*float64        `json:"quality"`               // as in ZoneSeries
+	LeftOut   []*float64        `json:"left_out"`
 }
 
 // waitStep is the shortest bucket that we choose ourselves: below it Little's law
@@ -72,7 +79,11 @@ func (s *server) waitSeries(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.readWaitSeries(r, q, step, float64(target))
+	least, err := minQuality(v)
+	if err != nil {
+		return err
+	}
+	out, err := s.readWaitSeries(r, q, step, float64(target), least)
 	if err != nil {
 		return err
 	}
@@ -82,32 +93,32 @@ func (s *server) waitSeries(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, out)
 }
 
-func (s *server) readWaitSeries(r *http.Request, q Query, step time.Duration, target float64) (WaitSeries, error) {
-	least := step
+func (s *server) readWaitSeries(r *http.Request, q Query, step time.Duration, target, least float64) (WaitSeries, error) {
+	width := step
 	if step == 0 {
-		least = max(waitStep, fitStep(q.To.Sub(q.From), 0, 0))
+		width = max(waitStep, fitStep(q.To.Sub(q.From), 0, 0))
 	}
-	q.From = q.From.Floor(least)
+	q.From = q.From.Floor(width)
 	var known []queueData
-	var width time.Duration
+	var every time.Duration
 	zones := s.queues(q)
 	for _, zone := range zones {
-		d, err := s.readQueue(r.Context(), q, zone, q.From, q.To)
+		d, err := s.readQueue(r.Context(), q, zone, q.From, q.To, least)
 		if err != nil {
 			return WaitSeries{}, err
 		}
-		known, width = append(known, d), max(width, longest(d.ivs))
+		known, every = append(known, d), max(every, longest(slices.Concat(d.ivs, d.low)))
 	}
-	if final := fitStep(q.To.Sub(q.From), least, width); final != least {
+	if final := fitStep(q.To.Sub(q.From), width, every); final != width {
 		// A whole bucket before from was not read: start at the next border.
-		least, q.From = final, (q.From - 1).Floor(final).Add(final)
+		width, q.From = final, (q.From - 1).Floor(final).Add(final)
 	}
 	out := WaitSeries{
-		Source: Source{q.Store, q.Edge, q.Camera}, From: q.From, To: q.To, StepS: least.Seconds(),
-		Cohort: waits.CohortFinished, QuantileMethod: waits.QuantileMethod, TargetS: target, Zones: []QueueSeries{},
+		Source: Source{q.Store, q.Edge, q.Camera}, From: q.From, To: q.To, StepS: width.Seconds(),
+		Cohort: waits.CohortFinished, QuantileMethod: waits.QuantileMethod, TargetS: target, MinQuality: least, Zones: []QueueSeries{},
 	}
 	for i, zone := range zones {
-		out.Zones = append(out.Zones, known[i].series(zone, q, least, floorwatch.TimeOf(s.Now()), target))
+		out.Zones = append(out.Zones, known[i].series(zone, q, width, floorwatch.TimeOf(s.Now()), target))
 	}
 	return out, nil
 }
@@ -117,15 +128,19 @@ func (d *queueData) series(zone queueZone, q Query, step time.Duration, now floo
 	z := QueueSeries{Camera: zone.camera, Zone: zone.zone, Rev: d.rev, Redrawn: d.redrawn}
 	slices.SortFunc(d.recs, func(a, b floorwatch.Wait) int { return cmp.Compare(ended(a), ended(b)) })
 	slices.SortFunc(d.ivs, func(a, b floorwatch.Interval) int { return cmp.Compare(a.Start, b.Start) })
-	width := longest(d.ivs)
-	for start := q.From; start < q.To; start = start.Add(step) {
-		w := waits.Window{From: start, To: start.Add(step)}
+	slices.SortFunc(d.low, func(a, b floorwatch.Interval) int { return cmp.Compare(a.Start, b.Start) })
+	width := longest(slices.Concat(d.ivs, d.low))
+	people := d.people()
+	start := func(x floorwatch.Interval) floorwatch.Time { return x.Start }
+	for from := q.From; from < q.To; from = from.Add(step) {
+		w := waits.Window{From: from, To: from.Add(step)}
 		recs := within(d.recs, w, ended)
-		ivs := within(d.ivs, w, func(x floorwatch.Interval) floorwatch.Time { return x.Start })
+		ivs, low := within(d.ivs, w, start), within(d.low, w, start)
 		f := waits.Finish(recs, w, target)
 		pending := w.To > d.asOf && now.Sub(w.To) < 2*width+90*time.Second
-		known := !pending && (d.redrawn == nil || start >= *d.redrawn)
+		known := !pending && (d.redrawn == nil || from >= *d.redrawn)
 		z.push(w, pending, known, f, waits.LittlesLaw(ivs, w, f.WithoutDirect.MeanS))
+		z.pushTrust(known, people.FinishedIn(w), ivs, low, step.Seconds())
 	}
 	return z
 }
@@ -139,16 +154,29 @@ func within[T any](all []T, w waits.Window, at func(T) floorwatch.Time) []T {
 	return all[search(w.From):search(w.To)]
 }
 
+// appendIf appends a figure to a column, null where it is not known.
+func appendIf(column *[]*float64, ok bool, v *float64) {
+	if !ok || v == nil {
+		*column = append(*column, nil)
+		return
+	}
+	*column = append(*column, round(*v))
+}
+
+// pushTrust appends how far a bucket's figures are to be trusted.
+func (z *QueueSeries) pushTrust(known bool, m waits.Mean, ivs, low []floorwatch.Interval, stepS float64) {
+	seen := known && observedS(ivs) > 0
+	appendIf(&z.Realised, seen, m.MeanS)
+	appendIf(&z.Low, seen, m.LowS)
+	appendIf(&z.High, seen, m.HighS)
+	appendIf(&z.Quality, known, meanQuality(slices.Concat(ivs, low)))
+	appendIf(&z.LeftOut, known, new(min(1, observedS(low)/stepS)))
+}
+
 // push appends a bucket to the columns.
 func (z *QueueSeries) push(w waits.Window, pending, known bool, f waits.Finished, l waits.Little) {
 	z.T, z.Pending = append(z.T, w.From), append(z.Pending, pending)
-	add := func(column *[]*float64, ok bool, v *float64) {
-		if !ok || v == nil {
-			*column = append(*column, nil)
-			return
-		}
-		*column = append(*column, round(*v))
-	}
+	add := appendIf
 	count := func(n int) *float64 { return new(float64(n)) }
 	add(&z.Coverage, known, &l.Coverage)
 	known = known && l.ObservedS > 0
@@ -170,36 +198,38 @@ func (z *QueueSeries) push(w waits.Window, pending, known bool, f waits.Finished
 	add(&z.Little, known, l.WaitS)
 	add(&z.Departed, known, new(float64(l.Departed)))
 	add(&z.Disagree, known, l.Disagreement)
+	add(&z.Crossing, known, l.CrossingS)
+	add(&z.Apart, known, l.CrossingDisagreement)
 }
 
 func writeWaitSeries(w http.ResponseWriter, q Query, out WaitSeries) error {
-	header := []string{
-		"store", "edge", "camera", "zone", "zone_rev", "start_utc", "end_utc", "cohort", "coverage_share", "waits_n",
-		"wait_mean_s", "wait_mean_without_direct_s", "wait_p90_s_nearest_rank", "target_s", "over_target_share",
-		"served_people", "abandoned_people", "left_people", "unknown_people", "direct_people", "queue_mean_people",
-		"little_wait_s", "departed_border_seen_people", "little_disagreement_share",
-	}
-	step := time.Duration(out.StepS * float64(time.Second))
-	var rows [][]string
-	for _, z := range out.Zones {
-		for i, t := range z.T {
-			if z.Pending[i] {
-				continue
-			}
-			row := []string{
-				out.Store, out.Edge, cell(z.Camera), cell(z.Zone), cell(z.Rev), t.String(), t.Add(step).String(), out.Cohort,
-			}
-			for _, column := range [][]*float64{z.Coverage, z.N, z.Mean, z.MeanQueue, z.P90} {
-				row = append(row, optional(column[i]))
-			}
-			row = append(row, number(out.TargetS))
-			for _, column := range [][]*float64{
-				z.Over, z.Served, z.Abandoned, z.Left, z.Unknown, z.Direct, z.Queue, z.Little, z.Departed, z.Disagree,
-			} {
-				row = append(row, optional(column[i]))
-			}
-			rows = append(rows, row)
-		}
-	}
-	return writeCSV(w, csvName("waits-"+strconv.Itoa(int(out.StepS))+"s", q), header, rows)
+	type zone = QueueSeries
+	type row = bucketOf[zone]
+	head := func(z *zone) seriesHead { return seriesHead{z.Camera, z.Zone, z.Rev, z.T, z.Pending} }
+	return seriesTable(w, "waits", q, out.StepS, out.Zones, head, []column[row]{
+		textColumn("cohort", func(row) string { return out.Cohort }),
+		figureColumn("coverage_share", func(z *zone) []*float64 { return z.Coverage }),
+		figureColumn("waits_n", func(z *zone) []*float64 { return z.N }),
+		figureColumn("wait_mean_s", func(z *zone) []*float64 { return z.Mean }),
+		figureColumn("wait_mean_without_direct_s", func(z *zone) []*float64 { return z.MeanQueue }),
+		figureColumn("wait_p90_s_nearest_rank", func(z *zone) []*float64 { return z.P90 }),
+		numberColumn("target_s", func(row) float64 { return out.TargetS }),
+		figureColumn("over_target_share", func(z *zone) []*float64 { return z.Over }),
+		figureColumn("served_people", func(z *zone) []*float64 { return z.Served }),
+		figureColumn("abandoned_people", func(z *zone) []*float64 { return z.Abandoned }),
+		figureColumn("left_people", func(z *zone) []*float64 { return z.Left }),
+		figureColumn("unknown_people", func(z *zone) []*float64 { return z.Unknown }),
+		figureColumn("direct_people", func(z *zone) []*float64 { return z.Direct }),
+		figureColumn("queue_mean_people", func(z *zone) []*float64 { return z.Queue }),
+		figureColumn("little_wait_s", func(z *zone) []*float64 { return z.Little }),
+		figureColumn("departed_border_seen_people", func(z *zone) []*float64 { return z.Departed }),
+		figureColumn("little_disagreement_share", func(z *zone) []*float64 { return z.Disagree }),
+		figureColumn("crossing_wait_s", func(z *zone) []*float64 { return z.Crossing }),
+		figureColumn("crossing_disagreement_share", func(z *zone) []*float64 { return z.Apart }),
+		figureColumn("realised_mean_s", func(z *zone) []*float64 { return z.Realised }),
+		figureColumn("realised_low_s", func(z *zone) []*float64 { return z.Low }),
+		figureColumn("realised_high_s", func(z *zone) []*float64 { return z.High }),
+		figureColumn("quality_share", func(z *zone) []*float64 { return z.Quality }),
+		figureColumn("left_out_share", func(z *zone) []*float64 { return z.LeftOut }),
+	})
 }

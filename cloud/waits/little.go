@@ -2,12 +2,21 @@ package waits
 
 import "floorwatch"
 
-// Little is the wait by Little's law, W = L / rate: person-seconds per person
-// who was seen to leave over the border, both while observed. A broken track
-// shortens stays and makes more of them, but crosses no border; so this
-// measurement is hurt less by it, and how far both are apart says how far to
-// trust either. It covers the time in the zone, not the way to the counter.
+// Little is the wait measured without identities, in two ways: from who was seen
+// to cross the border inwards paired with who was seen to cross it outwards, first
+// in, first out (floorwatch.Interval.Crossings), and by Little's law, W = L / rate:
+// person-seconds per person who was seen to leave over the border, both while
+// observed. A broken track shortens stays and makes more of them, but crosses no
+// border; so these measurements are hurt less by it, and how far they and the
+// stays are apart says how far to trust either. They cover the time in the zone,
+// not the way to the counter.
 type Little struct {
+	// CrossingS is the mean of Crossings pairs; nil where there are none.
+	CrossingS *float64 `json:"crossing_wait_s"`
+	Crossings int64    `json:"crossings"`
+	// CrossingDisagreement is as Disagreement.
+	CrossingDisagreement *float64 `json:"crossing_disagreement"`
+
 	WaitS    *float64 `json:"wait_s"` // nil: nothing observed, or nobody seen to leave
 	Departed int64    `json:"departed"`
 	// Disagreement is (WaitS - mean) / mean, where mean is that of the waits that
@@ -26,12 +35,19 @@ const LittleMinS = 300
 // w, and compares it with mean.
 func LittlesLaw(ivs []floorwatch.Interval, w Window, mean *float64) Little {
 	var l Little
+	var crossed float64
 	for _, iv := range ivs {
 		if w.holds(iv.Start) {
 			l.ObservedS += iv.ObservedS
 			l.PersonS += iv.PersonS
 			l.Departed += iv.Departed
+			l.Crossings += iv.Crossings.N
+			crossed += iv.Crossings.Sum
 		}
+	}
+	if l.Crossings > 0 {
+		l.CrossingS = new(crossed / float64(l.Crossings))
+		l.CrossingDisagreement = apart(*l.CrossingS, mean)
 	}
 	span := floorwatch.Seconds(w.To.Sub(w.From))
 	if span > 0 {
@@ -41,10 +57,16 @@ func LittlesLaw(ivs []floorwatch.Interval, w Window, mean *float64) Little {
 		return l
 	}
 	l.WaitS = new(l.PersonS / float64(l.Departed))
-	if mean != nil && *mean > 0 {
-		l.Disagreement = new((*l.WaitS - *mean) / *mean)
-	}
+	l.Disagreement = apart(*l.WaitS, mean)
 	return l
+}
+
+// apart returns (v - mean) / mean, nil where there is none.
+func apart(v float64, mean *float64) *float64 {
+	if mean == nil || *mean <= 0 {
+		return nil
+	}
+	return new((v - *mean) / *mean)
 }
 
 // Service is what happened at the counters of a queue in a window.
