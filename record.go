@@ -57,7 +57,8 @@ type Stay struct {
 	BridgedS  float64 `json:"bridged_s"`  // seconds between losing a track and finding the one taken for the same person
 	Bridges   int     `json:"bridges"`    // joins that rest on a guess; 0: the stay is one track's own
 	ErrorS    float64 `json:"error_s"`    // standard error of Exit - Enter by how it was measured, s
-	Tracks    []int64 `json:"tracks"`     // track ids, in order of appearance
+	Tracks    []int64 `json:"tracks"`     // ids of the tracks taken for the person, in order of appearance
+	Person    int64   `json:"-"`          // who it is, inside a box: the same in all stays of a person since the source opened
 }
 
 // Outcomes of a wait.
@@ -122,12 +123,18 @@ type Interval struct {
 	Departed  int64   `json:"departed"` // exits with the border seen crossed
 	Lost      int64   `json:"lost"`     // exits without
 	Stays     Sum     `json:"stays"`    // stays that ended in the interval, s
-	// Crossings are durations without identity: who was seen to cross the border
-	// inwards and who was seen to cross it outwards, paired first in, first out;
-	// those that ended in the interval, s.
+	// Crossings are durations without identity, s, of those that ended in the
+	// interval: people who were seen to cross the border inwards and people who were
+	// seen to cross it outwards, paired first in, first out. A broken track does not
+	// hurt them. Over many people their mean is that of Stays; in a short interval
+	// people who overtake each other part the two.
 	Crossings Sum `json:"crossings"`
-	// Quality, 0..1, says how far the interval's figures contradict each other; 1:
-	// nothing does.
+	// Quality, 0..1, says how far the interval's figures agree: the share of ends
+	// and beginnings that were seen, (arrived + departed) / (arrived + departed +
+	// appeared + lost), times 1 - max(0, d - c) / m, where d is how far apart the
+	// means of Stays and Crossings are, m the greater of both, and c =
+	// (max - min) / sqrt(3 n) what chance makes of d, with the extremes of both and
+	// the smaller n. Where a part has nothing to tell it is 1.
 	Quality float64 `json:"quality"`
 	// The same for waits in queue zones; absent elsewhere.
 	Waits     *Sum  `json:"waits,omitempty"`

@@ -24,6 +24,7 @@ const (
 const (
 	DefaultMinStay  = time.Second
 	DefaultMergeGap = time.Second
+	DefaultBridge   = 20 * time.Second
 	DefaultReach    = 10 * time.Second
 )
 
@@ -47,6 +48,7 @@ type Zone struct {
 	Polygon  []Point       `json:"polygon"`
 	MinStay  time.Duration `json:"min_stay"`  // shorter is not a stay
 	MergeGap time.Duration `json:"merge_gap"` // a break up to this joins two
+	Bridge   time.Duration `json:"bridge"`    // who is lost inside is looked for so long
 	Reach    time.Duration `json:"reach"`     // from the queue to the counter
 	Serves   []string      `json:"serves"`    // of a service zone: its queues
 }
@@ -67,12 +69,12 @@ type Scene struct {
 }
 
 // Settle is the time after which an interval can no longer change: the longest
-// in which a zone may still join a break, find a stay too short or wait for a
+// in which a zone may still join a break, find somebody who was lost, find a stay too short or wait for a
 // counter to be reached, plus one second in which a frame counts as observed.
 func (s Scene) Settle() time.Duration {
 	var longest time.Duration
 	for _, z := range s.Zones {
-		d := z.MinStay + z.MergeGap
+		d := z.MinStay + max(z.MergeGap, z.Bridge)
 		if z.Role == RoleQueue {
 			d += z.Reach
 		}

@@ -103,7 +103,7 @@ func replay(t *testing.T, day floorwatch.Time, people []person) (out []any) {
 				Kind: floorwatch.KindStay, Camera: "cam", Zone: zone, Rev: scene.Rev(),
 				ID: fmt.Sprintf("%s-%d-%d", zone, at(from), p.id), At: at(from) + 1000,
 			},
-			Enter: at(from), EnterSeen: true, Tracks: []int64{p.id},
+			Enter: at(from), EnterSeen: true, Tracks: []int64{p.id}, Person: p.id,
 		}
 		end := s
 		end.Exit, end.ExitSeen, end.At, end.SeenS = new(at(to)), true, at(to)+1001, float64(to-from)

@@ -28,6 +28,8 @@ func (l *ledger) fill(r *floorwatch.Interval, seen []span) {
 		}
 	}
 	r.Stays = sum(ended)
+	r.Crossings = sum(l.pairs.advance(l.stays, r.Start, r.End))
+	r.Quality = quality(r)
 	occupancy(r, inside, seen)
 	if l.zone.Role == floorwatch.RoleQueue {
 		l.fillWaits(r)

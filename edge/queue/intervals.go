@@ -38,6 +38,7 @@ type ledger struct {
 	zone  floorwatch.Zone
 	stays map[string]*floorwatch.Stay
 	waits map[string]*floorwatch.Wait
+	pairs pairs
 }
 
 // MinEvery is the shortest interval: below it intervals cost more than they say.

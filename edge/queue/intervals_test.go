@@ -69,7 +69,7 @@ func TestFigures(t *testing.T) {
 	want := `{"kind":"interval","camera":"cam","zone":"line","id":"line-60000-60000","at":133001,"rev":"` + s.Rev() + `",` +
 		`"start":60000,"end":120000,"coverage":0.5833333333333334,"observed_s":35,"person_s":78,"occupancy":2.2285714285714286,` +
 		`"occupancy_min":1,"occupancy_max":3,"inside":2,"arrived":3,"appeared":1,"departed":1,"lost":1,` +
-		`"stays":{"n":2,"sum":28,"min":3,"max":25},"waits":{"n":1,"sum":30,"min":30,"max":30},"served":1,"abandoned":1,"unknown":1}`
+		`"stays":{"n":2,"sum":28,"min":3,"max":25},"crossings":{"n":0,"sum":0,"min":0,"max":0},"quality":0.6666666666666667,"waits":{"n":1,"sum":30,"min":30,"max":30},"served":1,"abandoned":1,"unknown":1}`
 	if string(b) != want {
 		t.Errorf("got  %s\nwant %s", b, want)
 	}

@@ -6,8 +6,9 @@ package queue
 
 import (
 	"cmp"
+	"math"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
 	"floorwatch"
@@ -33,11 +34,11 @@ type line struct {
 	known  floorwatch.Time // after joining: when the stay in the queue has been announced
 }
 
-// walker is one track, from its first stay until nothing of it can matter.
+// walker is one person, from its first stay until nothing of it can matter.
 type walker struct {
 	joins     []*join
 	direct    []direct
-	serving   int             // running stays in service zones
+	serving   map[string]bool // running stays in service zones, by their ids
 	served    bool            // there was a finished one
 	servedEnd floorwatch.Time // its end
 }
@@ -104,7 +105,9 @@ func ms(d time.Duration) floorwatch.Time { return floorwatch.Time(d.Milliseconds
 
 // announce returns the longest time from the beginning of a stay in z until it
 // is known to be one.
-func announce(z floorwatch.Zone) floorwatch.Time { return ms(z.MinStay) + ms(z.MergeGap) + frameGap }
+func announce(z floorwatch.Zone) floorwatch.Time {
+	return ms(z.MinStay) + max(ms(z.MergeGap), ms(z.Bridge)) + frameGap
+}
 
 // Feed takes one record in, in order of At, and returns the waits that are
 // certain by it. Other records than stays and gaps do not matter to it.
@@ -113,13 +116,10 @@ func (w *Waits) Feed(rec any) []*floorwatch.Wait {
 	case *floorwatch.Gap:
 		w.gap(r)
 	case *floorwatch.Stay:
-		if len(r.Tracks) == 0 {
-			return nil
-		}
-		p := w.people[r.Tracks[0]]
+		p := w.people[r.Person]
 		if p == nil {
-			p = &walker{}
-			w.people[r.Tracks[0]] = p
+			p = &walker{serving: make(map[string]bool)}
+			w.people[r.Person] = p
 		}
 		if l := w.queues[r.Zone]; l != nil {
 			return p.queued(l, r)
@@ -141,6 +141,7 @@ func (p *walker) queued(l *line, s *floorwatch.Stay) []*floorwatch.Wait {
 	j := p.joins[i]
 	j.stay = s
 	switch {
+	case s.Exit == nil && j.done:
 	case s.Exit == nil:
 		return p.claim(j)
 	case j.done:
@@ -176,16 +177,19 @@ func (p *walker) claim(j *join) []*floorwatch.Wait {
 // counter takes in a stay in a service zone.
 func (w *Waits) counter(p *walker, queues []string, s *floorwatch.Stay) []*floorwatch.Wait {
 	if s.Exit != nil {
-		p.serving--
+		delete(p.serving, s.ID)
 		p.served, p.servedEnd = true, *s.Exit
 		return nil
 	}
-	p.serving++
+	if p.serving[s.ID] {
+		return nil // told again, because it was bridged
+	}
+	p.serving[s.ID] = true
 	if j := w.source(p, queues, s.Enter); j != nil {
 		return []*floorwatch.Wait{j.serve(s, s.At)}
 	}
 	first := w.queues[queues[0]]
-	if p.serving > 1 || p.served && s.Enter <= p.servedEnd+first.reach || !s.EnterSeen {
+	if len(p.serving) > 1 || p.served && s.Enter <= p.servedEnd+first.reach || !s.EnterSeen || s.Bridges > 0 {
 		return nil // from counter to counter, or from we know not where
 	}
 	due := s.At
@@ -221,12 +225,18 @@ func (j *join) serve(service *floorwatch.Stay, at floorwatch.Time) *floorwatch.W
 	wait := verdict(j.stay, at, floorwatch.OutcomeServed)
 	end := service.Enter
 	wait.End, wait.ServiceZone = &end, service.Zone
+	wait.BridgedS = min(wait.BridgedS+service.BridgedS, floorwatch.Seconds(end.Sub(wait.Enter)))
+	wait.Bridges += service.Bridges
+	wait.ErrorS = math.Hypot(wait.ErrorS, service.ErrorS)
 	return wait
 }
 
 // verdict returns the wait of a stay in the queue, ended with the stay.
 func verdict(s *floorwatch.Stay, at floorwatch.Time, outcome string) *floorwatch.Wait {
-	wait := &floorwatch.Wait{Header: s.Header, Enter: s.Enter, End: s.Exit, Outcome: outcome, EnterSeen: s.EnterSeen}
+	wait := &floorwatch.Wait{
+		Header: s.Header, Enter: s.Enter, End: s.Exit, Outcome: outcome, EnterSeen: s.EnterSeen,
+		BridgedS: s.BridgedS, Bridges: s.Bridges, ErrorS: s.ErrorS,
+	}
 	wait.Kind, wait.At = floorwatch.KindWait, at
 	return wait
 }
@@ -256,7 +266,7 @@ func (w *Waits) blind(from, to floorwatch.Time) bool {
 func (w *Waits) Advance(t floorwatch.Time) []*floorwatch.Wait {
 	out := w.drain(t)
 	for id, p := range w.people {
-		if len(p.joins) == 0 && len(p.direct) == 0 && p.serving <= 0 && (!p.served || p.servedEnd+w.memory < t) {
+		if len(p.joins) == 0 && len(p.direct) == 0 && len(p.serving) == 0 && (!p.served || p.servedEnd+w.memory < t) {
 			delete(w.people, id)
 		}
 	}
@@ -266,7 +276,7 @@ func (w *Waits) Advance(t floorwatch.Time) []*floorwatch.Wait {
 
 func (w *Waits) drain(t floorwatch.Time) []*floorwatch.Wait {
 	var out []*floorwatch.Wait
-	for id, p := range w.people {
+	for _, p := range w.people {
 		p.joins = slices.DeleteFunc(p.joins, func(j *join) bool {
 			if j.due == 0 || j.due > t {
 				return false
@@ -280,7 +290,7 @@ func (w *Waits) drain(t floorwatch.Time) []*floorwatch.Wait {
 			if d.due > t {
 				return false
 			}
-			out = append(out, w.walkUp(d.stay, d.due, id))
+			out = append(out, w.walkUp(d.stay, d.due))
 			return true
 		})
 	}
@@ -299,12 +309,12 @@ func (w *Waits) outcome(s *floorwatch.Stay) string {
 }
 
 // walkUp is the wait of 0 s of somebody who went to the counter directly.
-func (w *Waits) walkUp(s *floorwatch.Stay, at floorwatch.Time, id int64) *floorwatch.Wait {
+func (w *Waits) walkUp(s *floorwatch.Stay, at floorwatch.Time) *floorwatch.Wait {
 	zone := w.counters[s.Zone][0]
 	wait := verdict(s, at, floorwatch.OutcomeServed)
 	end := s.Enter
 	wait.Zone, wait.ServiceZone, wait.End, wait.Direct = zone, s.Zone, &end, true
-	wait.ID = zone + "-" + strconv.FormatInt(int64(s.Enter), 10) + "-" + strconv.FormatInt(id, 10)
+	wait.ID = zone + strings.TrimPrefix(s.ID, s.Zone)
 	return wait
 }
 

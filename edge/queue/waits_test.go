@@ -35,7 +35,7 @@ func at(s floorwatch.Scene, zone string, track int64, enter, exit float64) *floo
 			Kind: floorwatch.KindStay, Camera: "cam", Zone: zone, Rev: s.Rev(),
 			ID: fmt.Sprintf("%s-%d-%d", zone, int64(enter*1000), track), At: sec(enter) + 1000,
 		},
-		Enter: sec(enter), EnterSeen: true, Tracks: []int64{track},
+		Enter: sec(enter), EnterSeen: true, Tracks: []int64{track}, Person: track,
 	}
 	if exit > 0 {
 		r.Exit, r.ExitSeen, r.At, r.SeenS = ptr(sec(exit)), true, sec(exit)+1001, exit-enter

@@ -30,15 +30,19 @@ type area struct {
 	mergeGap      floorwatch.Time
 	linger        floorwatch.Time // longest time in the band before a change of side counts
 	patience      floorwatch.Time // longest time without any frame in which a visit goes on
+	bridge        floorwatch.Time // longest time in which somebody lost is looked for
+	find          floorwatch.Time // longest time after which they are found under another number
+	hold          floorwatch.Time // the longer of patience and bridge
+	unseen        floorwatch.Time // standard error of a beginning or end that nobody saw
 }
 
 func newArea(z floorwatch.Zone) (area, error) {
-	a := area{name: z.Name, polygon: z.Polygon, minStay: ms(z.MinStay), mergeGap: ms(z.MergeGap)}
+	a := area{name: z.Name, polygon: z.Polygon, minStay: ms(z.MinStay), mergeGap: ms(z.MergeGap), bridge: ms(z.Bridge)}
 	if !floorwatch.ValidName(z.Name) {
 		return a, fmt.Errorf("zone %.50q: a name is %s", z.Name, floorwatch.NameRule)
 	}
-	if z.MinStay < 0 || z.MergeGap < 0 {
-		return a, fmt.Errorf("zone %s: min_stay and merge_gap must not be negative", z.Name)
+	if z.MinStay < 0 || z.MergeGap < 0 || z.Bridge < 0 {
+		return a, fmt.Errorf("zone %s: min_stay, merge_gap and bridge must not be negative", z.Name)
 	}
 	size := floorwatch.PolygonArea(z.Polygon)
 	if len(z.Polygon) < 3 || !(size > 0) || math.IsInf(size, 0) {
@@ -48,6 +52,9 @@ func newArea(z floorwatch.Zone) (area, error) {
 	a.bounds()
 	a.linger = a.minStay + a.mergeGap
 	a.patience = max(a.mergeGap, ms(floorwatch.MaxFrameGap))
+	a.find = a.bridge - proof
+	a.hold = max(a.patience, a.bridge)
+	a.unseen = a.hold
 	return a, nil
 }
 

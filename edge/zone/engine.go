@@ -35,6 +35,7 @@ package zone
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -55,13 +56,16 @@ type Engine struct {
 	picture         floorwatch.Size // pixels of the polygons; zero: those of the stream
 	stream          floorwatch.Size // pixels of the latest line
 
-	tracks map[int64]*track
-	spare  []*track // forgotten tracks, to be used again
-	now    floorwatch.Time
-	begun  bool
-	watch  watch
-	forget floorwatch.Time // a track unseen for longer is as good as new
-	out    []settled
+	tracks    map[int64]*track // people, by the number of their latest track
+	spare     []*track         // forgotten ones, to be used again
+	people    int64            // that there were
+	newcomers []*newcomer      // of whom it is not decided who they are, by their first sighting
+	bridge    floorwatch.Time  // the longest of the zones
+	now       floorwatch.Time
+	begun     bool
+	watch     watch
+	forget    floorwatch.Time // a track unseen for longer is as good as new
+	out       []settled
 }
 
 // settled is a record with its place in the order of what comes out.
@@ -88,7 +92,8 @@ func New(camera string, scene floorwatch.Scene) (*Engine, error) {
 		}
 		names[z.Name] = true
 		e.areas = append(e.areas, a)
-		e.forget = max(e.forget, a.patience)
+		e.forget = max(e.forget, a.hold)
+		e.bridge = max(e.bridge, a.bridge)
 	}
 	for _, l := range scene.Lines {
 		made, err := newLine(l)
@@ -150,12 +155,13 @@ func (e *Engine) Close() []any {
 	if !e.begun {
 		return nil
 	}
+	e.decideAll()
 	for _, tr := range e.tracks {
 		for z := range tr.visits {
 			if v := &tr.visits[z]; v.active && (v.outAt != 0 || tr.absentAt != 0) {
 				e.settle(e.now, z, tr)
 			} else if v.active && v.qualified {
-				e.emit(e.now, z, tr.id, e.stay(e.now, z, tr))
+				e.emit(e.now, z, tr.id, e.stay(e.now, z, tr, tr.lastSeen))
 			}
 		}
 	}
@@ -167,21 +173,29 @@ func (e *Engine) Close() []any {
 func (e *Engine) advance(t floorwatch.Time) {
 	e.now = t
 	e.noticeGap(t)
+	e.decideDue(t)
 	e.settleDue(t)
+}
+
+// settleVisits ends what is over for certain at t.
+func (e *Engine) settleVisits(tr *track, t floorwatch.Time) (active bool) {
+	for z := range tr.visits {
+		v := &tr.visits[z]
+		if !v.active {
+			continue
+		}
+		if due := v.due(&e.areas[z], tr); due <= t {
+			e.settle(max(due, tr.decided), z, tr)
+		}
+		active = active || v.active
+	}
+	return active
 }
 
 func (e *Engine) settleDue(t floorwatch.Time) {
 	for id, tr := range e.tracks {
-		for z := range tr.visits {
-			v := &tr.visits[z]
-			if !v.active {
-				continue
-			}
-			if due := v.due(&e.areas[z], tr); due <= t {
-				e.settle(due, z, tr)
-			}
-		}
-		if t-tr.lastSeen > e.forget && !slices.ContainsFunc(tr.visits, func(v visit) bool { return v.active }) {
+		active := e.settleVisits(tr, t)
+		if t-tr.lastSeen > e.forget && !active {
 			delete(e.tracks, id)
 			e.spare = append(e.spare, tr)
 		}
@@ -192,29 +206,36 @@ func (e *Engine) settleDue(t floorwatch.Time) {
 func (e *Engine) settle(at floorwatch.Time, z int, tr *track) {
 	v := &tr.visits[z]
 	if v.qualified {
-		s := e.stay(at, z, tr)
+		s := e.stay(at, z, tr, tr.lastSeen)
 		exit := v.end(tr.lastSeen)
 		s.Exit, s.ExitSeen = &exit, v.outAt != 0
+		if !s.ExitSeen {
+			s.ErrorS = round(math.Hypot(s.ErrorS, seconds(e.areas[z].unseen)))
+		}
 		e.emit(at, z, tr.id, s)
 	}
 	v.active = false
 }
 
-// stay returns the record of a running stay.
-func (e *Engine) stay(at floorwatch.Time, z int, tr *track) *floorwatch.Stay {
+// stay returns the record of a stay whose person was last seen at last.
+func (e *Engine) stay(at floorwatch.Time, z int, tr *track, last floorwatch.Time) *floorwatch.Stay {
 	v, name := &tr.visits[z], e.areas[z].name
 	h := e.header(floorwatch.KindStay, at)
 	h.Zone = name
 	h.ID = name + "-" + strconv.FormatInt(int64(v.enter), 10) + "-" + strconv.FormatInt(tr.id, 10)
 	return &floorwatch.Stay{
 		Header: h, Enter: v.enter, EnterSeen: v.enterSeen,
-		SeenS:   seconds(v.end(tr.lastSeen) - v.enter - v.merged),
-		MergedS: seconds(v.merged),
-		Tracks:  []int64{tr.id},
+		SeenS:    seconds(v.end(last) - v.enter - v.merged - v.bridged),
+		MergedS:  seconds(v.merged),
+		BridgedS: seconds(v.bridged), Bridges: v.bridges, ErrorS: round(math.Sqrt(v.variance)),
+		Tracks: slices.Clone(tr.ids), Person: tr.person,
 	}
 }
 
 func seconds(t floorwatch.Time) float64 { return float64(t) / 1000 }
+
+// round rounds to whole milliseconds, as all times are.
+func round(s float64) float64 { return math.Round(s*1000) / 1000 }
 
 func (e *Engine) header(kind string, at floorwatch.Time) floorwatch.Header {
 	return floorwatch.Header{Kind: kind, Camera: e.camera, At: at, Rev: e.rev, By: e.by}
@@ -223,45 +244,75 @@ func (e *Engine) header(kind string, at floorwatch.Time) floorwatch.Header {
 // frame takes in where people are.
 func (e *Engine) frame(f floorwatch.Frame) {
 	e.light(f.T)
-	sx, sy := e.scale()
+	var fresh []floorwatch.Person
 	for _, p := range f.People {
-		if p.ID > 0 { // a detection without a track is nobody yet
-			e.sight(f.T, p, sx, sy)
+		if p.ID <= 0 {
+			continue // a detection without a track is nobody yet
+		}
+		if tr, known := e.tracks[p.ID]; known {
+			if tr.lastSeen != f.T { // the same id twice in one frame: the first counts
+				e.see(tr, e.sighting(f.T, p), true, f.T)
+			}
+		} else if len(e.newcomers) == 0 || !e.follow(p.ID, e.sighting(f.T, p)) {
+			fresh = append(fresh, p)
 		}
 	}
-	for _, tr := range e.tracks {
-		if tr.lastSeen != f.T && tr.absentAt == 0 {
-			tr.absentAt = f.T
+	e.miss(f.T)
+	for _, p := range fresh {
+		if e.tracks[p.ID] == nil && !e.follow(p.ID, e.sighting(f.T, p)) {
+			e.arrive(p.ID, e.sighting(f.T, p))
 		}
 	}
 	e.settleDue(f.T)
 }
 
-func (e *Engine) sight(t floorwatch.Time, p floorwatch.Person, sx, sy float64) {
-	tr, known := e.tracks[p.ID]
-	if known && tr.lastSeen == t {
-		return // the same id twice in one frame: the first counts
+// miss notes who is not in the frame at t.
+func (e *Engine) miss(t floorwatch.Time) {
+	for _, tr := range e.tracks {
+		if tr.lastSeen != t && tr.absentAt == 0 {
+			tr.absentAt = t
+		}
 	}
-	if !known {
-		tr = e.newTrack(p.ID)
+	for _, n := range e.newcomers {
+		if n.missed == 0 && n.seen[len(n.seen)-1].at != t {
+			n.missed = t
+		}
 	}
+}
+
+// sighting brings a box to the pixels of the polygons.
+func (e *Engine) sighting(t floorwatch.Time, p floorwatch.Person) sighting {
+	sx, sy := e.scale()
 	g := p.Ground()
-	g.X, g.Y = g.X*sx, g.Y*sy
+	w, h := float64(e.stream.Width)-edgeMargin, float64(e.stream.Height)-edgeMargin
+	return sighting{
+		at: t, ground: floorwatch.Point{X: g.X * sx, Y: g.Y * sy}, height: p.H * sy,
+		edge: e.stream.Width > 0 && (p.X <= edgeMargin || p.Y <= edgeMargin || p.X+p.W >= w || p.Y+p.H >= h),
+	}
+}
+
+// see takes in where somebody was seen, the decision about whom fell at at. Of a
+// person who is not known nothing is known before s.
+func (e *Engine) see(tr *track, s sighting, known bool, at floorwatch.Time) {
+	if s.missed != 0 && tr.absentAt == 0 {
+		tr.absentAt = s.missed
+	}
 	for z := range e.areas {
-		a := &e.areas[z]
-		in, clear := a.locate(g, p.H*sy)
-		if tr.visits[z].sight(a, tr, t, known, in, clear) {
-			announced := e.stay(t, z, tr)
-			announced.SeenS = seconds(tr.visits[z].end(t)-announced.Enter) - announced.MergedS
-			e.emit(t, z, tr.id, announced)
+		a, v := &e.areas[z], &tr.visits[z]
+		if s.found && s.at-tr.lastSeen > a.find && v.active { // not for this zone
+			e.settle(at, z, tr)
+		}
+		in, clear := a.locate(s.ground, s.height)
+		if v.sight(a, tr, s, known && (!s.found || s.at-tr.lastSeen <= a.find), in, clear) {
+			e.emit(at, z, tr.id, e.stay(at, z, tr, s.at))
 		}
 	}
 	for i := range e.lines {
-		if n := tr.passages[i].sight(&e.lines[i], tr.ground, g, p.H*sy, known); n != 0 {
-			e.cross(t, i, tr.id, n > 0)
+		if n := tr.passages[i].sight(&e.lines[i], tr.ground, s.ground, s.height, known); n != 0 {
+			e.cross(at, i, tr.id, n > 0)
 		}
 	}
-	tr.lastSeen, tr.absentAt, tr.ground = t, 0, g
+	tr.move(s, known)
 }
 
 func (e *Engine) cross(t floorwatch.Time, i int, id int64, in bool) {
@@ -280,7 +331,8 @@ func (e *Engine) newTrack(id int64) *track {
 	} else {
 		tr = &track{visits: make([]visit, len(e.areas)), passages: make([]passage, len(e.lines))}
 	}
-	tr.id, tr.absentAt = id, 0
+	e.people++
+	*tr = track{id: id, person: e.people, ids: append(tr.ids[:0], id), visits: tr.visits, passages: tr.passages}
 	e.tracks[id] = tr
 	return tr
 }
@@ -295,6 +347,7 @@ func (e *Engine) scale() (sx, sy float64) {
 
 // open begins a new session: nobody can be told to be who they were.
 func (e *Engine) open(f floorwatch.Frame) {
+	e.decideAll()
 	for _, tr := range e.tracks {
 		for z := range tr.visits {
 			if tr.visits[z].active {

@@ -3,6 +3,7 @@ package zone_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -294,7 +295,7 @@ func TestRecordSaysWhereItIsFrom(t *testing.T) {
 		}
 	}
 	rev := scene(square("a", time.Second, time.Second)).Rev()
-	want := `{"kind":"stay","camera":"cam","zone":"a","id":"a-1000-1","at":4001,"rev":"` + rev + `","by":"motion","enter":1000,"exit":3000,"enter_seen":false,"exit_seen":true,"seen_s":2,"merged_s":0,"bridged_s":0,"bridges":0,"error_s":0,"tracks":[1]}`
+	want := `{"kind":"stay","camera":"cam","zone":"a","id":"a-1000-1","at":4001,"rev":"` + rev + `","by":"motion","enter":1000,"exit":3000,"enter_seen":false,"exit_seen":true,"seen_s":2,"merged_s":0,"bridged_s":0,"bridges":0,"error_s":1,"tracks":[1]}`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -354,7 +355,7 @@ func TestNewRefuses(t *testing.T) {
 		{scene(bad), "zone a: polygon needs at least three finite points that span an area"},
 		{scene(square("A b", 0, 0)), `zone "A b": a name is 1 to 40 of a-z, 0-9, _ and -`},
 		{scene(square("a", 0, 0), square("a", 0, 0)), "zone a: the name is used twice"},
-		{scene(negative), "zone a: min_stay and merge_gap must not be negative"},
+		{scene(negative), "zone a: min_stay, merge_gap and bridge must not be negative"},
 	} {
 		if _, err := zone.New("cam", c.scene); err == nil || err.Error() != c.want {
 			t.Errorf("got error %v, want %s", err, c.want)
@@ -403,6 +404,7 @@ func FuzzLines(f *testing.F) {
 		f.Add(b)
 	}
 	wide := square("wide", 2*time.Second, 3*time.Second)
+	wide.Bridge = 5 * time.Second
 	raw := square("raw", 0, 0)
 	for i := range wide.Polygon {
 		wide.Polygon[i].X += 50
@@ -444,7 +446,8 @@ func check(t *testing.T, recs []any) {
 				continue
 			}
 			span := r.Exit.Sub(r.Enter).Seconds()
-			if span < 0 || r.SeenS < 0 || r.MergedS < 0 || span-r.SeenS-r.MergedS > 1e-6 || span-r.SeenS-r.MergedS < -1e-6 || *r.Exit > r.At {
+			sum := r.SeenS + r.MergedS + r.BridgedS
+			if span < 0 || r.SeenS < 0 || r.MergedS < 0 || r.BridgedS < 0 || math.Abs(span-sum) > 1e-6 || *r.Exit > r.At {
 				b, _ := json.Marshal(r)
 				t.Fatalf("impossible stay %s", b)
 			}

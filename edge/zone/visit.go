@@ -1,17 +1,41 @@
 package zone
 
 import (
+	"math"
+
 	"floorwatch"
 )
 
 // track is a person's memory between sightings.
 type track struct {
-	id       int64
+	id       int64   // of the first track that was taken for them
+	person   int64   // number among all people of this engine
+	ids      []int64 // all of those tracks, the latest last
 	lastSeen floorwatch.Time
 	absentAt floorwatch.Time // first frame without the person since lastSeen; 0: none
+	decided  floorwatch.Time // when it was decided that sightings are theirs; 0: they never waited
 	visits   []visit         // one per zone
 	passages []passage       // one per line
 	ground   floorwatch.Point
+	height   float64
+	vx, vy   float64 // pixels per second, smoothed
+	edge     bool    // was last seen at the picture's edge
+}
+
+// steady is the time, in seconds, over which a velocity is smoothed.
+const steady = 0.7
+
+// move brings the memory to a sighting.
+func (tr *track) move(s sighting, known bool) {
+	if dt := seconds(s.at - tr.lastSeen); known && dt > 0 {
+		w := min(1, dt/steady)
+		tr.vx += w * ((s.ground.X-tr.ground.X)/dt - tr.vx)
+		tr.vy += w * ((s.ground.Y-tr.ground.Y)/dt - tr.vy)
+		tr.height += w * (s.height - tr.height)
+	} else {
+		tr.height = s.height
+	}
+	tr.lastSeen, tr.absentAt, tr.ground, tr.edge = s.at, 0, s.ground, s.edge
 }
 
 // visit is what one track does in one zone: a stay in the making. Only a
@@ -20,27 +44,37 @@ type visit struct {
 	active    bool
 	wasIn     bool // where the last sighting was, by the bare polygon
 	confirmed bool // was clearly inside, or long enough
-	qualified bool // confirmed and at least min_stay long: a stay, and announced
+	qualified bool // confirmed and at least min_stay long, bridges apart: a stay, and announced
 	enterSeen bool
 	enter     floorwatch.Time
 	merged    floorwatch.Time // milliseconds of joined breaks
+	bridged   floorwatch.Time // milliseconds unseen between two tracks, or for long
+	bridges   int
+	variance  float64 // of the length, square seconds
 
 	outAt   floorwatch.Time // first sighting outside after the last inside; 0: inside
 	clearAt floorwatch.Time // first sighting clearly outside since outAt; 0: none
 }
 
-// sight takes in where the person was seen at t, before the track's own memory
-// is brought to t. It tells whether the visit became a stay just now.
-func (v *visit) sight(a *area, tr *track, t floorwatch.Time, known, in, clear bool) bool {
+// sight takes in where the person was seen, before the track's own memory is
+// brought there. It tells whether the visit became a stay just now, or one that
+// is bridged.
+func (v *visit) sight(a *area, tr *track, s sighting, known, in, clear bool) bool {
+	bridges, t := v.bridges, s.at
+	guess := known && (s.found || t-tr.lastSeen > a.patience)
+	crossed, off := t, seconds(t-tr.lastSeen)/math.Sqrt(12)
+	if guess && in != v.wasIn {
+		crossed, off = a.crossing(tr, s, v.wasIn)
+	}
 	switch {
 	case in && v.active:
-		v.resume(tr, t)
+		v.resume(tr, t, guess)
 	case in:
-		v.begin(a, tr, t, known)
+		v.begin(a, tr, t, known, guess, crossed, off)
 	case v.active && !v.confirmed:
 		v.active = false // swayed over the border and back
 	case v.active && v.outAt == 0:
-		v.leave(tr, t)
+		v.leave(tr, t, guess, crossed, off)
 	}
 	if v.active && in {
 		v.confirmed = v.confirmed || clear || t-v.enter >= a.linger
@@ -49,7 +83,10 @@ func (v *visit) sight(a *area, tr *track, t floorwatch.Time, known, in, clear bo
 		v.clearAt = t
 	}
 	v.wasIn = in
-	if !v.active || !v.confirmed || v.qualified || v.end(t)-v.enter < a.minStay {
+	if v.active && v.qualified {
+		return v.bridges != bridges
+	}
+	if !v.active || !v.confirmed || v.end(t)-v.enter-v.bridged < a.minStay {
 		return false
 	}
 	v.qualified = true
@@ -58,18 +95,30 @@ func (v *visit) sight(a *area, tr *track, t floorwatch.Time, known, in, clear bo
 
 // begin opens a visit. Whoever appears inside is inside; whoever was seen to
 // cross the border has to come clear of it first.
-func (v *visit) begin(a *area, tr *track, t floorwatch.Time, known bool) {
-	crossed := known && !v.wasIn && t-tr.lastSeen <= a.patience
+func (v *visit) begin(a *area, tr *track, t floorwatch.Time, known, guess bool, at floorwatch.Time, off float64) {
+	crossed := known && !v.wasIn && t-tr.lastSeen <= a.hold
 	*v = visit{active: true, enter: t, enterSeen: crossed, confirmed: !crossed}
+	switch {
+	case !crossed:
+		v.variance = sq(seconds(a.unseen))
+	case guess:
+		v.enter, v.bridged, v.bridges, v.variance = at, t-at, 1, sq(off)
+	default:
+		v.variance = sq(off)
+	}
 }
 
 // resume joins a break that a sighting inside at t has ended.
-func (v *visit) resume(tr *track, t floorwatch.Time) {
+func (v *visit) resume(tr *track, t floorwatch.Time, guess bool) {
 	unseen := tr.absentAt != 0 || t-tr.lastSeen > ms(floorwatch.MaxFrameGap)
 	switch {
 	case v.outAt != 0 && (v.clearAt != 0 || unseen):
 		v.merged += t - v.outAt
-	case v.outAt == 0 && unseen:
+	case v.outAt != 0:
+	case guess:
+		v.bridged += t - tr.lastSeen
+		v.bridges++
+	case unseen:
 		v.merged += t - tr.lastSeen
 	}
 	v.outAt, v.clearAt = 0, 0
@@ -77,12 +126,20 @@ func (v *visit) resume(tr *track, t floorwatch.Time) {
 
 // leave notes the first sighting outside. A person who was out of sight before
 // it left somewhere in between; the sighting is what we know.
-func (v *visit) leave(tr *track, t floorwatch.Time) {
-	if tr.absentAt != 0 || t-tr.lastSeen > ms(floorwatch.MaxFrameGap) {
+func (v *visit) leave(tr *track, t floorwatch.Time, guess bool, at floorwatch.Time, off float64) {
+	v.outAt = t
+	v.variance += sq(off)
+	switch {
+	case guess:
+		v.outAt = at
+		v.bridged += at - tr.lastSeen
+		v.bridges++
+	case tr.absentAt != 0 || t-tr.lastSeen > ms(floorwatch.MaxFrameGap):
 		v.merged += t - tr.lastSeen
 	}
-	v.outAt = t
 }
+
+func sq(x float64) float64 { return x * x }
 
 // end returns when the visit ended if nothing more of it is seen after last.
 func (v *visit) end(last floorwatch.Time) floorwatch.Time {
@@ -99,6 +156,9 @@ func (v *visit) due(a *area, tr *track) floorwatch.Time {
 	if !v.confirmed { // must be decided within linger plus one frame gap of its start
 		patience = ms(floorwatch.MaxFrameGap)
 		gap = min(gap, patience)
+	}
+	if v.outAt == 0 { // who is lost inside may be found
+		patience, gap = max(patience, a.bridge), max(gap, a.bridge)
 	}
 	silent := tr.lastSeen + patience + 1
 	if v.outAt == 0 {

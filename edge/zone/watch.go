@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -117,13 +118,19 @@ func (e *Engine) Live(t floorwatch.Time) []ZoneState {
 	}
 	for _, tr := range e.tracks {
 		for z, v := range tr.visits {
-			if v.active && v.confirmed && v.clearAt == 0 && v.due(&e.areas[z], tr) > t {
+			if v.active && v.confirmed && v.clearAt == 0 && v.due(&e.areas[z], tr) > t && !tr.seemsGone(t, e.areas[z].patience) {
 				states[z].People++
 				states[z].LongestS = max(states[z].LongestS, seconds(t-v.enter))
 			}
 		}
 	}
 	return states
+}
+
+// seemsGone tells whether somebody who has been lost for longer than patience
+// may have left: they walked, or stood at the picture's edge.
+func (tr *track) seemsGone(t, patience floorwatch.Time) bool {
+	return t-tr.lastSeen > patience && (tr.edge || math.Hypot(tr.vx, tr.vy) > walking*tr.height)
 }
 
 // coverage returns the observed share of the last minute before t.

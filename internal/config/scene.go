@@ -27,7 +27,7 @@ type zoneKeys struct{ floorwatch.Zone }
 // SetDefaults implements Defaulter.
 func (z *zoneKeys) SetDefaults() {
 	z.Role = floorwatch.RoleArea
-	z.MinStay, z.MergeGap, z.Reach = floorwatch.DefaultMinStay, floorwatch.DefaultMergeGap, floorwatch.DefaultReach
+	z.MinStay, z.MergeGap, z.Bridge, z.Reach = floorwatch.DefaultMinStay, floorwatch.DefaultMergeGap, floorwatch.DefaultBridge, floorwatch.DefaultReach
 }
 
 // Scene returns the scene that the keys describe.
@@ -65,6 +65,7 @@ func (k SceneKeys) CheckScene(r *Report, key string, taken map[string]string) {
 		k.checkPolygon(r, join(sub, "polygon"), z.Polygon)
 		CheckDuration(r, join(sub, "min_stay"), z.MinStay, 0, time.Hour)
 		CheckDuration(r, join(sub, "merge_gap"), z.MergeGap, 0, 10*time.Minute)
+		CheckDuration(r, join(sub, "bridge"), z.Bridge, 0, 10*time.Minute)
 		CheckDuration(r, join(sub, "reach"), z.Reach, 0, time.Hour)
 		k.checkRole(r, sub, z)
 	}
