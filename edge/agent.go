@@ -76,6 +76,7 @@ type run struct {
 	feeds    *counter.Feeds
 	uploader *footage.Uploader
 	dog      *watchdog.Dog
+	kept     kept
 	now      func() floorwatch.Time
 }
 
@@ -86,7 +87,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		a.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &run{
-		Agent: a, dog: &watchdog.Dog{Log: a.Log},
+		Agent: a, dog: &watchdog.Dog{Log: a.Log}, kept: kept{},
 		now: func() floorwatch.Time { return floorwatch.TimeOf(time.Now()) },
 	}
 	data := a.Config.Data
@@ -100,6 +101,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	r.outbox, err = outbox.Open(outbox.Settings{
 		Dir: filepath.Join(data, outboxDir), MaxBytes: int64(a.Config.Outbox.MaxBytes), Commit: a.Config.Outbox.Commit, Log: a.Log,
+		Found: r.kept.found,
 	})
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,9 +34,6 @@ const (
 	// relayPatience is how long a source may take to be served before it counts
 	// as a camera that is away.
 	relayPatience = 10 * time.Second
-	// How much of the run before is read again at a start.
-	resumeAtLeast = 2 * time.Minute
-	resumeAtMost  = time.Hour
 	// tickAfter is the silence after which the agent writes ticks, so that
 	// stays and intervals settle while nobody watches.
 	tickAfter = 2 * time.Second
@@ -159,53 +155,6 @@ func (c *camera) prepare(ctx context.Context) (err error) {
 		return fmt.Errorf("remove the still of an earlier run: %w", err)
 	}
 	return c.resume(ctx)
-}
-
-// resume finds when the run before ended, so that the time between is booked,
-// and takes its last records in, so that an interval which the restart cut in
-// two is published whole.
-func (c *camera) resume(ctx context.Context) error {
-	last, err := c.trail.Last(c.cfg.Name)
-	if err != nil || last == 0 {
-		return err
-	}
-	back := max(queue.Settle(c.cfg.Scene())+2*c.Config.Interval, resumeAtLeast)
-	lines, err := c.trail.Lines(ctx, c.cfg.Name, last.Add(-min(back, resumeAtMost)), last+1)
-	if err != nil {
-		return fmt.Errorf("read the trail of the run before: %w", err)
-	}
-	c.before = last
-	for _, f := range slices.Backward(lines) {
-		if f.Event == "" {
-			c.before = f.T
-			break
-		}
-	}
-	return c.replay(lines, last)
-}
-
-// replay takes the lines of the run before in, as far as they shape intervals
-// that it did not publish.
-func (c *camera) replay(lines []floorwatch.Frame, last floorwatch.Time) error {
-	scene := c.cfg.Scene()
-	engine, err := zone.New(c.cfg.Name, scene)
-	if err != nil {
-		return err
-	}
-	stage, err := queue.NewStage(engine, scene, 0)
-	if err != nil {
-		return err
-	}
-	var recs []any
-	// The open event ends what a crash left running.
-	for _, f := range append(lines, floorwatch.Frame{T: last + 1, Event: floorwatch.EventOpen}) {
-		more, err := stage.Feed(f)
-		if err != nil {
-			continue // a stamp that does not follow; the run before left it out too
-		}
-		recs = append(recs, more...)
-	}
-	return c.stage.Replay(recs, engine.Now().Add(-queue.Settle(scene)))
 }
 
 // measure feeds the worker's lines through the pipeline until ctx ends, ticks

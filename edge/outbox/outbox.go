@@ -47,6 +47,9 @@ type Settings struct {
 	Commit   time.Duration // shortest time between two syncs; 0: DefaultCommit
 	Now      func() time.Time
 	Log      *slog.Logger
+	// Found is told, in Open, of each sound record in the newest two files of
+	// each log, settled or not: what the process before had made durable last.
+	Found func(rec json.RawMessage)
 
 	fault func(op string) error // tests: fails the named operation
 }

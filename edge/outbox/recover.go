@@ -3,6 +3,7 @@ package outbox
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -173,6 +174,10 @@ func (o *Outbox) load(id string, files []found, st state) *stream {
 	}
 	r := reader{o: o, s: s, end: end, next: s.cursor}
 	for i, f := range files {
+		r.tell = o.set.Found
+		if i < len(files)-2 {
+			r.tell = nil
+		}
 		r.segment(f, i == len(files)-1)
 	}
 	if end == ^uint64(0) && r.next > s.next {
@@ -197,6 +202,7 @@ type reader struct {
 	next uint64          // the number expected next
 	at   floorwatch.Time // of the record before
 	torn bool            // the last segment ends in the middle of a record
+	tell func(rec json.RawMessage)
 }
 
 // hole notes that the numbers from next up to end are missing, as far as they
@@ -233,6 +239,9 @@ func (r *reader) segment(f found, last bool) {
 		r.next, r.at = max(r.next, e.seq+1), e.at
 		g.next = e.seq + 1
 		g.note(e)
+		if r.tell != nil {
+			r.tell(e.payload)
+		}
 		return true
 	})
 	r.torn = last && !beyond && torn(b, g.size)
