@@ -46,6 +46,7 @@ type Agent struct {
 	// Ledger gets each record that became durable, as a JSON line: a second
 	// account by which a test can check the whole path. nil: none.
 	Ledger io.Writer
+	Clock  func() footage.Stamp // nil: this machine's
 	Log    *slog.Logger
 }
 
@@ -77,6 +78,7 @@ type run struct {
 	uploader *footage.Uploader
 	dog      *watchdog.Dog
 	kept     kept
+	clock    *clock
 	now      func() floorwatch.Time
 }
 
@@ -88,7 +90,6 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	r := &run{
 		Agent: a, dog: &watchdog.Dog{Log: a.Log}, kept: kept{},
-		now: func() floorwatch.Time { return floorwatch.TimeOf(time.Now()) },
 	}
 	data := a.Config.Data
 	for _, dir := range []string{data, filepath.Join(data, FootageDir), filepath.Join(data, StillDir)} {
@@ -110,6 +111,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	r.meters = newMeters(a.Config.Cameras)
 	r.trail = meteredTrail{&footage.Trail{Dir: filepath.Join(data, FootageDir)}, r.meters}
 	defer func() { err = errors.Join(err, r.trail.Close()) }()
+	if r.clock, err = r.newClock(); err != nil {
+		return err
+	}
+	r.now = r.clock.now
 	return r.parts(ctx)
 }
 
@@ -169,7 +174,7 @@ func (r *run) retention() *footage.Retention {
 	return &footage.Retention{
 		Dir: filepath.Join(r.Config.Data, FootageDir), Store: r.Config.Store, Edge: r.Config.Edge, Key: r.key,
 		MaxBytes: int64(r.Config.Footage.MaxBytes), MaxAge: r.Config.Footage.MaxAge, Log: r.Log,
-		Holds: r.uploader.Claims, Wanted: r.uploader, Pulse: r.dog.Pulse("retention"),
+		Holds: r.uploader.Claims, Wanted: r.uploader, Clock: r.Clock, Pulse: r.dog.Pulse("retention"),
 	}
 }
 
@@ -178,7 +183,7 @@ func (r *run) retention() *footage.Retention {
 func (r *run) append(recs ...any) error {
 	encoded := make([]json.RawMessage, 0, len(recs))
 	for _, rec := range recs {
-		b, err := floorwatch.MarshalRecord(rec)
+		b, err := floorwatch.MarshalRecord(r.clock.stamp(rec))
 		if err != nil {
 			r.Log.Error("record left out", "err", err)
 			continue

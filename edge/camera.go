@@ -102,7 +102,7 @@ func (c *camera) watch(ctx context.Context) error {
 func (c *camera) recorder(source string) *footage.Recorder {
 	return &footage.Recorder{
 		Dir: filepath.Join(c.Config.Data, FootageDir), Store: c.Config.Store, Edge: c.Config.Edge, Camera: c.cfg.Name,
-		Source: source, Every: c.Config.Footage.Segment, Key: c.key, Log: c.Log,
+		Source: source, Every: c.Config.Footage.Segment, Key: c.key, Clock: c.Clock, Log: c.Log,
 		Emit: func(rec any) error { return c.append(rec) }, Pulse: c.pulse("recorder of"),
 	}
 }
@@ -251,19 +251,23 @@ const setBackBy = time.Second
 // monotonic clock until the wall clock has caught up; otherwise nothing would be
 // seen for as long as the clock was ahead. False: the line may be left out.
 func (c *camera) stamp(f floorwatch.Frame) (floorwatch.Time, bool) {
-	if f.T > c.last {
+	t, ahead := c.clock.place(f.T)
+	if t > c.last && ahead < setBackBy {
 		if c.behind {
 			c.behind = false
 			c.Log.Info("the clock has caught up, stamps follow it again", "camera", c.cfg.Name)
 		}
-		return f.T, true
+		return t, true
 	}
-	back := c.last.Sub(f.T)
+	back := max(ahead, c.last.Sub(t))
 	if f.Event == "" && !c.behind && back >= setBackBy {
 		c.behind = true
 		c.meters.clockSetBack(c.cfg.Name)
 		c.Log.Warn("the clock was set back; stamps go on from the last one until it has caught up, check the box's time server",
 			"camera", c.cfg.Name, "by", back)
+	}
+	if t > c.last {
+		return t, true
 	}
 	if f.Event != "" || c.behind {
 		return c.last.Add(max(time.Millisecond, time.Since(c.heard).Truncate(time.Millisecond))), true

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"floorwatch"
 	"floorwatch/edge/footage"
@@ -107,8 +106,10 @@ func TestHealthAndScrape(t *testing.T) {
 	var ledger bytes.Buffer
 	r := &run{
 		Agent:    &Agent{Config: cfg, Broker: Broker{URL: "tcp://127.0.0.1:1"}, Ledger: &ledger, Log: slog.New(slog.DiscardHandler)},
-		uploader: &footage.Uploader{}, outbox: out, meters: newMeters(cfg.Cameras), now: func() floorwatch.Time { return floorwatch.TimeOf(time.Now()) },
+		uploader: &footage.Uploader{}, outbox: out, meters: newMeters(cfg.Cameras),
+		clock: &clock{steady: footage.NewSteady(nil, 0)},
 	}
+	r.now = r.clock.now
 	if r.uplink, err = r.newUplink(); err != nil {
 		t.Fatal(err)
 	}

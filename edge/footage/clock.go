@@ -3,6 +3,7 @@ package footage
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -36,10 +37,11 @@ func SystemClock() Stamp {
 	return s
 }
 
-// steady keeps wall time from running back: below the last stamp on disk, or
+// Steady keeps wall time from running back: below the last stamp on disk, or
 // after a step of the clock, time is the last stamp plus the monotonic clock,
-// and counts as unsynced until the wall clock has caught up.
-type steady struct {
+// and counts as unsynced until the wall clock has caught up. It may be used by
+// many at a time.
+type Steady struct {
 	read func() Stamp
 	mu   sync.Mutex
 	wall floorwatch.Time
@@ -49,25 +51,42 @@ type steady struct {
 // nudge is what a synchronised clock may be set back by, in milliseconds.
 const nudge = 100
 
-func newSteady(read func() Stamp, last floorwatch.Time) *steady {
+// NewSteady carries read on from the stamp last, 0 for none. Without read it
+// reads this machine's clocks.
+func NewSteady(read func() Stamp, last floorwatch.Time) *Steady {
 	if read == nil {
 		read = SystemClock
 	}
-	return &steady{read: read, wall: last, mono: read().Mono}
+	return &Steady{read: read, wall: last, mono: read().Mono}
 }
 
-func (c *steady) now() Stamp {
+// Now returns the time, never before what it returned earlier.
+func (c *Steady) Now() Stamp {
+	s, _ := c.Carried()
+	return s
+}
+
+// Carried is Now, and how far that is ahead of the wall clock.
+func (c *Steady) Carried() (now Stamp, ahead time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.read()
 	if s.Wall >= c.wall {
 		c.wall, c.mono = s.Wall, s.Mono
-		return s
+		return s, 0
 	}
 	ms := max(0, s.Mono-c.mono).Truncate(time.Millisecond) // the rest counts at the next call
 	c.wall, c.mono = c.wall.Add(ms), c.mono+ms
-	s.Wall, s.Synced = c.wall, s.Synced && c.wall-s.Wall <= nudge
-	return s
+	ahead = c.wall.Sub(s.Wall)
+	s.Wall, s.Synced = c.wall, s.Synced && ahead <= nudge*time.Millisecond
+	return s, ahead
+}
+
+// LastStamp returns the latest time that the footage of a camera below dir
+// speaks of, 0 without any: no clock after it may read less.
+func LastStamp(dir, camera string) (floorwatch.Time, error) {
+	h, err := findHead(filepath.Join(dir, camera))
+	return max(h.until, h.seal.At), err
 }
 
 // dayOf returns the name of the folder for t.

@@ -93,7 +93,7 @@ type recording struct {
 	*Recorder
 	dir   string
 	chain chain
-	clock *steady
+	clock *Steady
 	log   *slog.Logger
 	cause string // of the time since the last seal
 	full  bool
@@ -151,7 +151,7 @@ func (r *Recorder) prepare() (*recording, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.clock = newSteady(r.Clock, max(h.until, h.seal.At))
+	p.clock = NewSteady(r.Clock, max(h.until, h.seal.At))
 	torn, err := p.salvage()
 	if err != nil {
 		return nil, err
@@ -159,7 +159,7 @@ func (r *Recorder) prepare() (*recording, error) {
 	if torn {
 		p.cause = "recorder ended without closing its file (power cut or crash)"
 	}
-	p.bookGap(p.clock.now().Wall)
+	p.bookGap(p.clock.Now().Wall)
 	p.cause = "camera was not yet connected"
 	p.emitPending()
 	return p, nil
@@ -222,7 +222,7 @@ func (p *recording) pause(ctx context.Context, d time.Duration) {
 // bookOutage books what is certainly lost once a piece of it has gathered.
 func (p *recording) bookOutage() {
 	h, err := findHead(p.dir)
-	now := p.clock.now().Wall
+	now := p.clock.Now().Wall
 	if err == nil && h.until != 0 && now.Sub(h.until) >= gapPiece+gapMargin {
 		p.bookGap(now.Add(-gapMargin))
 		p.emitPending()
@@ -263,7 +263,7 @@ func (p *recording) connect(ctx context.Context) (media time.Duration, err error
 	}
 	quit := make(chan struct{})
 	feed := &pump{to: make(chan arrival, 2)}
-	go feed.run(kid.out, p.clock.now, quit)
+	go feed.run(kid.out, p.clock.Now, quit)
 	c := &connection{recording: p}
 	why, err := c.follow(ctx, kid, feed.to)
 	close(quit)
@@ -465,7 +465,7 @@ func (c *connection) closeFile() error {
 	}
 	c.w = nil
 	c.carry, c.known = w.place.carry(w.duration()), true
-	s, some, err := w.close(c.clock.now().Wall)
+	s, some, err := w.close(c.clock.Now().Wall)
 	if err != nil || !some {
 		return err
 	}
@@ -515,7 +515,7 @@ func moved(s floorwatch.Seal, start floorwatch.Time) floorwatch.Seal {
 func (p *recording) bookGap(to floorwatch.Time) {
 	h, err := findHead(p.dir)
 	if err == nil && h.until != 0 && to > h.until {
-		now := p.clock.now()
+		now := p.clock.Now()
 		cause := p.cause
 		if cause == "" {
 			cause = "no footage arrived"
@@ -595,7 +595,10 @@ func eachSealAfter(dir string, seq uint64, do func(floorwatch.Seal, []byte) erro
 
 // recordOf returns the wire record of a seal.
 func recordOf(s floorwatch.Seal, raw []byte) any {
-	h := floorwatch.Header{Camera: s.Camera, ID: s.Chain + "-" + strconv.FormatUint(s.Seq, 10), At: s.At}
+	h := floorwatch.Header{
+		Camera: s.Camera, ID: s.Chain + "-" + strconv.FormatUint(s.Seq, 10), At: s.At,
+		Clock: floorwatch.Clock{Boot: s.Boot[:8], Mono: s.MonoEnd, Unsynced: !s.Synced},
+	}
 	switch s.Kind {
 	case floorwatch.SealSegment:
 		h.Kind = floorwatch.KindSegment

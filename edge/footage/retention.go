@@ -108,7 +108,7 @@ func (r *Retention) sweep(ctx context.Context) error {
 		}
 		return r.sweep(ctx)
 	}
-	now := newSteady(r.Clock, 0).now()
+	now := NewSteady(r.Clock, 0).Now()
 	missing, err := r.missing()
 	if err != nil {
 		return err

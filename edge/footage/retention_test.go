@@ -131,24 +131,24 @@ func TestRetentionFinishesWhatACrashLeft(t *testing.T) {
 
 func TestClockNeverRunsBack(t *testing.T) {
 	now := Stamp{Wall: 1000_000, Mono: time.Hour, Synced: true}
-	c := newSteady(func() Stamp { return now }, 2000_000) // the disk knows a later time
-	if s := c.now(); s.Wall != 2000_000 || s.Synced {
+	c := NewSteady(func() Stamp { return now }, 2000_000) // the disk knows a later time
+	if s := c.Now(); s.Wall != 2000_000 || s.Synced {
 		t.Errorf("%+v", s)
 	}
 	now.Mono += 90 * time.Second
-	if s := c.now(); s.Wall != 2090_000 || s.Synced {
+	if s := c.Now(); s.Wall != 2090_000 || s.Synced {
 		t.Errorf("%+v", s)
 	}
 	now.Wall, now.Mono = 5000_000, now.Mono+time.Second // NTP sets it right
-	if s := c.now(); s.Wall != 5000_000 || !s.Synced {
+	if s := c.Now(); s.Wall != 5000_000 || !s.Synced {
 		t.Errorf("%+v", s)
 	}
 	now.Wall, now.Mono = 4000_000, now.Mono+1500*time.Microsecond // and somebody wrong
-	if s := c.now(); s.Wall != 5000_001 || s.Synced {
+	if s := c.Now(); s.Wall != 5000_001 || s.Synced {
 		t.Errorf("%+v", s)
 	}
 	now.Mono += 500 * time.Microsecond
-	if s := c.now(); s.Wall != 5000_002 {
+	if s := c.Now(); s.Wall != 5000_002 {
 		t.Errorf("fractions of a millisecond are lost: %+v", s)
 	}
 }
@@ -173,7 +173,7 @@ func TestFullDiskStopsRecordingWithItsCause(t *testing.T) {
 	if p.ready() || p.cause != "disk full" {
 		t.Errorf("recording goes on into the reserve, cause %q", p.cause)
 	}
-	p.bookGap(p.clock.now().Wall + 1000)
+	p.bookGap(p.clock.Now().Wall + 1000)
 	h, err := findHead(p.dir)
 	if err != nil || h.seal.Kind != floorwatch.SealGap || h.seal.Cause != "disk full" {
 		t.Errorf("%v %+v", err, h.seal)

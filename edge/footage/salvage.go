@@ -87,7 +87,7 @@ func (p *recording) salvageFile(path string) error {
 		return fmt.Errorf("salvage footage: %w", err)
 	}
 	p.log.Warn("a torn file was salvaged", "media_s", found.duration().Seconds(), "bytes", whole)
-	return p.book(found.seal(p.clock.now().Wall, true), path)
+	return p.book(found.seal(p.clock.Now().Wall, true), path)
 }
 
 // readParts reads a file of ours up to its last whole fragment, or the limits

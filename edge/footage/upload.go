@@ -146,7 +146,7 @@ func (u *Uploader) Alert(camera string, at floorwatch.Time) error {
 	return u.Claims.add(claim{Kind: claimAlert, Camera: camera, From: at.Add(-u.Lead), To: at.Add(u.Tail + time.Second), Made: u.now().Wall})
 }
 
-func (u *Uploader) now() Stamp { return newSteady(u.Clock, 0).now() }
+func (u *Uploader) now() Stamp { return NewSteady(u.Clock, 0).Now() }
 
 func (u *Uploader) kick() {
 	u.mu.Lock()
