@@ -62,11 +62,14 @@ func (p *person) length() floorwatch.Time { return p.to - p.from }
 // joinDoubt for those joined, partDoubt for those of whom an end is missing.
 //
 // Somebody who still waits is another case: their rest comes from the
-// Kaplan-Meier curve of the cohort, in which they are censored.
+// Kaplan-Meier curve of the cohort, in which they are censored. So does the rest of
+// all where no time out of sight is known.
 type People struct {
 	all []person
-	// mean and variance of what is missing where an end is.
+	// mean and variance of what is missing where an end is, if somebody is known to
+	// have been out of sight.
 	missing, spread float64
+	known           bool
 }
 
 // maxGap is the longest time after which somebody found is taken for one lost.
@@ -171,6 +174,7 @@ func (p *People) outOfSight() {
 	if one <= 0 {
 		return
 	}
+	p.known = true
 	p.missing = two / (2 * one)
 	p.spread = max(0, three/(3*one)-p.missing*p.missing)
 }
@@ -196,7 +200,7 @@ func (p *People) mean(in func(*person) bool) (m Mean) {
 			continue
 		}
 		o := Observation{x.length(), floorwatch.OutcomeLeft}
-		if x.running {
+		if p.censored(x) {
 			o.Outcome = ""
 		}
 		obs, cohort = append(obs, o), append(cohort, x)
@@ -220,6 +224,12 @@ func (p *People) mean(in func(*person) bool) (m Mean) {
 	}
 	m.fill(mean, math.Sqrt(variance)/float64(m.People))
 	return m
+}
+
+// censored tells whether nothing is known of what is missing but that they waited
+// longer.
+func (p *People) censored(x *person) bool {
+	return x.running || !p.known && (!x.began || !x.ended)
 }
 
 func (m *Mean) fill(mean, se float64) {
@@ -247,7 +257,7 @@ func (m *Mean) count(x *person) float64 {
 // seconds.
 func (p *People) rest(x *person, curve Curve) (mean, variance float64) {
 	switch {
-	case x.running:
+	case p.censored(x):
 		return curve.rest(x.length())
 	case !x.began || !x.ended:
 		return p.missing, p.spread
