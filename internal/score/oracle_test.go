@@ -290,7 +290,7 @@ func readQueue(r io.Reader) (map[string][]Wait, error) {
 		if row[6] == "1" {
 			outcome = floorwatch.OutcomeServed
 		}
-		out[row[0]] = append(out[row[0]], Wait{from, to, outcome})
+		out[row[0]] = append(out[row[0]], Wait{from, to, outcome, false})
 	}
 	return out, nil
 }

@@ -10,13 +10,14 @@ import (
 type Wait struct {
 	Enter, End float64
 	Outcome    string // one of floorwatch.Outcome…
+	Unseen     bool   // its beginning was not seen: it has an outcome but no length
 }
 
 // Length is how long it lasted, in seconds.
 func (w Wait) Length() float64 { return w.End - w.Enter }
 
-// Waiting is how waits compare with the truth. Waits whose outcome is unknown
-// count in the shares alone. Figures of nothing are NaN; times in seconds.
+// Waiting is how waits compare with the truth. Waits whose beginning was not seen
+// or whose outcome is unknown count in the shares alone. Figures of nothing are NaN; times in seconds.
 type Waiting struct {
 	Truth, Got                   int // waits of known length
 	MeanTruth, MeanGot           float64
@@ -56,7 +57,7 @@ func Waits(truth, got []Wait) Waiting {
 // known are the waits whose length is known, as visits.
 func known(waits []Wait) (out []Visit) {
 	for _, w := range waits {
-		if w.Outcome != floorwatch.OutcomeUnknown {
+		if w.Outcome != floorwatch.OutcomeUnknown && !w.Unseen {
 			out = append(out, Visit{Enter: w.Enter, Exit: w.End})
 		}
 	}
