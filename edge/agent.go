@@ -47,7 +47,11 @@ type Agent struct {
 	// account by which a test can check the whole path. nil: none.
 	Ledger io.Writer
 	Clock  func() footage.Stamp // nil: this machine's
-	Log    *slog.Logger
+	// Safe leaves cameras, counters and footage alone: the box only reports.
+	Safe    bool
+	Crashes int      // runs before this one that crashed, in a row
+	Notes   []string // for the box's word about itself
+	Log     *slog.Logger
 }
 
 // Broker is where the box delivers to, and as whom. TLS is for tls:// addresses;
@@ -127,7 +131,7 @@ func (r *run) parts(ctx context.Context) (err error) {
 	if r.uplink, err = r.newUplink(); err != nil {
 		return err
 	}
-	if r.Config.Counters.Enabled() {
+	if r.Config.Counters.Enabled() && !r.Safe {
 		if r.feeds, err = r.newCounters(); err != nil {
 			return err
 		}
@@ -139,13 +143,15 @@ func (r *run) parts(ctx context.Context) (err error) {
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { r.dog.Run(ctx); return nil })
-	for i := range r.Config.Cameras {
-		c := &camera{run: r, cfg: &r.Config.Cameras[i], lines: make(chan floorwatch.Frame, 64)}
-		group.Go(func() error { return c.watch(ctx) })
-	}
-	group.Go(func() error { return r.retention().Run(ctx) })
 	group.Go(func() error { r.reportHealth(ctx); return nil })
-	if r.Config.Backup.URL != "" {
+	if !r.Safe {
+		for i := range r.Config.Cameras {
+			c := &camera{run: r, cfg: &r.Config.Cameras[i], lines: make(chan floorwatch.Frame, 64)}
+			group.Go(func() error { return c.watch(ctx) })
+		}
+		group.Go(func() error { return r.retention().Run(ctx) })
+	}
+	if r.Config.Backup.URL != "" && !r.Safe {
 		group.Go(func() error { return r.uploader.Run(ctx) })
 	}
 	if r.feeds != nil {

@@ -109,7 +109,6 @@ func (d *Dog) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			n.tell("STOPPING=1")
 			return
 		case <-tick.C:
 		}

@@ -84,7 +84,4 @@ func TestTheManagerHears(t *testing.T) {
 	}
 	cancel()
 	<-done
-	if got := hear(); got != "STOPPING=1" {
-		t.Errorf("last word %q", got)
-	}
 }
