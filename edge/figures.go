@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -213,7 +215,9 @@ func (r *run) reportHealth(ctx context.Context) {
 // one for each camera. The names of figures stay; README.md lists them.
 func (r *run) health() []any {
 	now, m := r.now(), r.meters
-	recs := []any{healthRecord(now, "", r.boxHealth(now))}
+	box := healthRecord(now, "", r.boxHealth(now))
+	box.Notes = r.Notes
+	recs := []any{box}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range m.names {
@@ -257,6 +261,14 @@ func (r *run) boxHealth(now floorwatch.Time) map[string]float64 {
 		"disk_free_bytes": free, "disk_bytes": size,
 		"clock_synced":    metrics.Flag(footage.SystemClock().Synced),
 		"uploads_waiting": float64(r.uploader.Stats().Wanted),
+		"safe_mode":       metrics.Flag(r.Safe), "crashes": float64(r.Crashes),
+		"goroutines": float64(runtime.NumGoroutine()), "memory_bytes": float64(resident(os.Getpid())),
+	}
+	if open, err := os.ReadDir("/proc/self/fd"); err == nil {
+		figures["open_files"] = float64(len(open))
+	}
+	if offset, ok := clockOffset(); ok {
+		figures["clock_offset_s"] = offset.Seconds()
 	}
 	if out.Oldest > 0 {
 		figures["backlog_s"] = max(0, now.Sub(out.Oldest).Seconds())
@@ -276,6 +288,20 @@ func (r *run) boxHealth(now floorwatch.Time) map[string]float64 {
 	figures["cameras"], figures["cameras_watching"] = float64(len(m.cameras)), float64(watching)
 	figures["footage_bytes"] = float64(m.footage)
 	return figures
+}
+
+// clockOffset is how far the kernel holds its clock to be off, where a time
+// server disciplines it.
+func clockOffset() (time.Duration, bool) {
+	var t unix.Timex
+	if state, err := unix.Adjtimex(&t); err != nil || state == unix.TIME_ERROR {
+		return 0, false
+	}
+	unit := time.Microsecond
+	if t.Status&unix.STA_NANO != 0 {
+		unit = time.Nanosecond
+	}
+	return time.Duration(t.Offset) * unit, true
 }
 
 // figures returns what /metrics shows.
@@ -312,6 +338,8 @@ func (r *run) figures() []metrics.Figure {
 		metrics.Gauge("floorwatch_footage_bytes", "Recorded footage on disk, counted once a minute.", kept),
 		metrics.Gauge("floorwatch_disk_free_bytes", "Free on the disk of the data folder.", free),
 		metrics.Gauge("floorwatch_disk_bytes", "Size of the disk of the data folder.", size),
+		metrics.Gauge("floorwatch_safe_mode", "1 while the box only reports, because it crashed again and again.", metrics.Flag(r.Safe)),
+		metrics.Gauge("floorwatch_crashes", "Runs before this one that crashed, in a row.", float64(r.Crashes)),
 		metrics.Gauge("floorwatch_stuck_parts", "Loops of this program that have work and stand still; the service manager restarts it.", float64(len(r.dog.Stuck()))),
 		metrics.Gauge("floorwatch_clock_synced", "1 while the kernel holds the clock for synchronised.", metrics.Flag(footage.SystemClock().Synced)),
 	}, r.meters.figures(), r.backupFigures(), r.counterFigures())
