@@ -19,6 +19,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge"
+	"floorwatch/internal/durable"
 	"floorwatch/internal/program"
 )
 
@@ -127,12 +128,16 @@ func camera() (string, error) {
 }
 
 func runAgent(ctx context.Context, o options, stderr io.Writer) (err error) {
-	c, b, err := loadAll(o.config)
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	c, b, used, why, err := choose(o.config)
 	if err != nil {
 		return err
 	}
-	a := &edge.Agent{Config: c.Config, Broker: b, Log: slog.New(slog.NewTextHandler(stderr, nil))}
-	if a.Program, err = camera(); err != nil {
+	if why != "" {
+		log.Error("the box does not run with the configuration given", "why", why)
+	}
+	program, err := camera()
+	if err != nil {
 		return err
 	}
 	for _, name := range []string{"ffmpeg", "ffprobe"} {
@@ -140,20 +145,30 @@ func runAgent(ctx context.Context, o options, stderr io.Writer) (err error) {
 			return fmt.Errorf("find %s: %w; install it: apt-get install ffmpeg", name, err)
 		}
 	}
-	if c.Metrics != "" {
-		if a.Metrics, err = net.Listen("tcp", c.Metrics); err != nil {
-			return fmt.Errorf("serve metrics: %w; change the key metrics or stop the other program", err)
-		}
-		defer func() { _ = a.Metrics.Close() }()
+	if err := durable.MkdirAll(stateDir(c), 0o700); err != nil {
+		return err
 	}
-	if o.ledger != "" {
-		f, err := os.OpenFile(o.ledger, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			return fmt.Errorf("open ledger: %w", err)
+	s := beginRun(stateDir(c), o.config, log)
+	return keepRunning(ctx, s, used, log, func(ctx context.Context, safe bool, notes ...string) (err error) {
+		if why != "" {
+			notes = append(notes, why)
 		}
-		defer func() { _ = f.Close() }()
-		a.Ledger = f
-	}
-	a.Log.Info("floorwatch-edge starts", "version", floorwatch.BuildVersion, "store", c.Store, "edge", c.Edge, "cameras", len(c.Cameras))
-	return a.Run(ctx)
+		a := &edge.Agent{Config: c.Config, Broker: b, Program: program, Safe: safe, Crashes: s.Crashes, Notes: notes, Log: log}
+		if c.Metrics != "" {
+			if a.Metrics, err = net.Listen("tcp", c.Metrics); err != nil {
+				return fmt.Errorf("serve metrics: %w; change the key metrics or stop the other program", err)
+			}
+			defer func() { _ = a.Metrics.Close() }()
+		}
+		if o.ledger != "" {
+			f, err := os.OpenFile(o.ledger, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+			if err != nil {
+				return fmt.Errorf("open ledger: %w", err)
+			}
+			defer func() { _ = f.Close() }()
+			a.Ledger = f
+		}
+		log.Info("floorwatch-edge starts", "version", floorwatch.BuildVersion, "store", c.Store, "edge", c.Edge, "cameras", len(c.Cameras), "safe_mode", safe)
+		return a.Run(ctx)
+	})
 }

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"debug/elf"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -253,4 +256,45 @@ func muteListener() (net.Listener, error) {
 		}
 	}()
 	return ln, nil
+}
+
+// childOf finds a child process by its program's name; 0: there is none.
+func childOf(parent int, name string) int {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		head, rest, ok := strings.Cut(string(b), ") ") // PID (NAME) STATE PPID …
+		fields := strings.Fields(rest)
+		if err != nil || !ok || len(fields) < 2 || fields[1] != strconv.Itoa(parent) || !strings.HasSuffix(head, "("+name) {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		return pid
+	}
+	return 0
+}
+
+// figureOf reads a figure without labels from a program's /metrics; -1 while
+// there is none.
+func figureOf(ctx context.Context, host, name string) float64 {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/metrics", nil)
+	if err != nil {
+		return -1
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return -1
+	}
+	defer func() { _ = res.Body.Close() }()
+	for lines := bufio.NewScanner(io.LimitReader(res.Body, 1<<20)); lines.Scan(); {
+		if key, value, _ := strings.Cut(lines.Text(), " "); key == name {
+			v, err := strconv.ParseFloat(value, 64)
+			if err == nil {
+				return v
+			}
+		}
+	}
+	return -1
 }

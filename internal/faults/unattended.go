@@ -30,11 +30,15 @@ func unattendedRows() []row {
 	}
 }
 
-// box is an edge box of the bench: a folder with its configuration, and a copy
-// of the agent's program with a camera worker beside it.
-type box struct {
+// service is a program of the bench with a folder and a configuration.
+type service struct {
 	dir, exe, config string
+	args             []string
 }
+
+// box is an edge box of the bench: a service with a copy of the agent's program,
+// and a camera worker beside it.
+type box struct{ service }
 
 const boxConfig = `store: shop
 edge: %s
@@ -64,7 +68,8 @@ func (b *bench) newBox(name, broker, film string) (*box, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &box{dir: dir, exe: filepath.Join(dir, "floorwatch-edge"), config: filepath.Join(dir, "edge.yaml")}
+	x := &box{service{dir: dir, exe: filepath.Join(dir, "floorwatch-edge"), config: filepath.Join(dir, "edge.yaml")}}
+	x.args = []string{"run", "-config", x.config, "-ledger", filepath.Join(dir, "ledger")}
 	if err := copyFile(filepath.Join(b.bin, "floorwatch-edge"), x.exe); err != nil {
 		return nil, err
 	}
@@ -103,20 +108,19 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// manager runs the box's agent.
-func (x *box) manager() (*manager, io.Closer, error) {
+// manager runs the service.
+func (x *service) manager() (*manager, io.Closer, error) {
 	log, err := os.OpenFile(filepath.Join(x.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("write a log: %w", err)
 	}
 	return &manager{
-		exe: x.exe, args: []string{"run", "-config", x.config, "-ledger", filepath.Join(x.dir, "ledger")},
-		dir: x.dir, pause: restartSec, log: log,
+		exe: x.exe, args: x.args, env: []string{"PATH=" + os.Getenv("PATH")}, dir: x.dir, pause: restartSec, log: log,
 	}, log, nil
 }
 
-// tail returns the end of what the agent wrote, for an error.
-func (x *box) tail() string {
+// tail returns the end of what it wrote, for an error.
+func (x *service) tail() string {
 	b, _ := os.ReadFile(filepath.Join(x.dir, "log"))
 	return string(b[max(0, len(b)-1500):])
 }
@@ -202,15 +206,19 @@ func hangEverything(ctx context.Context, b *bench) (finding, error) {
 	if err != nil {
 		return finding{}, err
 	}
-	took := make([]time.Duration, len(hanging))
+	took := make([]time.Duration, len(hanging)+3)
 	var group errgroup.Group
 	group.SetLimit(6)
 	for i, h := range hanging {
-		group.Go(func() (err error) {
-			took[i], err = b.hangOne(ctx, fmt.Sprintf("box-%d", i), broker.Address, film, h)
+		group.Go(func() error {
+			x, err := b.newBox(fmt.Sprintf("box-%d", i), broker.Address, film)
+			if err == nil {
+				took[i], err = b.hangOne(ctx, &x.service, h)
+			}
 			return err
 		})
 	}
+	group.Go(func() error { return b.hangCloud(ctx, broker.Address, took[len(hanging):]) })
 	false_, err := b.watchDeadLine(ctx)
 	if err = errors.Join(err, group.Wait()); err != nil {
 		return finding{}, err
@@ -221,7 +229,7 @@ func hangEverything(ctx context.Context, b *bench) (finding, error) {
 	}
 	return finding{
 		Figure: fmt.Sprintf("%d of %d ways to hang ended in a restart; longest %.1f s from standing still to ready again; %d restarts in %d s of a broker that takes connections and says nothing",
-			len(hanging), len(hanging), longest.Seconds(), false_, int(deadLine.Seconds())),
+			len(took), len(took), longest.Seconds(), false_, int(deadLine.Seconds())),
 		Reached: longest <= 30*time.Second && false_ == 0,
 		Scope:   "a manager of the bench stands in for systemd, with the times of the unit file",
 	}, nil
@@ -229,11 +237,7 @@ func hangEverything(ctx context.Context, b *bench) (finding, error) {
 
 // hangOne returns the time from the moment at which the part stood still until
 // the agent was ready again.
-func (b *bench) hangOne(ctx context.Context, name, broker, film string, h hang) (time.Duration, error) {
-	x, err := b.newBox(name, broker, film)
-	if err != nil {
-		return 0, err
-	}
+func (b *bench) hangOne(ctx context.Context, x *service, h hang) (time.Duration, error) {
 	m, log, err := x.manager()
 	if err != nil {
 		return 0, err
@@ -267,11 +271,107 @@ func (b *bench) hangOne(ctx context.Context, name, broker, film string, h hang) 
 		return 0, wrong(err)
 	}
 	s := m.state()
-	if !strings.Contains(s.status, h.part) {
+	// Without a word the whole process had stopped: Go's collector waits for all.
+	if s.status != "" && !strings.Contains(s.status, h.part) {
 		return 0, wrong(fmt.Errorf("it was restarted for %q", s.status))
 	}
 	took := s.ready[1].Sub(began)
 	b.say("%s: %.1f s (%s)", strings.TrimSpace(h.part+" "+filepath.Base(h.function)), took.Seconds(), s.status)
+	return took, nil
+}
+
+const cloudConfig = `data: %s
+stores: [{id: shop, label: {zh: 店, en: Shop}, time_zone: UTC}]
+edges: [{store: shop, id: feeder, label: {zh: 盒, en: Box}, key: %q}]
+broker: {url: "tcp://%s", username: anyone, password_file: %s}
+influx: {child: true}
+pages: {listen: %q}
+`
+
+// hangCloud makes the two loops of ingest, and then the database, stand still
+// while a box delivers.
+func (b *bench) hangCloud(ctx context.Context, broker string, took []time.Duration) error {
+	feeder, err := b.newBox("feeder", broker, "")
+	if err != nil {
+		return err
+	}
+	key, err := exec.CommandContext(ctx, feeder.exe, "key", "-config", feeder.config).Output()
+	if err != nil {
+		return fmt.Errorf("ask for the box's key: %w", err)
+	}
+	_, public, _ := strings.Cut(strings.TrimRight(string(key), "}\n"), "key: ")
+	feeding, log, err := feeder.manager()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- feeding.run(ctx) }()
+	defer func() { stop(); <-done }()
+
+	dir, err := b.sub("cloud")
+	if err != nil {
+		return err
+	}
+	x := &service{dir: dir, exe: filepath.Join(b.bin, "floorwatch-cloud"), config: filepath.Join(dir, "cloud.yaml")}
+	x.args = []string{"run", "-config", x.config}
+	page, err := stage.FreeAddress()
+	if err != nil {
+		return err
+	}
+	config := fmt.Appendf(nil, cloudConfig, filepath.Join(dir, "data"), public, broker, filepath.Join(feeder.dir, "password"), page)
+	if err := os.WriteFile(x.config, config, 0o600); err != nil {
+		return fmt.Errorf("configure the cloud: %w", err)
+	}
+	const ingest = "floorwatch/cloud/ingest.(*Ingest)."
+	for i, h := range []hang{{"ingest: reading", ingest + "retries"}, {"ingest: storing", ingest + "storePoints"}} {
+		if took[i], err = b.hangOne(ctx, x, h); err != nil {
+			return err
+		}
+	}
+	took[2], err = b.hangDatabase(ctx, x, page)
+	return err
+}
+
+// hangDatabase stops influxd, which the cloud has as a child, and returns how
+// long it took until there was another one that was asked and had answered.
+func (b *bench) hangDatabase(ctx context.Context, x *service, page string) (time.Duration, error) {
+	m, log, err := x.manager()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = log.Close() }()
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- m.run(ctx) }()
+	defer func() { stop(); <-done }()
+	wrong := func(err error) error { return fmt.Errorf("hang the database: %w\n%s", err, x.tail()) }
+	up := func() (bool, error) {
+		return childOf(m.state().pid, "influxd") != 0 && figureOf(ctx, page, "floorwatch_influx_up") == 1, nil
+	}
+	if err := stage.Until(ctx, "the database", time.Minute, up); err != nil {
+		return 0, wrong(err)
+	}
+	pid := childOf(m.state().pid, "influxd")
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return 0, wrong(err)
+	}
+	began := time.Now()
+	err = stage.Until(ctx, "another database", 2*time.Minute, func() (bool, error) {
+		if childOf(m.state().pid, "influxd") == pid {
+			return false, nil
+		}
+		return up()
+	})
+	if err != nil {
+		return 0, wrong(err)
+	}
+	took := time.Since(began)
+	b.say("influxd: %.1f s", took.Seconds())
+	if m.state().starts != 1 {
+		return 0, wrong(errors.New("the cloud was restarted with it"))
+	}
 	return took, nil
 }
 
