@@ -112,9 +112,10 @@ type Counter struct {
 	At      Spot             `yaml:"at"`     // where the customer stands
 	Serves  []string         `yaml:"serves"` // its queues; none named: all
 	Service Spread           `yaml:"service"`
-	Open    []Hours          `yaml:"open"` // none: always
-	In      []Spot           `yaml:"in"`   // way points of those who need not queue
-	Out     []Spot           `yaml:"out"`  // way points of those who were served
+	Open    []Hours          `yaml:"open"`   // none: always
+	In      []Spot           `yaml:"in"`     // way points of those who need not queue
+	Out     []Spot           `yaml:"out"`    // way points of those who were served
+	Hidden  bool             `yaml:"hidden"` // out of view: it has no zone
 }
 
 // Hours is a span of the play.
@@ -123,10 +124,12 @@ type Hours struct {
 	To   time.Duration `yaml:"to"`
 }
 
-// Browsers wander: Stops times to a random place in Zone, standing there for Stop.
+// Browsers come by Way, wander Stops times to a random place in Zone, standing
+// there for Stop, and leave by Way.
 type Browsers struct {
 	Arrivals
 	Zone  []Spot `yaml:"zone"`
+	Way   []Spot `yaml:"way"`
 	Stops int    `yaml:"stops"`
 	Stop  Spread `yaml:"stop"`
 }
@@ -357,7 +360,9 @@ func (c checker) lines(h *Hall) {
 	}
 	for i, k := range h.Counters {
 		sub := item("counters", i)
-		c.spots(sub+".zone", k.Zone, 3)
+		if !k.Hidden {
+			c.spots(sub+".zone", k.Zone, 3)
+		}
 		c.spot(sub+".at", k.At)
 		c.spots(sub+".in", k.In, 0)
 		c.spots(sub+".out", k.Out, 0)
@@ -386,6 +391,7 @@ func (c checker) others(h *Hall) {
 	c.arrivals("browsers", h.Browsers.Arrivals)
 	if b := h.Browsers; b.PerHour > 0 {
 		c.spots("browsers.zone", b.Zone, 3)
+		c.spots("browsers.way", b.Way, 0)
 		c.within("browsers.stops", float64(b.Stops), 1, 100)
 		c.spread("browsers.stop", b.Stop, false)
 	}

@@ -28,9 +28,9 @@ func Level(name string) (Noise, error) {
 	case "clean":
 		return Noise{}, nil
 	case "realistic":
-		return Noise{Miss: 0.1, False: 0.01, Jitter: 1.5, Swap: 0.1, Hide: 0.25, Memory: 2}, nil
+		return Noise{Miss: 0.1, False: 0.01, Jitter: 1.5, Swap: 0.05, Hide: 0.25, Memory: 2}, nil
 	case "harsh":
-		return Noise{Miss: 0.3, False: 0.05, Jitter: 3, Swap: 0.2, Hide: 0.35, Occlude: 20, Memory: 1}, nil
+		return Noise{Miss: 0.3, False: 0.05, Jitter: 3, Swap: 0.15, Hide: 0.35, Occlude: 20, Memory: 1}, nil
 	}
 	return Noise{}, fmt.Errorf("noise %.40q: want clean, realistic or harsh", name)
 }
@@ -50,6 +50,7 @@ const (
 	falseFrames  = 3.0   // length of a false box, on average
 	inPicture    = 0.3   // least share of a box in the picture with which it is seen
 	sideways     = 0.3   // of a width apart: clearly on one side of each other
+	alike        = 0.3   // intersection over union from which two boxes can be confused
 )
 
 // sight is what the picture shows of a person.
@@ -70,8 +71,8 @@ type eye struct {
 	view   *view
 	lastID int64
 	ghosts []floorwatch.Person // false boxes
-	sides  map[[2]int]int8     // pairs that overlap in the picture: who was left
-	spare  map[[2]int]int8
+	pairs  map[[2]int]pair     // of people who overlap in the picture
+	spare  map[[2]int]pair
 	before float64 // time of the frame before
 }
 
@@ -146,34 +147,56 @@ func (e *eye) id(t float64, p *person) int64 {
 	return s.id
 }
 
-// swap lets people who cross each other in the picture swap ids.
+// pair is how two people stand to each other in the picture since they overlap.
+type pair struct {
+	side int8    // of the first: -1 left, 1 right, 0 not yet clear
+	iou  float64 // largest so far
+}
+
+// swap lets people who cross each other in the picture, so close that they look
+// alike, swap ids.
 func (e *eye) swap(boxes []Box) {
 	clear(e.spare)
 	for i := range boxes {
 		for j := range i {
 			a, b := &boxes[i], &boxes[j]
-			if a.X+a.W <= b.X || b.X+b.W <= a.X || a.Y+a.H <= b.Y || b.Y+b.H <= a.Y {
-				continue
-			}
 			if a.Person > b.Person {
 				a, b = b, a
 			}
-			pair := [2]int{a.Person, b.Person}
-			side := e.sides[pair]
+			iou := overlap(a, b)
+			if iou == 0 {
+				continue
+			}
+			key := [2]int{a.Person, b.Person}
+			before := e.pairs[key]
+			now := pair{before.side, max(before.iou, iou)}
 			switch apart := (a.X + a.W/2 - b.X - b.W/2) / min(a.W, b.W); {
 			case apart < -sideways:
-				side = -1
+				now.side = -1
 			case apart > sideways:
-				side = 1
+				now.side = 1
 			}
-			if before := e.sides[pair]; before != 0 && side != before && e.rand.Float64() < e.Swap {
-				a.who.seen.id, b.who.seen.id = b.who.seen.id, a.who.seen.id
-				a.who.seen.last, b.who.seen.last = b.who.seen.last, a.who.seen.last
+			if before.side != 0 && now.side != before.side {
+				if now.iou >= alike && e.rand.Float64() < e.Swap {
+					s, o := &a.who.seen, &b.who.seen
+					s.id, o.id, s.last, o.last = o.id, s.id, o.last, s.last
+				}
+				now.iou = iou
 			}
-			e.spare[pair] = side
+			e.spare[key] = now
 		}
 	}
-	e.sides, e.spare = e.spare, e.sides
+	e.pairs, e.spare = e.spare, e.pairs
+}
+
+// overlap returns the intersection over union of two boxes.
+func overlap(a, b *Box) float64 {
+	w := min(a.X+a.W, b.X+b.W) - max(a.X, b.X)
+	h := min(a.Y+a.H, b.Y+b.H) - max(a.Y, b.Y)
+	if w <= 0 || h <= 0 {
+		return 0
+	}
+	return w * h / (a.W*a.H + b.W*b.H - w*h)
 }
 
 // haunt appends false boxes.

@@ -63,7 +63,7 @@ func New(h *Hall, opts Options) *Play {
 	p.world = newWorld(h, opts.Seed, p.record)
 	p.eye = &eye{
 		Noise: opts.Noise, ids: opts.IDs, rand: stream(opts.Seed, 4), view: p.view,
-		sides: map[[2]int]int8{}, spare: map[[2]int]int8{},
+		pairs: map[[2]int]pair{}, spare: map[[2]int]pair{},
 	}
 	return p
 }

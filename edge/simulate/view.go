@@ -166,6 +166,9 @@ func (h *Hall) floorZones() []floorZone {
 		add(item("queues", i), q.Name, q.Label, floorwatch.RoleQueue, q.Zone, nil)
 	}
 	for i, c := range h.Counters {
+		if c.Hidden {
+			continue
+		}
 		add(item("counters", i), c.Name, c.Label, floorwatch.RoleService, c.Zone, c.Serves)
 	}
 	for i, a := range h.Areas {

@@ -430,7 +430,7 @@ func (w *world) follow(p *person) {
 // browser begins a browser's tour.
 func (w *world) browser(p *person) {
 	p.doing, p.stops = browsing, w.hall.Browsers.Stops
-	p.place, p.until = w.somewhere(), 0
+	p.place, p.until, p.route = w.somewhere(), 0, points(w.hall.Browsers.Way)
 }
 
 // somewhere returns a random place in the browsers' zone.
@@ -461,7 +461,9 @@ func (w *world) wander(p *person) {
 		p.stops--
 		p.place, p.until = w.somewhere(), 0
 	default:
-		w.leave(p, nil, pending)
+		back := slices.Clone(w.hall.Browsers.Way)
+		slices.Reverse(back)
+		w.leave(p, back, pending)
 	}
 }
 
