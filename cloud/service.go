@@ -140,7 +140,7 @@ const (
 	influxTries = 5
 
 	pingEvery = 5 * time.Second
-	pingTries = 4 // in vain, after which a database that had answered is taken for hung
+	pingTries = 3 // in vain, after which a database that had answered is taken for hung
 )
 
 var errInfluxHung = fmt.Errorf("it answered nothing for %s", pingTries*pingEvery)
