@@ -188,7 +188,11 @@ const healthEvery = time.Minute
 // reportHealth appends the box's word about itself once a minute, and the first
 // soon after the start.
 func (r *run) reportHealth(ctx context.Context) {
-	next := time.NewTimer(10 * time.Second)
+	first := 10 * time.Second
+	if r.Safe {
+		first = time.Second // what is wrong may be all that it will say
+	}
+	next := time.NewTimer(first)
 	defer next.Stop()
 	pulse := r.dog.Pulse("health")
 	for {
