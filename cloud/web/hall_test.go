@@ -171,6 +171,7 @@ func (h *hall) add(iv *floorwatch.Interval) {
 		}
 	}
 	iv.Occupancy = iv.PersonS / iv.ObservedS
+	iv.Crossings, iv.Quality = iv.Stays, 1-0.02*float64(iv.Start/60_000%20)
 }
 
 // shoot draws a floor with two counters and a few people, and a short film of it
@@ -300,12 +301,15 @@ func TestWaitsInChromium(t *testing.T) {
 	bad.Watch(ctx, strings.TrimPrefix(srv.URL, "http://"))
 	webtest.Run(t, ctx, "open", clog.Enable(), network.Enable(), chromedp.EmulateViewport(1400, 900), chromedp.Navigate(srv.URL+"/?lang=en"))
 	checkWaits(t, ctx, h, hub)
+	checkTrust(t, ctx)
+	checkCompare(t, ctx)
 	shot(t, ctx, "waits-en", true)
 	checkBegan(t, ctx)
 	checkWaitClip(t, ctx, h)
 	webtest.Run(t, ctx, "switch", chromedp.Click(`#lang`))
 	webtest.Until(t, ctx, `document.querySelector('#h-waits').innerText === '等候' && document.querySelector('.queue h3').innerText === '排队区'`)
 	checkChinese(t, ctx)
+	webtest.Until(t, ctx, `import('/js/net.js').then((m) => m.explain(new m.Failure(413, 'too many', 'ask for less')) === '这段时间的数据太多。请选更短的时间。')`)
 	shot(t, ctx, "waits-zh", true)
 	webtest.Run(t, ctx, "phone", chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
 	webtest.Until(t, ctx, `document.documentElement.scrollWidth <= 390`)
@@ -339,9 +343,10 @@ func checkWaits(t *testing.T, ctx context.Context, h *hall, hub *api.Hub) {
 	webtest.Until(t, ctx, `document.querySelector('#waits-range').innerText === '1 h' && document.querySelectorAll('#queues .plot canvas').length === 2`)
 	webtest.Until(t, ctx, fig("queue")+`.startsWith('in the queue now 3 ')`)
 	webtest.Until(t, ctx, fig("longestwait")+`.includes('1 min 35 s')`)
-	for _, def := range []string{"waitmean", "target", "served", "abandoned", "unknown", "running", "little", "service", "throughput"} {
+	for _, def := range []string{"waitmean", "target", "served", "abandoned", "unknown", "running", "crossing", "little", "service", "throughput"} {
 		webtest.Until(t, ctx, fig(def)+`.length > 0 && !/–/.test(`+fig(def)+`)`)
 	}
+	webtest.Until(t, ctx, `/true mean \(95 %\) .*\d+ .* – .*most likely .* people/.test(`+fig("realised")+`)`)
 	webtest.Until(t, ctx, `/Waits that ended from .* coverage 9\d %/.test(document.querySelector('.queue .note').innerText)`)
 	webtest.Until(t, ctx, `document.querySelectorAll('#queues a.csv').length === 2 && document.querySelector('#waits-csv').href.includes('/api/waits?')`)
 	webtest.Until(t, ctx, `document.querySelectorAll('#waitlist li').length > 20 && document.querySelectorAll('#waitlist .abandoned').length > 0`)
@@ -358,20 +363,48 @@ func checkWaits(t *testing.T, ctx context.Context, h *hall, hub *api.Hub) {
 	webtest.Run(t, ctx, "close", chromedp.KeyEvent("\x1b"))
 }
 
+// pick chooses a value of a list.
+func pick(id, value string) chromedp.Action {
+	return chromedp.Evaluate(fmt.Sprintf(`(() => { const s = document.querySelector('#%s'); s.value = '%s'; s.dispatchEvent(new Event('change')); })()`, id, value), nil)
+}
+
+// checkTrust leaves out what was measured badly: every figure says how much.
+func checkTrust(t *testing.T, ctx context.Context) {
+	t.Helper()
+	webtest.Until(t, ctx, `/quality \d\d %/.test(document.querySelector('.queue .note').innerText)`)
+	webtest.Run(t, ctx, "good ones only", pick("quality", "0.9"))
+	webtest.Until(t, ctx, `/left out for quality below 90 %: [1-9]\d* waits/.test(document.querySelector('.queue .note').innerText)`)
+	webtest.Until(t, ctx, `['stays-left', 'waits-left'].every((id) => /^[1-9]\d* left out/.test(document.getElementById(id).innerText))`)
+	webtest.Until(t, ctx, `/Queue: mean quality \d\d %; \d\d % of the time left out/.test(document.querySelector('#charts-note').innerText)`)
+	webtest.Until(t, ctx, `document.querySelector('#waits-csv').href.includes('min_quality=0.9')`)
+	shot(t, ctx, "waits-quality-en", true)
+	webtest.Run(t, ctx, "all of them", pick("quality", "0"))
+	webtest.Until(t, ctx, `document.querySelector('#waits-left').innerText === '' && document.querySelectorAll('#waitlist li').length > 20`)
+}
+
+// checkCompare compares today with itself: there is no difference, or too little
+// of the day.
+func checkCompare(t *testing.T, ctx context.Context) {
+	t.Helper()
+	webtest.Run(t, ctx, "compare", chromedp.Evaluate(`(() => {
+		document.querySelector('#compare-a-day').value = document.querySelector('#compare-b-day').value;
+		document.querySelector('#compare-go').click();
+	})()`, nil))
+	webtest.Until(t, ctx, `document.querySelectorAll('#compare-out .fig').length === 3 && /No difference can be told|two hours/.test(document.querySelector('#compare-out').innerText)`)
+	webtest.Until(t, ctx, `/A: \d+ waits, mean .* coverage .* quality/.test(document.querySelector('#compare-out').innerText)`)
+}
+
 // checkBegan asks for the other cohort; every term that is marked has its
 // definition.
 func checkBegan(t *testing.T, ctx context.Context) {
 	t.Helper()
-	set := func(id, value string) chromedp.Action {
-		return chromedp.Evaluate(fmt.Sprintf(`(() => { const s = document.querySelector('#%s'); s.value = '%s'; s.dispatchEvent(new Event('change')); })()`, id, value), nil)
-	}
-	webtest.Run(t, ctx, "target", set("wait-target", "60"))
+	webtest.Run(t, ctx, "target", pick("wait-target", "60"))
 	webtest.Until(t, ctx, fig("target")+`.startsWith('over 1 min ')`)
-	webtest.Run(t, ctx, "cohort", set("wait-cohort", "began"))
+	webtest.Run(t, ctx, "cohort", pick("wait-cohort", "began"))
 	webtest.Until(t, ctx, fig("began")+`.startsWith('mean wait (restricted)')`)
 	webtest.Until(t, ctx, `[...document.querySelectorAll('[data-def]')].filter(e => e.offsetParent).every(e => document.getElementById('def-' + e.dataset.def))`)
 	shot(t, ctx, "waits-began-en", true)
-	webtest.Run(t, ctx, "cohort", set("wait-cohort", "finished"))
+	webtest.Run(t, ctx, "cohort", pick("wait-cohort", "finished"))
 	webtest.Until(t, ctx, fig("waitmean")+`.startsWith('mean wait')`)
 }
 

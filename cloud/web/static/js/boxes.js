@@ -3,7 +3,7 @@
 import { $, el } from "./dom.js";
 import { applyTexts, label, language, locale, onLanguage, setLanguage, t } from "./i18n.js";
 import { ago, clock, figure, full, now, percent, setServerTime, setZone, span } from "./format.js";
-import { Failure, get } from "./net.js";
+import { explain, get } from "./net.js";
 
 const every = 5000;
 
@@ -104,7 +104,7 @@ async function load() {
     draw();
   } catch (e) {
     $("trouble").hidden = false;
-    $("trouble").textContent = e instanceof Failure ? t("trouble", { what: e.message, hint: e.hint || "" }) : t("trouble.net", { what: e.message });
+    $("trouble").textContent = explain(e);
   }
   setTimeout(next, every);
 }

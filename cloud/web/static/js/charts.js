@@ -3,7 +3,8 @@
 import { $, el } from "./dom.js";
 import { t } from "./i18n.js";
 import { clock, day, figure, minute, now, percent, span, timeZone } from "./format.js";
-import { address, get } from "./net.js";
+import { address, explain, get } from "./net.js";
+import { leastQuality, trust } from "./trust.js";
 import { at, params, zoneClass, zoneColour, zoneLabel } from "./state.js";
 
 const ranges = [900, 3600, 21600, 86400, 604800];
@@ -18,7 +19,7 @@ const counts = [1, 2, 5].flatMap((n) => [1, 10, 100, 1000, 10000].map((k) => n *
 
 let range = ranges[0];
 let uPlot = null, tried = false;
-let data = null, failed = "";
+let data = null, failed = null;
 let plots = [];
 let turn = 0, last = 0;
 
@@ -47,13 +48,13 @@ export async function loadCharts(every = 0) {
   last = Date.now();
   const mine = ++turn;
   const to = Math.ceil(now());
-  const got = await get("/api/series", { ...params(), from: to - range * 1000, to }).catch((e) => {
-    if (mine === turn) failed = `${e.message}${e.hint ? " · " + e.hint : ""}`;
+  const got = await get("/api/series", { ...params(), ...trust(), from: to - range * 1000, to }).catch((e) => {
+    if (mine === turn) failed = e;
     throw e;
   });
   if (mine !== turn) return;
   data = got;
-  failed = "";
+  failed = null;
   drawCharts();
 }
 
@@ -84,6 +85,7 @@ function notes() {
   const out = [];
   for (const z of data?.zones ?? []) {
     if (z.redrawn) out.push(t("charts.redrawn", { zone: zoneLabel(z.zone), time: `${day(z.redrawn)} ${clock(z.redrawn)}` }));
+    if (leastQuality()) out.push(t("quality.leftzone", { zone: zoneLabel(z.zone), least: percent(leastQuality()), share: percent(mean(z.left_out) ?? 0), quality: percent(mean(z.quality)) }));
     if (z.p90_since) out.push(t("charts.p90since", { zone: zoneLabel(z.zone), time: `${day(z.p90_since)} ${clock(z.p90_since)}` }));
   }
   return out;
@@ -98,8 +100,10 @@ function legend() {
 }
 
 // overall is the coverage of the settled part of the range.
-function overall(z) {
-  const known = z.coverage.filter((c) => c != null);
+const overall = (z) => mean(z.coverage);
+
+function mean(column) {
+  const known = column.filter((c) => c != null);
   return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
 }
 
@@ -111,7 +115,7 @@ function frame(kind) {
   const summary = zones.map((z) => `${zoneLabel(z.zone)}: ${t("charts.label", {
     name, range: t("range." + range), latest: figure(newest(z[kind.column]), kind.digits), coverage: percent(overall(z)),
   })}`).join("; ");
-  const csv = address("/api/series", { ...params(), from: data?.from ?? 0, to: data?.to ?? 1, step: data?.step_s ?? "", format: "csv" });
+  const csv = address("/api/series", { ...params(), ...trust(), from: data?.from ?? 0, to: data?.to ?? 1, step: data?.step_s ?? "", format: "csv" });
   const plot = el("div", { class: "plot", role: "img", "aria-label": summary || name });
   const empty = emptyText(zones, kind);
   if (empty) plot.append(el("p", { class: "empty" }, empty));
@@ -123,7 +127,7 @@ function frame(kind) {
 }
 
 function emptyText(zones, kind) {
-  if (!data) return failed || t("charts.loading");
+  if (!data) return failed ? explain(failed) : t("charts.loading");
   if (zones.some((z) => z[kind.column].some((v) => v != null))) return "";
   if (zones.every((z) => !z.rev)) return t("charts.empty"); // not one interval: a new camera
   const known = zones.flatMap((z) => z.coverage.filter((c) => c != null));

@@ -4,8 +4,10 @@ let zone = "UTC";
 let skew = 0; // server clock - ours, ms
 
 // setZone takes the store's time zone; a browser that does not know it shows UTC.
-export function setZone(z) {
-  try { new Intl.DateTimeFormat("en", { timeZone: z }); zone = z; } catch { zone = "UTC"; }
+export function setZone(z) { zone = known(z); }
+
+function known(z) {
+  try { new Intl.DateTimeFormat("en", { timeZone: z }); return z || "UTC"; } catch { return "UTC"; }
 }
 export const timeZone = () => zone;
 export const setServerTime = (ms) => { skew = ms - Date.now(); };
@@ -16,6 +18,31 @@ function formatter(options) {
   const key = locale() + zone + JSON.stringify(options);
   if (!made.has(key)) made.set(key, new Intl.DateTimeFormat(locale(), { timeZone: zone, hourCycle: "h23", ...options }));
   return made.get(key);
+}
+
+// dayOf is the date of a moment in a time zone, as a date field wants it.
+export const dayOf = (ms, z) => parts(ms, z).slice(0, 3).map((n) => String(n).padStart(2, "0")).join("-");
+
+// parts are year, month, day, hour, minute and second of a moment in a time zone.
+function parts(ms, z) {
+  const f = new Intl.DateTimeFormat("en-GB", {
+    timeZone: known(z), hourCycle: "h23", year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric",
+  });
+  const of = Object.fromEntries(f.formatToParts(ms).map((p) => [p.type, Number(p.value)]));
+  return [of.year, of.month, of.day, of.hour, of.minute, of.second];
+}
+
+// instant is the moment of a full hour (24 ends the day) of a date in a time zone;
+// an hour that the clock skips is the moment at which it does.
+export function instant(date, hour, z) {
+  const [y, m, d] = date.split("-").map(Number);
+  const wall = Date.UTC(y, m - 1, d, hour);
+  let ms = wall;
+  for (let i = 0; i < 2; i++) {
+    const [Y, M, D, h, min, s] = parts(ms, z);
+    ms += wall - Date.UTC(Y, M - 1, D, h, min, s);
+  }
+  return ms;
 }
 
 const hms = { hour: "2-digit", minute: "2-digit", second: "2-digit" };

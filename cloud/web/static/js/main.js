@@ -3,7 +3,7 @@
 import { $, el } from "./dom.js";
 import { applyTexts, label, language, onLanguage, setLanguage, t } from "./i18n.js";
 import { offset, setServerTime, setZone, timeZone } from "./format.js";
-import { Failure, get, listen } from "./net.js";
+import { explain, Failure, get, listen } from "./net.js";
 import { at, isHere } from "./state.js";
 import { clearLive, drawLive, takeLive } from "./live.js";
 import { ageStill, drawScene, loadStill, redrawScene, resetScene, startScene } from "./scene.js";
@@ -13,6 +13,8 @@ import { clearTimeline, drawTimeline, loadTimeline } from "./timeline.js";
 import { redrawPlayer, startPlayer } from "./player.js";
 import { startHolds } from "./holds.js";
 import { clearWaits, drawQueueNow, drawWaits, loadWaits, queues, startWaits, takeWait } from "./waits.js";
+import { drawTrust, leastQuality, startTrust } from "./trust.js";
+import { clear as clearCompare, drawCompare, offerPlaces, startCompare } from "./compare.js";
 import { clearCounts, counted, drawCounts, drawInsideNow, loadCounts, startCounts, takeLevel } from "./counts.js";
 
 let choices = [];
@@ -23,7 +25,7 @@ function trouble(e) {
   const box = $("trouble");
   box.hidden = !e;
   if (!e) return;
-  box.textContent = e instanceof Failure ? t("trouble", { what: e.message, hint: e.hint || "" }) : t("trouble.net", { what: e.message });
+  box.textContent = explain(e);
 }
 
 // attempt runs a load and shows what stops it; the next success takes it back.
@@ -48,6 +50,7 @@ function choose(i) {
   clearCounts();
   clearCharts();
   clearTimeline();
+  offerPlaces(choices, at.camera);
   drawWhere();
   drawDefs();
   refreshAll();
@@ -90,10 +93,10 @@ function drawConnection() {
   if ($("conn").lastElementChild.textContent !== text) $("conn").lastElementChild.textContent = text;
 }
 
-const terms = ["stay", "seen", "border", "occupancy", "live", "longest", "arrivals", "mean", "p90", "coverage", "gap", "settle"];
+const terms = ["stay", "seen", "border", "occupancy", "live", "longest", "arrivals", "mean", "p90", "coverage", "quality", "gap", "settle"];
 // Said only where somebody queues.
-const waitTerms = ["wait", "queue", "longestwait", "outcome", "served", "abandoned", "unknown", "left", "direct", "finished", "began", "waitmean", "waitquantile",
-  "target", "running", "little", "service", "throughput"];
+const waitTerms = ["wait", "queue", "longestwait", "outcome", "served", "abandoned", "unknown", "left", "direct", "finished", "began", "waitmean", "realised", "waitquantile",
+  "target", "running", "crossing", "little", "service", "throughput", "compare"];
 // Said only where people are counted.
 const countTerms = ["entries", "inside"];
 
@@ -114,6 +117,7 @@ function openDefs(term) {
 function drawAll() {
   $("lang").textContent = t("lang.other");
   $("lang").lang = language() === "zh" ? "en" : "zh-CN";
+  drawTrust();
   drawDefs();
   drawWhere();
   drawConnection();
@@ -121,6 +125,7 @@ function drawAll() {
   redrawScene();
   drawStays();
   drawWaits();
+  drawCompare();
   drawCounts();
   drawCharts();
   drawTimeline();
@@ -148,7 +153,7 @@ function startEvents() {
     stay: takeStay,
     wait: takeWait,
     interval: (v) => {
-      if (isHere(v)) charts = soon(charts, () => { charts = 0; attempt(() => loadCharts(refreshEvery()), () => loadWaits(refreshEvery())); });
+      if (isHere(v)) charts = soon(charts, () => { charts = 0; attempt(() => loadCharts(refreshEvery()), () => loadWaits(refreshEvery()), ...(leastQuality() ? [loadStays] : [])); });
     },
     count: (v) => { if (isHere(v)) counts = soon(counts, () => { counts = 0; attempt(() => loadCounts(2 * refreshEvery())); }); },
     segment: (v) => { if (isHere(v)) footage = soon(footage, () => { footage = 0; attempt(loadTimeline); }); },
@@ -176,6 +181,8 @@ async function start() {
   startHolds(() => attempt(loadTimeline));
   startWaits();
   startCounts(drawDefs);
+  startCompare(attempt);
+  startTrust(() => { clearStays(); clearWaits(); clearCharts(); clearCompare(); attempt(loadStays, loadWaits, loadCharts); });
   drawAll();
   await startCharts(() => {
     clearCharts();

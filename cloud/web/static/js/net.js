@@ -1,3 +1,5 @@
+import { has, language, t } from "./i18n.js";
+
 // Failure carries what the server said went wrong and what to do next.
 export class Failure extends Error {
   constructor(status, what, hint, elsewhere = false) {
@@ -12,6 +14,14 @@ export function address(path, params) {
   const q = new URLSearchParams();
   for (const [k, v] of Object.entries(params)) if (v !== undefined && v !== "") q.set(k, v);
   return `${path}?${q}`;
+}
+
+// explain says in the reader's language what went wrong and what to do next. The
+// server's own words are English, and more exact; in Chinese the status must do.
+export function explain(e) {
+  if (!(e instanceof Failure)) return t("trouble.net", { what: e.message });
+  if (e.status === 0 || language() === "en") return t("trouble", { what: e.message, hint: e.hint || "" }).trim();
+  return t(has("error." + e.status) ? "error." + e.status : "error.other", { status: e.status });
 }
 
 export async function get(path, params = {}, signal) {

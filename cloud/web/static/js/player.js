@@ -3,7 +3,7 @@
 import { $ } from "./dom.js";
 import { has, label, t } from "./i18n.js";
 import { clock, figure, full, span } from "./format.js";
-import { bring, get } from "./net.js";
+import { bring, explain, get } from "./net.js";
 import { closeHold, drawHold, offerHold } from "./holds.js";
 import { at, params, pictureSize, zoneColour, zoneLabel } from "./state.js";
 
@@ -45,7 +45,7 @@ async function play(next) {
   } catch (e) {
     if (mine !== turn) return;
     if (e.elsewhere) offerFetch("fetch.elsewhere");
-    else say("trouble", { what: e.message, hint: e.hint || "" });
+    else say("trouble", { what: explain(e), hint: "" });
   }
 }
 

@@ -4,6 +4,7 @@ import { $, el } from "./dom.js";
 import { t } from "./i18n.js";
 import { clock, day, figure, now, percent, signed, span } from "./format.js";
 import { address, get } from "./net.js";
+import { trust } from "./trust.js";
 import { at, params, zoneColour, zoneLabel } from "./state.js";
 import { chartLibrary, frameOf, hatchUnobserved, stairs } from "./charts.js";
 
@@ -13,7 +14,7 @@ let turn = 0;
 
 export async function loadWaitCharts(from, to, target) {
   const mine = ++turn;
-  const got = await get("/api/waits/series", { ...params(), from, to, target });
+  const got = await get("/api/waits/series", { ...params(), ...trust(), from, to, target });
   if (mine === turn) data = got;
 }
 
@@ -30,8 +31,14 @@ const waitLines = (z) => [
   { column: "mean_wait_s", text: "waits.mean", stroke: zoneColour(z.name), width: 2.5 },
   { column: "mean_wait_queue_s", text: "waits.meanqueue", stroke: zoneColour(z.name), width: 1 },
   { column: "p90_wait_s", text: "waits.p90", stroke: zoneColour(z.name), width: 1.5, dash: [7, 4] },
-  { column: "little_wait_s", text: "waits.little", stroke: colour("--ink"), width: 1.5, dash: [2, 3] },
+  { ...second(z), stroke: colour("--ink"), width: 1.5, dash: [2, 3] },
 ];
+// second is the measurement without identities: by crossings, or by Little's law
+// where a box tells none.
+const second = (z) => (zoneData(z.name)?.crossing_wait_s.some((v) => v != null)
+  ? { column: "crossing_wait_s", text: "waits.crossing", apart: "crossing_disagreement" }
+  : { column: "little_wait_s", text: "waits.little", apart: "disagreement" });
+const band = ["realised_low_s", "realised_high_s"];
 const outcomeLines = () => [
   { column: "served", text: "waits.served", stroke: colour("--ok") },
   { column: "left", text: "waits.left", stroke: colour("--accent") },
@@ -50,7 +57,7 @@ export function waitFrames(zone) {
 const used = (z, lines) => lines.filter((l) => l.column !== "left" || z?.left.some((v) => v > 0));
 
 function place(zone, z, key, name, def, lines) {
-  const csv = address("/api/waits/series", { ...params(), zone: zone.name, from: data?.from ?? 0, to: data?.to ?? 1, step: data?.step_s ?? "", format: "csv" });
+  const csv = address("/api/waits/series", { ...params(), ...trust(), zone: zone.name, from: data?.from ?? 0, to: data?.to ?? 1, step: data?.step_s ?? "", format: "csv" });
   const newest = (column) => z?.[column].findLast((v) => v != null) ?? null;
   const summary = `${zoneLabel(zone.name)}, ${name}: ${lines.map((l) => `${t(l.text)} ${figure(newest(l.column), 1)}`).join(", ")}`;
   const about = t("defs.about", { term: t("def." + def) });
@@ -83,15 +90,19 @@ function draw(id, z, lines, digits, stacked) {
   const columns = lines.map((l, i) => (stacked ? z.t.map((_, k) => (z[l.column][k] == null ? null : lines.slice(0, i + 1).reduce((s, m) => s + z[m.column][k], 0))) : z[l.column]));
   const order = lines.map((_, i) => i);
   if (stacked) order.reverse();
+  if (!stacked) columns.push(...band.map((name) => z[name]));
+  const edges = stacked ? [] : band.map(() => ({ width: 0, points: { show: false }, spanGaps: false }));
+  const drawn = [...order, ...edges.map((_, i) => lines.length + i)];
   const out = host.querySelector(".read");
   plots.push(new (chartLibrary())({
     ...frameOf(plot, data.from, data.to, digits),
     series: [{}, ...order.map((i) => ({
       stroke: lines[i].stroke, width: lines[i].width ?? 1, dash: lines[i].dash, fill: stacked ? lines[i].stroke : undefined,
       points: { show: false }, spanGaps: false,
-    }))],
+    })), ...edges],
+    bands: stacked ? [] : [{ series: [lines.length + 2, lines.length + 1], fill: `${lines[0].stroke}26` }],
     hooks: { drawClear: [(u) => hatchUnobserved(u, [z], data.step_s)], setCursor: [(u) => read(u, z, lines, digits, out)] },
-  }, stairs(z.t, data.step_s, order.map((i) => columns[i])), plot));
+  }, stairs(z.t, data.step_s, drawn.map((i) => columns[i])), plot));
   read(null, z, lines, digits, out);
 }
 
@@ -112,7 +123,8 @@ function read(u, z, lines, digits, out) {
     ...lines.map(entry),
     el("span", { class: "plain" }, [
       ...(lines[0].column === "mean_wait_s" ? [t("waits.n", { n: figure(z.n[i], 0) })] : []),
-      ...(lines[0].column === "mean_wait_s" && z.disagreement[i] != null ? [t("waits.apart", { apart: signed(z.disagreement[i]) })] : []),
+      ...lines.filter((l) => l.apart && z[l.apart][i] != null).map((l) => t("waits.apart", { apart: signed(z[l.apart][i]) })),
+      ...(lines[0].column === "mean_wait_s" && z.realised_low_s[i] != null ? [t("waits.within", { low: figure(z.realised_low_s[i], 0), high: figure(z.realised_high_s[i], 0) })] : []),
       t("charts.coverage", { coverage: percent(z.coverage[i]) }),
     ].join(" · ")));
 }

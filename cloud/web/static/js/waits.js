@@ -7,6 +7,7 @@ import { address, get } from "./net.js";
 import { at, isHere, params, zoneClass, zoneLabel } from "./state.js";
 import { chartRange } from "./charts.js";
 import { liveOf, quality } from "./live.js";
+import { leastQuality, leftOut, leftOutOf, trust } from "./trust.js";
 import { playStay } from "./player.js";
 import { clearWaitCharts, drawWaitCharts, loadWaitCharts, waitFrames } from "./waitcharts.js";
 
@@ -14,6 +15,7 @@ const most = 100; // rows
 const targets = [60, 120, 180, 300, 600, 900, 1800];
 const outcomes = { served: "waits.served", abandoned: "waits.abandoned", left: "waits.left", unknown: "waits.unknown" };
 let rows = [];
+let left = null; // what min_quality kept out
 let known = new Map(); // zone -> summary
 let cohort = "finished", target = 300;
 let turn = 0, last = 0;
@@ -28,17 +30,18 @@ export async function loadWaits(every = 0) {
   const from = to - chartRange() * 1000;
   const soon = to + 60000; // a record may carry a stamp slightly ahead of this clock
   const [list, ...sums] = await Promise.all([
-    get("/api/waits", { ...params(), from: soon - 24 * 3600e3, to: soon, limit: most }),
-    ...queues().map((z) => get("/api/waits/summary", { ...params(), zone: z.name, from, to, cohort, target })),
+    get("/api/waits", { ...params(), ...trust(), from: soon - 24 * 3600e3, to: soon, limit: most }),
+    ...queues().map((z) => get("/api/waits/summary", { ...params(), ...trust(), zone: z.name, from, to, cohort, target })),
     loadWaitCharts(from, to, target),
   ]);
   if (mine !== turn) return;
-  rows = list.waits;
+  [rows, left] = [list.waits, list.left_out];
   known = new Map(queues().map((z, i) => [z.name, sums[i]]));
   drawWaits();
 }
 
 export function takeWait(v) {
+  if (leastQuality()) return; // its interval has not settled
   if (!isHere(v) || v.record.camera !== at.camera.name) return;
   const key = (x) => x.zone + "/" + x.id;
   if (rows.some((x) => key(x) === key(v.record))) return; // sent twice
@@ -98,10 +101,12 @@ function block(z) {
 
 // about names the cohort, the span and the coverage that all figures below have.
 function about(s) {
-  if (!(s.coverage > 0)) return t("waits.uncovered");
-  return t(cohort === "began" ? "waits.aboutbegan" : "waits.aboutfinished", {
-    from: when(s.from), to: when(s.settled_to), coverage: percent(s.coverage),
-  });
+  const left = leftOut(s.left_out);
+  if (!(s.coverage > 0)) return [t("waits.uncovered"), left].filter(Boolean).join(" · ");
+  return [
+    t(cohort === "began" ? "waits.aboutbegan" : "waits.aboutfinished", { from: when(s.from), to: when(s.settled_to), coverage: percent(s.coverage) }),
+    t("quality.is", { quality: percent(s.quality) }), left,
+  ].filter(Boolean).join(" · ");
 }
 
 const when = (ms) => `${day(ms) === day(now()) ? "" : day(ms) + " "}${clock(ms)}`;
@@ -129,7 +134,15 @@ export function drawQueueNow() {
 }
 
 function tiles(s) {
-  return cohort === "began" ? [...beganTiles(s.began), ...commonTiles(s)] : [...finishedTiles(s.finished, s.service), ...commonTiles(s)];
+  const [first, ...rest] = cohort === "began" ? beganTiles(s.began) : finishedTiles(s.finished, s.service);
+  return first ? [first, realisedTile(s.realised), ...rest, ...commonTiles(s)] : commonTiles(s);
+}
+
+// realisedTile is the mean that these people really had.
+function realisedTile(m) {
+  if (m?.mean_s == null) return tile(t("waits.realised"), "–", "", "realised");
+  const doubt = m.joined + m.partly > 0 ? t("waits.pieced", { n: figure(m.people, 0), joined: figure(m.joined, 0), partly: figure(m.partly, 0) }) : t("waits.people", { n: figure(m.people, 0) });
+  return tile(t("waits.realised"), `${span(m.low_s)} – ${span(m.high_s)}`, `${t("waits.best", { mean: span(m.mean_s) })} · ${doubt}`, "realised");
 }
 
 const over = (share, s) => tile(t("waits.over", { target: span(target) }), share == null ? "–" : percent(share), s, "target");
@@ -169,6 +182,10 @@ function beganTiles(b) {
 function commonTiles(s) {
   const out = [];
   if (s.running) out.push(tile(t("waits.running"), figure(s.running.n, 0), s.running.longest_s == null ? "" : t("waits.since", { longest: `${s.running.placed ? "≈ " : ""}${span(s.running.longest_s)}` }), "running"));
+  if (s.little?.crossing_wait_s != null) {
+    const apart = s.little.crossing_disagreement;
+    out.push(tile(t("waits.crossing"), span(s.little.crossing_wait_s), [t("waits.n", { n: figure(s.little.crossings, 0) }), ...(apart == null ? [] : [t("waits.apart", { apart: signed(apart) })])].join(" · "), "crossing"));
+  }
   if (s.little) {
     const apart = s.little.disagreement;
     out.push(tile(t("waits.little"), seconds(s.little.wait_s), apart == null ? "" : t("waits.apart", { apart: signed(apart) }), "little"));
@@ -184,9 +201,10 @@ function drawList() {
   const here = document.activeElement?.closest("#waitlist li")?.dataset.key;
   $("waitlist").replaceChildren(...rows.map(row));
   $("waits-empty").hidden = rows.length > 0;
+  $("waits-left").textContent = leftOutOf(left);
   if (here) [...$("waitlist").children].find((e) => e.dataset.key === here)?.querySelector("button")?.focus();
   const to = Date.now();
-  $("waits-csv").href = address("/api/waits", { ...params(), from: to - 24 * 3600e3, to, format: "csv" });
+  $("waits-csv").href = address("/api/waits", { ...params(), ...trust(), from: to - 24 * 3600e3, to, format: "csv" });
 }
 
 function row(x) {
