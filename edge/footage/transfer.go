@@ -36,6 +36,7 @@ const (
 	damageDelay = 24 * time.Hour
 	chunkTime   = 2 * time.Minute
 	minChunk    = 64 << 10
+	calmParts   = 12
 	maxAnswer   = 4 << 10
 )
 
@@ -56,9 +57,9 @@ func (p *uploading) upload(ctx context.Context, f kept) error {
 	if err != nil {
 		return err
 	}
-	chunk := make([]byte, p.chunkSize())
+	chunk := make([]byte, floorwatch.MaxUploadChunk)
 	for at := a.offset; ; at = a.offset {
-		n := min(int64(len(chunk)), f.bytes-at)
+		n := min(p.chunkSize(), f.bytes-at)
 		if n < 0 {
 			return waitError{fmt.Errorf("the vault says it has %d of %d bytes", at, f.bytes), damageDelay, true}
 		}
@@ -69,8 +70,10 @@ func (p *uploading) upload(ctx context.Context, f kept) error {
 			return err
 		}
 		if a, err = p.ask(ctx, http.MethodPatch, f, at, chunk[:n]); err != nil {
+			p.calm = 0
 			return p.explain(f, err)
 		}
+		p.calm += n
 		p.spend(n)
 		if a.receipt != nil {
 			return p.keep(f, a.receipt)
@@ -203,11 +206,15 @@ func (p *uploading) keep(f kept, raw []byte) error {
 	return nil
 }
 
+// chunkSize is how much the next request carries. What a cut leaves of a request
+// is sent again, so on a line that is cut often a request is a small part of
+// what has gone through since the last fault.
 func (p *uploading) chunkSize() int64 {
-	if p.BytesPerSec == 0 {
-		return floorwatch.MaxUploadChunk
+	size := int64(floorwatch.MaxUploadChunk)
+	if p.BytesPerSec > 0 {
+		size = p.BytesPerSec
 	}
-	return min(max(p.BytesPerSec, minChunk), floorwatch.MaxUploadChunk)
+	return min(max(min(size, p.calm/calmParts), minChunk), floorwatch.MaxUploadChunk)
 }
 
 // pace waits until n more bytes fit the budget per second.

@@ -186,6 +186,7 @@ type uploading struct {
 	later  map[string]time.Time // pieces that wait, by hash
 	spent  dayBudget
 	free   time.Time // when the next byte may go
+	calm   int64     // bytes sent since the last fault
 }
 
 // Run uploads until ctx ends. It returns early only for settings that cannot
@@ -201,7 +202,7 @@ func (u *Uploader) Run(ctx context.Context) error {
 	u.kick() // makes the channel
 	p := &uploading{
 		Uploader: u, log: u.Log, client: u.Client, base: strings.TrimSuffix(u.URL, "/"), later: map[string]time.Time{},
-		spent: readBudget(filepath.Join(u.Dir, budgetFile)),
+		spent: readBudget(filepath.Join(u.Dir, budgetFile)), calm: calmParts * floorwatch.MaxUploadChunk,
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
