@@ -142,7 +142,8 @@ function tiles(s) {
 function realisedTile(m) {
   if (m?.mean_s == null) return tile(t("waits.realised"), "–", "", "realised");
   const doubt = m.joined + m.partly > 0 ? t("waits.pieced", { n: figure(m.people, 0), joined: figure(m.joined, 0), partly: figure(m.partly, 0) }) : t("waits.people", { n: figure(m.people, 0) });
-  return tile(t("waits.realised"), `${span(m.low_s)} – ${span(m.high_s)}`, `${t("waits.best", { mean: span(m.mean_s) })} · ${doubt}`, "realised");
+  const [low, high] = [span(m.low_s), span(m.high_s)];
+  return tile(t("waits.realised"), low === high ? low : `${low} – ${high}`, `${t("waits.best", { mean: span(m.mean_s) })} · ${doubt}`, "realised");
 }
 
 const over = (share, s) => tile(t("waits.over", { target: span(target) }), share == null ? "–" : percent(share), s, "target");
