@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"debug/elf"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -173,26 +174,56 @@ func (m *manager) state() state {
 	return state{m.pid, m.starts, m.feeds, m.ready, m.status}
 }
 
-// Machine code for amd64: a loop of pause(2), out of which no call returns, and
-// an instruction that no processor knows.
-var (
-	codeHang  = []byte{0xb8, 0x22, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xeb, 0xf7}
-	codeCrash = []byte{0x0f, 0x0b}
-)
+// codeCrash is an instruction that no processor knows.
+var codeCrash = []byte{0x0f, 0x0b}
 
-// pauseCall is the number of pause(2).
-const pauseCall = "34 "
+// hangMark is the name of the thread in which a poisoned function was called.
+const hangMark = "hangs"
 
-// poison writes code over the beginning of a function of a running Go program:
-// the next call of it hangs or crashes, as a bug would make it, and the product
-// needs no hook for it.
-func poison(pid int, exe, function string, code []byte) error {
-	if runtime.GOARCH != "amd64" {
-		return fmt.Errorf("poison %s: the bench has no code for %s", function, runtime.GOARCH)
+// codeHang returns code for the beginning of the function at address at: it names
+// its thread and then waits for ever, as a goroutine waits that has locked itself
+// out, by receiving from a nil channel with the runtime's function at receive.
+func codeHang(at, receive uint64) []byte {
+	code := []byte{
+		0xb8, 0x9d, 0, 0, 0, // mov eax, prctl
+		0xbf, 0x0f, 0, 0, 0, // mov edi, PR_SET_NAME
+		0x48, 0x8d, 0x35, 11, 0, 0, 0, // lea rsi, [hangMark]
+		0x0f, 0x05, // syscall
+		0x31, 0xc0, // xor eax, eax
+		0x31, 0xdb, // xor ebx, ebx
+		0xe9, // jmp receive
 	}
-	at, err := address(exe, function, uint64(len(code)))
+	code = binary.LittleEndian.AppendUint32(code, uint32(receive-at-uint64(len(code))-4))
+	return append(append(code, hangMark...), 0)
+}
+
+// makeHang makes a function of a running Go program never return from its next
+// call on; the product needs no hook for it.
+func makeHang(pid int, exe, function string) error {
+	at, err := address(exe, function)
 	if err != nil {
 		return err
+	}
+	receive, err := address(exe, "runtime.chanrecv1")
+	if err != nil {
+		return err
+	}
+	return poison(pid, function, at, codeHang(at, receive))
+}
+
+// makeCrash makes the next call of a function end the program, as a bug would.
+func makeCrash(pid int, exe, function string) error {
+	at, err := address(exe, function)
+	if err != nil {
+		return err
+	}
+	return poison(pid, function, at, codeCrash)
+}
+
+// poison writes code over the beginning of a function.
+func poison(pid int, function string, at uint64, code []byte) error {
+	if runtime.GOARCH != "amd64" {
+		return fmt.Errorf("poison %s: the bench has no code for %s", function, runtime.GOARCH)
 	}
 	mem, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", pid), os.O_WRONLY, 0)
 	if err != nil {
@@ -210,8 +241,8 @@ func poison(pid int, exe, function string, code []byte) error {
 	return nil
 }
 
-// address finds a function of at least size bytes.
-func address(exe, function string, size uint64) (uint64, error) {
+// address finds a function that is long enough to be poisoned.
+func address(exe, function string) (uint64, error) {
 	f, err := elf.Open(exe)
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", exe, err)
@@ -222,18 +253,18 @@ func address(exe, function string, size uint64) (uint64, error) {
 		return 0, fmt.Errorf("read %s: %w; the bench needs programs that are not stripped", exe, err)
 	}
 	for _, s := range symbols {
-		if s.Name == function && s.Size >= size {
+		if s.Name == function && s.Size >= 40 {
 			return s.Value, nil
 		}
 	}
 	return 0, fmt.Errorf("%s has no function %s: the bench names one that was renamed or inlined", filepath.Base(exe), function)
 }
 
-// hangs tells whether a thread of the process is in the loop of codeHang.
+// hangs tells whether a poisoned function was called.
 func hangs(pid int) bool {
-	calls, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
-	for _, path := range calls {
-		if b, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(b), pauseCall) {
+	names, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/comm", pid))
+	for _, path := range names {
+		if b, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(b)) == hangMark {
 			return true
 		}
 	}

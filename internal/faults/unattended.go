@@ -10,9 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"golang.org/x/sync/errgroup"
 
 	"floorwatch"
@@ -26,6 +28,11 @@ func unattendedRows() []row {
 			goal: "restarted within 30 s; the watchdog is fed by progress alone",
 			long: "a part counts as hung after 20 s",
 			run:  hangEverything,
+		},
+		{
+			id: "G2", property: "the program crashes again and again, or its configuration is spoilt",
+			goal: "after 5 crashes a safe mode that reports why, with the last good configuration; never stays down; back by itself",
+			run:  crashLoops,
 		},
 	}
 }
@@ -256,7 +263,7 @@ func (b *bench) hangOne(ctx context.Context, x *service, h hang) (time.Duration,
 	if h.function == "" {
 		err = syscall.Kill(pid, syscall.SIGSTOP)
 	} else {
-		err = poison(pid, x.exe, h.function, codeHang)
+		err = makeHang(pid, x.exe, h.function)
 	}
 	if err != nil {
 		return 0, wrong(err)
@@ -271,8 +278,7 @@ func (b *bench) hangOne(ctx context.Context, x *service, h hang) (time.Duration,
 		return 0, wrong(err)
 	}
 	s := m.state()
-	// Without a word the whole process had stopped: Go's collector waits for all.
-	if s.status != "" && !strings.Contains(s.status, h.part) {
+	if !strings.Contains(s.status, h.part) {
 		return 0, wrong(fmt.Errorf("it was restarted for %q", s.status))
 	}
 	took := s.ready[1].Sub(began)
@@ -404,4 +410,186 @@ func (b *bench) watchDeadLine(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("the agent with a mute broker was never fed\n%s", x.tail())
 	}
 	return m.state().starts - 1, ctx.Err()
+}
+
+// crashing are functions of parts that safe mode leaves alone.
+var crashing = []string{
+	edgePackage + ".(*camera).feed",
+	edgePackage + "/footage.(*recording).noRoom",
+	edgePackage + "/counter.(*Feeds).commit",
+}
+
+// crashLoop is what became of one box.
+type crashLoop struct {
+	safe, report, back time.Duration // from its first start
+	starts, reports    int
+}
+
+// crashLoops makes a part of each box crash in every process until the box is in
+// safe mode, and spoils the configuration of another.
+func crashLoops(ctx context.Context, b *bench) (finding, error) {
+	broker, err := stage.StartBroker(ctx, b.dir, "")
+	if err != nil {
+		return finding{}, err
+	}
+	defer broker.End()
+	film, err := b.film(ctx)
+	if err != nil {
+		return finding{}, err
+	}
+	functions := crashing[:b.rounds(len(crashing), 1)]
+	loops := make([]crashLoop, len(functions))
+	var group errgroup.Group
+	for i, f := range functions {
+		group.Go(func() (err error) {
+			loops[i], err = b.crashOne(ctx, fmt.Sprintf("box-%d", i), broker.Address, film, f)
+			return err
+		})
+	}
+	spoilt, err := b.spoilConfig(ctx, broker.Address)
+	if err = errors.Join(err, group.Wait()); err != nil {
+		return finding{}, err
+	}
+	var worst crashLoop
+	for _, l := range loops {
+		worst.safe, worst.report, worst.back = max(worst.safe, l.safe), max(worst.report, l.report), max(worst.back, l.back)
+		worst.starts, worst.reports = max(worst.starts, l.starts), worst.reports+l.reports
+	}
+	found := finding{
+		Figure: fmt.Sprintf("%d of %d crash loops ended in safe mode, with the start after the 5th crash, at most %.1f s after the first start; first report at the broker after %.1f s, %d reports; a spoilt configuration file: works with the last good one after %.1f s",
+			len(loops), len(loops), worst.safe.Seconds(), worst.report.Seconds(), worst.reports, spoilt.Seconds()),
+		Reached: worst.starts == 6,
+		Scope:   "the last good configuration is put there by the bench; the box keeps one after 10 minutes of work",
+	}
+	if !b.short {
+		found.Figure += fmt.Sprintf("; cameras are watched again by themselves within %.0f s", worst.back.Seconds())
+		found.Reached = found.Reached && worst.back > 0
+	}
+	return found, nil
+}
+
+func (b *bench) crashOne(ctx context.Context, name, broker, film, function string) (l crashLoop, err error) {
+	x, err := b.newBox(name, broker, film)
+	if err != nil {
+		return l, err
+	}
+	m, log, err := x.manager()
+	if err != nil {
+		return l, err
+	}
+	defer func() { _ = log.Close() }()
+	if b.short {
+		m.pause = 100 * time.Millisecond
+	}
+	var broken error
+	repaired := make(chan struct{})
+	m.started = func(pid int) {
+		select {
+		case <-repaired:
+		default:
+			broken = errors.Join(broken, makeCrash(pid, x.exe, function))
+		}
+	}
+	reports, err := b.listen(broker, name, `"safe_mode":1`)
+	if err != nil {
+		return l, err
+	}
+	defer reports.Close()
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	began := time.Now()
+	go func() { done <- m.run(ctx) }()
+	defer func() { stop(); err = errors.Join(err, <-done, broken) }()
+	wait := func(what string, patience time.Duration, is func() bool) error {
+		err := stage.Until(ctx, what, patience, func() (bool, error) { return is(), nil })
+		if err != nil {
+			err = fmt.Errorf("crash %s: %w\n%s", function, err, x.tail())
+		}
+		return err
+	}
+	if err := wait("safe mode", 3*time.Minute, func() bool { return x.logged("msg=\"safe mode") }); err != nil {
+		return l, err
+	}
+	l.safe = time.Since(began)
+	close(repaired)
+	if err := wait("its report", time.Minute, func() bool { return reports.count() > 0 }); err != nil {
+		return l, err
+	}
+	l.report = time.Since(began)
+	b.say("%s: safe mode after %.1f s, reported after %.1f s", function, l.safe.Seconds(), l.report.Seconds())
+	if !b.short {
+		if err := wait("the camera", 8*time.Minute, func() bool { return x.logged("camera is watched") }); err != nil {
+			return l, err
+		}
+		l.back = time.Since(began)
+	}
+	l.starts, l.reports = m.state().starts, reports.count()
+	return l, nil
+}
+
+// spoilConfig returns how long a box takes to watch whose configuration file a
+// power cut emptied.
+func (b *bench) spoilConfig(ctx context.Context, broker string) (time.Duration, error) {
+	x, err := b.newBox("spoilt", broker, "")
+	if err != nil {
+		return 0, err
+	}
+	config, err := os.ReadFile(x.config)
+	if err == nil {
+		err = errors.Join(os.MkdirAll(x.data(), 0o700), os.WriteFile(filepath.Join(x.data(), "edge.good.yaml"), config, 0o600), os.Truncate(x.config, 0))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("spoil a configuration: %w", err)
+	}
+	m, log, err := x.manager()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = log.Close() }()
+	m.env = append(m.env, "STATE_DIRECTORY="+x.data())
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	began := time.Now()
+	go func() { done <- m.run(ctx) }()
+	defer func() { stop(); <-done }()
+	err = stage.Until(ctx, "the camera of the box with a spoilt configuration", time.Minute, func() (bool, error) { return x.logged("camera is watched"), nil })
+	if err != nil {
+		return 0, fmt.Errorf("%w\n%s", err, x.tail())
+	}
+	return time.Since(began), nil
+}
+
+// logged tells whether the service has written a text.
+func (x *service) logged(text string) bool {
+	b, _ := os.ReadFile(filepath.Join(x.dir, "log"))
+	return strings.Contains(string(b), text)
+}
+
+// ear counts the deliveries of a box at the broker that hold a text.
+type ear struct {
+	mqtt.Client
+	n atomic.Int64
+}
+
+func (e *ear) count() int { return int(e.n.Load()) }
+
+// Close stops listening.
+func (e *ear) Close() { e.Disconnect(100) }
+
+// listen begins to count.
+func (b *bench) listen(broker, edge, text string) (*ear, error) {
+	e := new(ear)
+	e.Client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + broker).SetClientID("ear-" + edge))
+	if t := e.Connect(); t.Wait() && t.Error() != nil {
+		return nil, fmt.Errorf("listen at the broker: %w", t.Error())
+	}
+	t := e.Subscribe(floorwatch.Topic("shop", edge, floorwatch.LeafUp), 1, func(_ mqtt.Client, m mqtt.Message) {
+		if strings.Contains(string(m.Payload()), text) {
+			e.n.Add(1)
+		}
+	})
+	if t.Wait() && t.Error() != nil {
+		return nil, fmt.Errorf("listen at the broker: %w", t.Error())
+	}
+	return e, nil
 }
