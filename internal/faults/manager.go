@@ -200,11 +200,11 @@ func codeHang(at, receive uint64) []byte {
 // makeHang makes a function of a running Go program never return from its next
 // call on; the product needs no hook for it.
 func makeHang(pid int, exe, function string) error {
-	at, err := address(exe, function)
+	at, err := address(exe, function, 40)
 	if err != nil {
 		return err
 	}
-	receive, err := address(exe, "runtime.chanrecv1")
+	receive, err := address(exe, "runtime.chanrecv1", 1)
 	if err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func makeHang(pid int, exe, function string) error {
 
 // makeCrash makes the next call of a function end the program, as a bug would.
 func makeCrash(pid int, exe, function string) error {
-	at, err := address(exe, function)
+	at, err := address(exe, function, 40)
 	if err != nil {
 		return err
 	}
@@ -241,8 +241,8 @@ func poison(pid int, function string, at uint64, code []byte) error {
 	return nil
 }
 
-// address finds a function that is long enough to be poisoned.
-func address(exe, function string) (uint64, error) {
+// address finds a function of at least size bytes.
+func address(exe, function string, size uint64) (uint64, error) {
 	f, err := elf.Open(exe)
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", exe, err)
@@ -253,7 +253,7 @@ func address(exe, function string) (uint64, error) {
 		return 0, fmt.Errorf("read %s: %w; the bench needs programs that are not stripped", exe, err)
 	}
 	for _, s := range symbols {
-		if s.Name == function && s.Size >= 40 {
+		if s.Name == function && s.Size >= size {
 			return s.Value, nil
 		}
 	}
