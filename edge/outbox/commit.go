@@ -50,6 +50,14 @@ func (o *Outbox) commit() (more bool) {
 		o.renew(err)
 	}
 	o.publish(j)
+	if j.short() { // and what was dropped makes room, once the file system notes it
+		_ = durable.SyncDir(o.set.Dir)
+		o.fit(j)
+		if err := o.write(j); err != nil {
+			o.renew(err)
+		}
+		o.publish(j)
+	}
 	for _, r := range j.reqs {
 		r.done <- j.result(r)
 	}
@@ -99,6 +107,17 @@ func (j *job) book(l loss, now floorwatch.Time) {
 	j.recs[classGaps] = append(j.recs[classGaps], b)
 }
 
+// short tells whether records were dropped to make room, and some of the job's
+// have found none yet.
+func (j *job) short() bool {
+	for c := range classes {
+		if j.forced && !j.done[c] && errors.Is(j.errs[c], syscall.ENOSPC) {
+			return true
+		}
+	}
+	return false
+}
+
 // bytes returns what a class still has to write.
 func (j *job) bytes(c class) int64 {
 	var n int64
@@ -136,22 +155,22 @@ func (o *Outbox) fit(j *job) {
 	if over := o.used() + need - budget; over > 0 && o.reclaim() < over {
 		o.drop(j, o.used()+need-budget)
 	}
-	for c := class(0); c < classes; {
+	for c := classGaps; c >= 0; { // bookings first: without them nothing can be dropped
 		err := o.room(o.current[c], j.bytes(c))
 		switch {
 		case err == nil:
 			j.errs[c] = nil
-			c++
+			c--
 		case errors.Is(err, syscall.ENOSPC) && o.reserve.left() > 1 && o.reserve.release():
 			o.set.Log.Warn("disk is full; the outbox uses its reserve, free some space", "dir", o.set.Dir, "reserve_files", o.reserve.left())
 		case errors.Is(err, syscall.ENOSPC) && !j.forced:
 			j.forced = true
 			o.drop(j, o.reserve.bytes)
 			o.reserve.release() // room for the booking; comes back with the files dropped
-			c = 0
+			c = classGaps
 		default:
 			j.errs[c] = err
-			c++
+			c--
 		}
 	}
 }
@@ -226,10 +245,20 @@ func (o *Outbox) room(s *stream, n int64) error {
 	if g.size+n <= g.alloc {
 		return nil
 	}
+	err := o.grow(g, g.size+n, growStep)
+	if errors.Is(err, syscall.ENOSPC) {
+		err = o.grow(g, g.size+n, block)
+	}
+	return err
+}
+
+// grow writes zeros behind a segment up to a multiple of step that is not below
+// need.
+func (o *Outbox) grow(g *segment, need, step int64) error {
 	if err := o.set.fault("grow"); err != nil {
 		return err
 	}
-	end := (g.size + n + growStep - 1) / growStep * growStep
+	end := (need + step - 1) / step * step
 	wrote, err := g.f.WriteAt(make([]byte, end-g.alloc), g.alloc)
 	if err != nil {
 		if wrote > 0 {
@@ -294,8 +323,8 @@ func (o *Outbox) write(j *job) error {
 		if failed == nil && j.errs[c] != nil && !errors.Is(j.errs[c], syscall.ENOSPC) {
 			failed = j.errs[c]
 		}
-		if s.open() == nil {
-			continue // fit found no room, and said why
+		if j.errs[c] != nil {
+			continue // fit found no room, and said why; what is open stays as it is
 		}
 		if j.errs[c] = o.writeClass(s, j.recs[c]); j.errs[c] != nil {
 			failed = j.errs[c]
@@ -362,10 +391,19 @@ func (o *Outbox) publish(j *job) {
 		o.set.Log.Error("outbox records lost; a gap record names them", "log", l.s.id, "first", l.First, "n", l.End-l.First, "cause", l.cause)
 	}
 	o.moved = true
-	o.reclaim()
+	if o.reclaim() == 0 && len(j.victims) > 0 {
+		// No room even for the state. Their loss is booked, so a crash before the
+		// state is saved books it twice and hides nothing.
+		for _, v := range j.victims {
+			_ = os.Remove(v.g.path)
+		}
+		_ = durable.SyncDir(o.set.Dir)
+		o.reclaim()
+	}
 	if len(j.victims) > 0 && o.reserve.left() == 0 {
 		_ = o.reserve.create(0) // for the next drop; upkeep says so when it stays away
 	}
+	j.losses, j.victims = nil, nil
 }
 
 // unbook keeps losses that could not be booked for the next commit. Those of

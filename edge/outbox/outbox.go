@@ -35,6 +35,7 @@ const (
 	segmentsInBudget = 64       // a segment is this part of the budget
 	reserveFiles     = 8        // of one segment each, inside the budget
 	growStep         = 64 << 10 // bytes of zeros written ahead of the records
+	block            = 4 << 10  // of a file system: what the device writes at least
 	maxCommit        = 2 << 20  // bytes of entries written in one go
 	upkeepEvery      = 2 * time.Second
 	stateEvery       = time.Minute // a state file costs the flash some 30 kB

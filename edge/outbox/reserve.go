@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"floorwatch/internal/durable"
 )
 
 // reserve is disk space held back in files of one segment each, so that a full
@@ -54,10 +56,12 @@ func (r reserve) create(i int) error {
 	return nil
 }
 
-// release gives one file up; false when there is none left.
+// release gives one file up; false when there is none left. The sync is what
+// makes a journalling file system hand the blocks out again.
 func (r reserve) release() bool {
 	for i := r.files - 1; i >= 0; i-- {
 		if os.Remove(r.path(i)) == nil {
+			_ = durable.SyncDir(r.dir)
 			return true
 		}
 	}

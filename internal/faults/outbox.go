@@ -18,6 +18,10 @@ func outboxRows() []row {
 			id: "B2", property: "Torn and rotten files: the outbox opens, returns nothing bad, and books what is gone",
 			goal: "10,000 random truncations, zeroings and flips: 0 open failures, 0 bad records returned, at most 1 record lost per flipped byte, every loss booked; fuzzing without a finding", run: damages,
 		},
+		{
+			id: "B3", property: "A disk without space or inodes: nothing breaks, the reserve carries on, work resumes",
+			goal: "no panic, no corruption, 50 fills; the reserve keeps the records of 24 h more; resumes in ≤ 10 s after space returns", run: fullDisks,
+		},
 	}
 }
 
