@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"floorwatch/edge"
 	"floorwatch/internal/program"
 	"floorwatch/internal/sampletest"
 )
@@ -18,7 +19,7 @@ import (
 const sample = "../../deploy/edge.yaml"
 
 func TestSampleHoldsTheDefaults(t *testing.T) {
-	defaults := defaultConfig()
+	defaults := edge.DefaultBoxConfig()
 	sampletest.Check(t, sample, &defaults, "store", "edge", "broker.url", "broker.ca", "broker.password_file",
 		"cameras[].name", "cameras[].label", "cameras[].source", "cameras[].username", "cameras[].password_file", "cameras[].picture",
 		"cameras[].zones[].name", "cameras[].zones[].label", "cameras[].zones[].role", "cameras[].zones[].polygon", "cameras[].lines[]")

@@ -130,11 +130,11 @@ func hashOf(path string) string {
 
 // stateDir is where a box keeps what it must know before its configuration can
 // be read: systemd's StateDirectory, or else the data folder, if that is known.
-func stateDir(c boxConfig) string { return cmp.Or(os.Getenv("STATE_DIRECTORY"), c.Data) }
+func stateDir(c edge.BoxConfig) string { return cmp.Or(os.Getenv("STATE_DIRECTORY"), c.Data) }
 
 // choose returns the configuration to run with, and why it is not the one asked
 // for: the last good one where that one cannot be used or kept crashing.
-func choose(path string) (c boxConfig, b edge.Broker, used, why string, err error) {
+func choose(path string) (c edge.BoxConfig, b edge.Broker, used, why string, err error) {
 	c, b, err = loadAll(path)
 	good := filepath.Join(stateDir(c), goodFile)
 	if err != nil && os.Getenv("STATE_DIRECTORY") == "" {
