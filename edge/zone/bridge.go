@@ -98,6 +98,12 @@ func (n *newcomer) velocity() (x, y float64) {
 	return (b.ground.X - a.ground.X) / dt, (b.ground.Y - a.ground.Y) / dt
 }
 
+// fleeting tells whether the newcomer is gone already: more likely a false box
+// than anybody.
+func (n *newcomer) fleeting() bool {
+	return n.missed != 0 && n.seen[len(n.seen)-1].at < n.due()-proof/2
+}
+
 // arrive takes in the first sighting of a track: of somebody new where nobody is
 // lost, otherwise of a newcomer.
 func (e *Engine) arrive(id int64, s sighting) {
@@ -124,7 +130,7 @@ func (e *Engine) anyLost(s sighting) bool {
 // reachable tells whether somebody is lost and could be found with s.
 func (e *Engine) reachable(tr *track, s sighting) bool {
 	gap := s.at - tr.lastSeen
-	if tr.absentAt == 0 || gap <= 0 || gap > e.bridge-proof {
+	if tr.absentAt == 0 || gap <= 0 || gap > e.bridge-proof || tr.lastSeen-tr.born < proof && gap > proof {
 		return false
 	}
 	d := math.Hypot(s.ground.X-tr.ground.X, s.ground.Y-tr.ground.Y)
@@ -196,10 +202,7 @@ func (e *Engine) lostPeople() []*track {
 // find gives a newcomer's track to a lost person.
 func (e *Engine) find(tr *track, n *newcomer, at floorwatch.Time) {
 	delete(e.tracks, tr.ids[len(tr.ids)-1])
-	if len(tr.ids) >= maxTracks {
-		tr.ids = slices.Delete(tr.ids, 1, 2)
-	}
-	tr.ids = append(tr.ids, n.id)
+	tr.rename(n.id)
 	e.tracks[n.id] = tr
 	n.seen[0].found = true
 	e.replay(tr, n, true, at)
@@ -238,8 +241,8 @@ func (e *Engine) likely(tr *track, n *newcomer) float64 {
 	if tr.edge {
 		alien *= 10
 	}
-	if len(n.seen) == 1 {
-		alien *= 3 // a box that is not seen again may be nobody's
+	if n.fleeting() {
+		alien *= 100
 	}
 	return math.Log(place/alien) - ratio*ratio/2
 }

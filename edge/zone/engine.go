@@ -61,6 +61,8 @@ type Engine struct {
 	people    int64            // that there were
 	newcomers []*newcomer      // of whom it is not decided who they are, by their first sighting
 	bridge    floorwatch.Time  // the longest of the zones
+	meetings  []meeting        // of people who came close
+	walkers   []*track         // who walks in the present frame
 	now       floorwatch.Time
 	begun     bool
 	watch     watch
@@ -197,6 +199,7 @@ func (e *Engine) settleDue(t floorwatch.Time) {
 		active := e.settleVisits(tr, t)
 		if t-tr.lastSeen > e.forget && !active {
 			delete(e.tracks, id)
+			e.meetings = slices.DeleteFunc(e.meetings, func(m meeting) bool { return m.a == tr || m.b == tr })
 			e.spare = append(e.spare, tr)
 		}
 	}
@@ -244,6 +247,9 @@ func (e *Engine) header(kind string, at floorwatch.Time) floorwatch.Header {
 // frame takes in where people are.
 func (e *Engine) frame(f floorwatch.Frame) {
 	e.light(f.T)
+	if len(e.meetings) > 0 {
+		e.unswap(&f)
+	}
 	var fresh []floorwatch.Person
 	for _, p := range f.People {
 		if p.ID <= 0 {
@@ -262,6 +268,9 @@ func (e *Engine) frame(f floorwatch.Frame) {
 		if e.tracks[p.ID] == nil && !e.follow(p.ID, e.sighting(f.T, p)) {
 			e.arrive(p.ID, e.sighting(f.T, p))
 		}
+	}
+	if len(e.walkers) > 0 || len(e.meetings) > 0 {
+		e.meet(f.T)
 	}
 	e.settleDue(f.T)
 }
@@ -313,6 +322,9 @@ func (e *Engine) see(tr *track, s sighting, known bool, at floorwatch.Time) {
 		}
 	}
 	tr.move(s, known)
+	if e.bridge > 0 && sq(tr.vx)+sq(tr.vy) > sq(walking*tr.height) {
+		e.walkers = append(e.walkers, tr)
+	}
 }
 
 func (e *Engine) cross(t floorwatch.Time, i int, id int64, in bool) {
@@ -357,6 +369,7 @@ func (e *Engine) open(f floorwatch.Frame) {
 		e.spare = append(e.spare, tr)
 	}
 	clear(e.tracks)
+	e.meetings, e.walkers = e.meetings[:0], e.walkers[:0]
 	e.dark(f.T, CauseReopened)
 	e.by = f.By
 }

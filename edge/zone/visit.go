@@ -8,9 +8,10 @@ import (
 
 // track is a person's memory between sightings.
 type track struct {
-	id       int64   // of the first track that was taken for them
-	person   int64   // number among all people of this engine
-	ids      []int64 // all of those tracks, the latest last
+	id       int64           // of the first track that was taken for them
+	person   int64           // number among all people of this engine
+	ids      []int64         // all of those tracks, the latest last
+	born     floorwatch.Time // first seen
 	lastSeen floorwatch.Time
 	absentAt floorwatch.Time // first frame without the person since lastSeen; 0: none
 	decided  floorwatch.Time // when it was decided that sightings are theirs; 0: they never waited
@@ -33,7 +34,7 @@ func (tr *track) move(s sighting, known bool) {
 		tr.vy += w * ((s.ground.Y-tr.ground.Y)/dt - tr.vy)
 		tr.height += w * (s.height - tr.height)
 	} else {
-		tr.height = s.height
+		tr.height, tr.born = s.height, s.at
 	}
 	tr.lastSeen, tr.absentAt, tr.ground, tr.edge = s.at, 0, s.ground, s.edge
 }
