@@ -225,16 +225,64 @@ func Zones(visits []Visit) []string {
 }
 
 // pair gives each true visit the one told that shares most of its time, at best
-// total, and returns its place, or -1.
+// total, and returns its place, or -1. Spans of time that no visit crosses are
+// paired apart: the effort grows with the busiest of them.
 func pair(truth, got []Visit, least float64) []int {
-	return Assign(len(truth), len(got), func(i, j int) float64 {
-		a, b := truth[i], got[j]
-		both := min(a.Exit, b.Exit) - max(a.Enter, b.Enter)
-		if both <= 0 {
-			return 0
+	match := make([]int, len(truth))
+	for i := range match {
+		match[i] = -1
+	}
+	for _, s := range spans(truth, got) {
+		for i, j := range Assign(len(s.truth), len(s.got), func(i, j int) float64 { return shared(truth[s.truth[i]], got[s.got[j]], least) }) {
+			if j >= 0 {
+				match[s.truth[i]] = s.got[j]
+			}
 		}
-		return above(both/(max(a.Exit, b.Exit)-min(a.Enter, b.Enter)), least)
-	})
+	}
+	return match
+}
+
+// shared is the time of both over the time of either, 0 below least.
+func shared(a, b Visit, least float64) float64 {
+	both := min(a.Exit, b.Exit) - max(a.Enter, b.Enter)
+	if both <= 0 {
+		return 0
+	}
+	return above(both/(max(a.Exit, b.Exit)-min(a.Enter, b.Enter)), least)
+}
+
+// together are the visits of a span of time, by their places.
+type together struct{ truth, got []int }
+
+// spans cuts time where nobody is inside.
+func spans(truth, got []Visit) (out []together) {
+	type one struct {
+		Visit
+		place int
+		told  bool
+	}
+	all := make([]one, 0, len(truth)+len(got))
+	for i, v := range truth {
+		all = append(all, one{v, i, false})
+	}
+	for i, v := range got {
+		all = append(all, one{v, i, true})
+	}
+	slices.SortStableFunc(all, func(a, b one) int { return cmp.Compare(a.Enter, b.Enter) })
+	until := math.Inf(-1)
+	for _, v := range all {
+		if len(out) == 0 || v.Enter >= until {
+			out = append(out, together{})
+		}
+		until = max(until, v.Exit)
+		s := &out[len(out)-1]
+		if v.told {
+			s.got = append(s.got, v.place)
+		} else {
+			s.truth = append(s.truth, v.place)
+		}
+	}
+	return out
 }
 
 // unmatched is the length of all visits that were missed or made up.
