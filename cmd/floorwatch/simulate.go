@@ -23,7 +23,8 @@ const simulateHelp = `Usage: floorwatch simulate [flags] HALL
 Plays a hall and prints camera lines, as floorwatch-camera does. HALL is the name
 of a built-in hall or a YAML file; docs/simulate.md says what it holds.
 
-  floorwatch simulate -zones-out zones.yaml -truth truth.jsonl single |
+  floorwatch simulate -zones-out - single >zones.yaml
+  floorwatch simulate -noise realistic -truth truth.jsonl single |
     floorwatch stays -zones zones.yaml | floorwatch intervals -zones zones.yaml
 
 `
@@ -33,6 +34,7 @@ type simulation struct {
 	opts                    simulate.Options
 	real                    bool
 	truth, truthMOT, zones  string
+	video                   string
 	level, ids, start, pace string
 }
 
@@ -108,6 +110,7 @@ func (s *simulation) flags(fs *flag.FlagSet) {
 	fs.StringVar(&s.truth, "truth", "", "`file` for the true stays and waits, JSON lines")
 	fs.StringVar(&s.truthMOT, "truth-mot", "", "`file` for the true boxes, MOT text")
 	fs.StringVar(&s.zones, "zones-out", "", "`file` for the hall's zones in the picture, YAML; - prints them alone")
+	fs.StringVar(&s.video, "video", "", "`file` for a film of the hall, H.264 in MP4, as the camera sees it")
 	for _, k := range s.knobs() {
 		fs.Float64(k.name, 0, k.help)
 	}
@@ -135,6 +138,8 @@ func (s *simulation) check(fs *flag.FlagSet) (err error) {
 		return err
 	case s.ids != "" && s.opts.IDs != simulate.IDsTruth && s.opts.IDs != simulate.IDsBroken && s.opts.IDs != simulate.IDsNone:
 		return fmt.Errorf("-ids %.40q: want truth, broken or none", s.ids)
+	case s.video != "" && (s.opts.Noise.Drop != 0 || s.opts.Noise.Jump != 0):
+		return errors.New("-video has every frame at an even pace: leave -drop and -clock-jump out")
 	case s.pace != "max" && s.pace != "real":
 		return fmt.Errorf("-pace %.40q: want max or real", s.pace)
 	case !(s.opts.FPS >= 0.1 && s.opts.FPS <= 100):
@@ -188,7 +193,7 @@ func (s *simulation) play(ctx context.Context, hall *simulate.Hall, out io.Write
 func (s *simulation) lines(ctx context.Context, p *simulate.Play, out io.Writer, mot *bufio.Writer) error {
 	w := bufio.NewWriterSize(out, 1<<16)
 	began, start := time.Now(), floorwatch.Time(0)
-	for f, ok := p.Next(); ok && ctx.Err() == nil; f, ok = p.Next() {
+	line := func(f floorwatch.Frame) error {
 		if start == 0 {
 			start = f.T
 		}
@@ -201,6 +206,9 @@ func (s *simulation) lines(ctx context.Context, p *simulate.Play, out io.Writer,
 			case <-time.After(time.Until(began.Add(f.T.Sub(start)))):
 			}
 		}
+		if mot != nil && f.Event == "" {
+			simulate.WriteMOT(mot, f.N, p.Boxes())
+		}
 		b, err := json.Marshal(f)
 		if err != nil {
 			return fmt.Errorf("encode line: %w", err)
@@ -208,12 +216,25 @@ func (s *simulation) lines(ctx context.Context, p *simulate.Play, out io.Writer,
 		if _, err := w.Write(append(b, '\n')); err != nil {
 			return fmt.Errorf("write lines: %w", err)
 		}
-		if mot != nil && f.Event == "" {
-			simulate.WriteMOT(mot, f.N, p.Boxes())
-		}
+		return nil
 	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("write lines: %w", err)
+	err := s.each(ctx, p, line)
+	if flush := w.Flush(); err == nil && flush != nil {
+		err = fmt.Errorf("write lines: %w", flush)
+	}
+	return err
+}
+
+// each plays p to its end, into a film where one was asked for. An end of ctx is
+// an end of the play.
+func (s *simulation) each(ctx context.Context, p *simulate.Play, line func(floorwatch.Frame) error) error {
+	if s.video != "" {
+		return p.Record(ctx, s.video, line)
+	}
+	for f, ok := p.Next(); ok && ctx.Err() == nil; f, ok = p.Next() {
+		if err := line(f); err != nil {
+			return err
+		}
 	}
 	return nil
 }
