@@ -33,6 +33,7 @@ func commands() []command {
 		{"track", "gives detections (MOT text) the ids of tracks", runTrack},
 		{"stays", "turns camera lines into stays, waits and gaps", runStays},
 		{"intervals", "turns those records into interval figures", runIntervals},
+		{"doctor", "tests what a box needs, and says what to do", runDoctor},
 		{"verify", "checks recorded footage against its seals", runVerify},
 	}
 }
