@@ -42,7 +42,7 @@ import (
 const (
 	// proof is the age at which it is decided who a newcomer is: enough to know
 	// where they are heading.
-	proof floorwatch.Time = 700
+	proof floorwatch.Time = 1500
 	// edgeMargin is how close to the picture's edge a box touches it, pixels.
 	edgeMargin = 2
 	// maxTracks bounds the ids that a stay names.
@@ -60,7 +60,7 @@ const (
 	tremble    = 0.3  // spread of where a standing person is found, heights
 	drift      = 0.2  // and how it grows with the root of the seconds
 	stray      = 0.3  // spread of a walker's pace, of their pace
-	heightTerm = 0.25 // spread of the logarithm of heights
+	heightTerm = 0.1  // spread of the logarithm of heights, with long tails
 	// stranger is the density, per square height, of people who appear in the
 	// midst of the picture and were not lost there; strangerEdge at its edge.
 	stranger, strangerEdge = 0.0015, 0.15
@@ -96,6 +96,15 @@ func (n *newcomer) velocity() (x, y float64) {
 	}
 	dt := seconds(b.at - a.at)
 	return (b.ground.X - a.ground.X) / dt, (b.ground.Y - a.ground.Y) / dt
+}
+
+// height is the newcomer's mean height.
+func (n *newcomer) height() float64 {
+	var sum float64
+	for _, s := range n.seen {
+		sum += s.height
+	}
+	return sum / float64(len(n.seen))
 }
 
 // fleeting tells whether the newcomer is gone already: more likely a false box
@@ -231,7 +240,7 @@ func (e *Engine) likely(tr *track, n *newcomer) float64 {
 		return 0
 	}
 	gap, h := seconds(s.at-tr.lastSeen), max(1, (tr.height+s.height)/2)
-	ratio := math.Log(s.height/tr.height) / heightTerm
+	ratio := math.Log(n.height()/tr.height) / heightTerm
 	nx, ny := n.velocity()
 	place := whereabouts(motion{(s.ground.X - tr.ground.X) / h, (s.ground.Y - tr.ground.Y) / h}, motion{tr.vx / h, tr.vy / h}, motion{nx / h, ny / h}, gap)
 	alien := stranger
@@ -244,7 +253,7 @@ func (e *Engine) likely(tr *track, n *newcomer) float64 {
 	if n.fleeting() {
 		alien *= 100
 	}
-	return math.Log(place/alien) - ratio*ratio/2
+	return math.Log(place/alien) - math.Log(1+ratio*ratio)
 }
 
 // motion is a way or a velocity, in heights.
