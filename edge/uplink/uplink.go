@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/access"
 	"floorwatch/internal/watchdog"
 )
 
@@ -59,13 +60,14 @@ type timing struct {
 	write     time.Duration // longest one write may take
 	resend    time.Duration // an unacknowledged batch goes again after this,
 	jitter    time.Duration // plus up to this
-	backOff   time.Duration // longest pause between attempts to connect
+	spread    time.Duration // in which a fleet that was cut off together comes back
+	backOff   time.Duration // longest pause between attempts to reach a broker on this machine
 	retry     time.Duration // after the outbox could not be read
 }
 
 var contract = timing{
 	connect: 10 * time.Second, keepAlive: 10 * time.Second, silence: 20 * time.Second, write: 10 * time.Second,
-	resend: 30 * time.Second, jitter: 5 * time.Second, backOff: 30 * time.Second, retry: time.Second,
+	resend: 30 * time.Second, jitter: 5 * time.Second, spread: 35 * time.Second, backOff: 30 * time.Second, retry: time.Second,
 }
 
 const (
@@ -158,7 +160,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 		if time.Since(began) > steady {
 			failures = 0
 		}
-		pause := u.pause(failures)
+		pause := u.pause(failures, time.Since(began))
 		u.set.Log.Warn("uplink is down; records wait in the outbox", "broker", u.broker.Redacted(), "err", err, "retry_in", pause)
 		select {
 		case <-ctx.Done():
@@ -168,11 +170,22 @@ func (u *Uplink) Run(ctx context.Context) error {
 	}
 }
 
-// pause is the back-off with full jitter: anything up to a bound that doubles,
-// so that boxes cut off together do not return together.
-func (u *Uplink) pause(failures int) time.Duration {
-	bound := min(u.time.backOff, time.Second<<min(failures, 10))
-	return rand.N(bound) + 10*time.Millisecond
+// pause is how long to wait after an attempt to connect, or the session that came
+// of it, which took so long. After the first of them it is anything up to the
+// spread, and from then on attempts keep that rhythm: so a fleet that was cut off
+// together stays spread out evenly, whenever the broker returns, and no box needs
+// longer than the spread. (Doubling pauses crowd right after the return, as most
+// boxes are then on short ones.) A broker on this machine has no fleet; there it
+// is a back-off with full jitter.
+func (u *Uplink) pause(failures int, took time.Duration) time.Duration {
+	const least = 10 * time.Millisecond
+	switch {
+	case access.Loopback(u.broker.Host):
+		return rand.N(min(u.time.backOff, time.Second<<min(failures, 10))) + least
+	case failures == 0:
+		return rand.N(u.time.spread) + least
+	}
+	return max(u.time.spread-took, least)
 }
 
 // Stats returns the figures of this moment.

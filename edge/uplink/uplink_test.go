@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -654,10 +655,10 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestPauseIsJitteredAndBounded(t *testing.T) {
-	u := &Uplink{time: contract}
+	u := &Uplink{time: contract, broker: &url.URL{Host: "127.0.0.1:1883"}}
 	seen := map[time.Duration]bool{}
 	for n := range 200 {
-		d := u.pause(n)
+		d := u.pause(n, time.Second)
 		if d <= 0 || d > contract.backOff+10*time.Millisecond || n == 0 && d > 1100*time.Millisecond {
 			t.Fatalf("pause %v after %d failures", d, n)
 		}
@@ -665,6 +666,27 @@ func TestPauseIsJitteredAndBounded(t *testing.T) {
 	}
 	if len(seen) < 100 {
 		t.Errorf("only %d different pauses of 200", len(seen))
+	}
+}
+
+// A fleet that is cut off together comes back evenly over the spread, now or
+// after many attempts: 500 boxes are at most 30 in any second.
+func TestFleetComesBackEvenly(t *testing.T) {
+	u := &Uplink{time: contract, broker: &url.URL{Host: "broker.example.com:8883"}}
+	var first, later [36]int
+	for range 500 {
+		at := u.pause(0, time.Minute)
+		first[int(at.Seconds())]++
+		for n := 1; n < 5; n++ {
+			const took = 10 * time.Second // no answer
+			at += took + u.pause(n, took)
+		}
+		later[int((at%contract.spread).Seconds())]++
+	}
+	for i := range first {
+		if first[i] > 30 || later[i] > 30 {
+			t.Errorf("second %d: %d boxes at first, %d later", i, first[i], later[i])
+		}
 	}
 }
 
