@@ -191,7 +191,7 @@ var hanging = []hang{
 	{"measuring lobby", edgePackage + "/footage.(*Trail).flush"},
 	{"worker of lobby", "floorwatch.ParseFrame"},
 	{"records of lobby", edgePackage + ".(*writer).flush"},
-	{"records of lobby", edgePackage + "/outbox.(*Outbox).commit"},
+	{"", edgePackage + "/outbox.(*Outbox).commit"}, // whoever appends first stands still first
 	{"recorder of lobby", edgePackage + "/footage.(*recording).noRoom"},
 	{"retention", edgePackage + "/footage.(*Retention).missing"},
 	{"uplink", edgePackage + "/uplink.(*session).resend"},
