@@ -150,11 +150,17 @@ func (d *decoder) header(h *floorwatch.Header, key []byte, seen *fields) (known,
 		return true, seen.once(5) && d.name(&h.Rev)
 	case "by":
 		return true, seen.once(6) && d.name(&h.By)
+	case "boot":
+		return true, seen.once(7) && d.name(&h.Boot)
+	case "mono":
+		return true, seen.once(8) && d.int64(&h.Mono)
+	case "unsynced":
+		return true, seen.once(9) && d.bool(&h.Unsynced)
 	}
 	return false, false
 }
 
-const afterHeader = 7 // the first bit of fields that a kind has for itself
+const afterHeader = 10 // the first bit of fields that a kind has for itself
 
 func (d *decoder) stay() (any, bool) {
 	r := &struct { // one piece of memory for all of it

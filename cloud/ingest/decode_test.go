@@ -53,7 +53,10 @@ func envelope(recs ...string) []byte {
 // marshalled returns records as boxes write them.
 func marshalled(t testing.TB) (out []string) {
 	h := func(kind string) floorwatch.Header {
-		return floorwatch.Header{Kind: kind, Camera: "hall", Zone: "table", ID: "排队区 7", At: t0, Rev: "aabbccddeeff", By: "motion"}
+		return floorwatch.Header{
+			Kind: kind, Camera: "hall", Zone: "table", ID: "排队区 7", At: t0, Rev: "aabbccddeeff", By: "motion",
+			Clock: floorwatch.Clock{Boot: "c314aa13", Mono: 14247746, Unsynced: kind == "wait"},
+		}
 	}
 	end := t0
 	sum := floorwatch.Sum{N: 3, Sum: 12.345, Min: 0.001, Max: 12345678.5}
