@@ -71,6 +71,7 @@ const (
 	lagCount    = 3                // fragments in a row
 	maxJump     = 200 * time.Millisecond
 	gopSlack    = 200 * time.Millisecond // of arrival and rounding, over MaxGOP
+	sealRoom    = 256 << 10              // for the seals and records that end a file
 	gopCount    = 5                      // fragments after which a connection's GOP is known
 )
 
@@ -197,7 +198,9 @@ func (p *recording) noRoom() bool {
 		p.log.Error("disk does not answer", "error", err)
 		return false
 	}
-	if full := free-float64(p.need)/float64(max(1, size)) < limit; full != p.full {
+	// Never more than what retention frees beyond the reserve, or both would wait.
+	need := min(float64(p.need+sealRoom)/float64(max(1, size)), spareFree(size)/2)
+	if full := free-need < limit; full != p.full {
 		p.full = full
 		if full {
 			p.log.Error("disk is full: recording stops; free space, release held footage or lower the retention", "free_percent", 100*free)

@@ -52,8 +52,12 @@ type Retention struct {
 	finished bool
 }
 
-// spareFree is kept free beyond MinFree, so that the recorder need not stop.
-const spareFree = 0.01
+// spareFree is the share of a disk of size bytes that is kept free beyond
+// MinFree, so that the recorder need not stop between two looks: 1 %, on a small
+// disk up to 10 % so as to be 64 MB.
+func spareFree(size int64) float64 {
+	return min(max(0.01, 64e6/float64(max(1, size))), 0.1)
+}
 
 // Run looks every Every until ctx ends.
 func (r *Retention) Run(ctx context.Context) error {
@@ -156,11 +160,11 @@ func (r *Retention) missing() (int64, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
-	if err != nil || free >= limit+spareFree {
+	if err != nil {
 		return 0, err
 	}
 	size, err := diskSize(r.Dir)
-	return int64((limit + spareFree - free) * float64(size)), err
+	return int64(max(0, limit+spareFree(size)-free) * float64(size)), err
 }
 
 // order puts what the vault has still to get behind all else.
