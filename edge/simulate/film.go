@@ -300,7 +300,7 @@ func (p *Play) encode(path string) []string {
 	return []string{
 		"-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
 		"-s", fmt.Sprintf("%dx%d", p.hall.Picture.Width, p.hall.Picture.Height), "-r", rate, "-i", "pipe:0",
-		"-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "21", "-pix_fmt", "yuv420p",
+		"-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p",
 		"-g", gop, "-keyint_min", gop, "-sc_threshold", "0", "-bf", "0", "-movflags", "+faststart", "-f", "mp4", path,
 	}
 }
