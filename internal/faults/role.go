@@ -18,6 +18,8 @@ func roles() map[string]func(args []string) error {
 		"filler":   filler,
 		"camera":   playCamera,
 		"record":   record,
+		"receiver": receiver,
+		"hoarder":  hoarder,
 		"crowd":    crowd,
 		"appender": appender,
 	}
