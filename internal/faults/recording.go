@@ -27,6 +27,14 @@ func recordingRows() []row {
 			id: "C2", property: "Footage after a crash plays: kill -9 and torn files, salvaged by the next start",
 			goal: "500 crashes: 100 % of finished files and ≥ 99 % of salvaged ones play to their last fragment; salvage marks them partial", run: footageCrashes,
 		},
+		{
+			id: "C5", property: "Retention on a small disk with a dead uplink, killed in the midst of deletions",
+			goal: "held footage is never deleted; every deletion has its signed record and the other way round; free space never below 5 %", run: retentionPressed,
+		},
+		{
+			id: "C6", property: "Backup over a line that is cut, to a vault that is killed and runs full",
+			goal: "500 cuts at a random byte: 0 corrupt or lost; ≤ 10 % sent again", run: uploadsCut,
+		},
 	}
 }
 
@@ -68,6 +76,7 @@ func salvage(ctx context.Context, dir string) error {
 // kept is one sealed file.
 type kept struct {
 	floorwatch.Seal
+	raw  string // the seal's bytes
 	path string
 }
 
@@ -86,7 +95,7 @@ func footageOf(dir string) (all []kept, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		all = append(all, kept{s, filepath.Join(filepath.Dir(path), s.File)})
+		all = append(all, kept{s, string(raw), filepath.Join(filepath.Dir(path), s.File)})
 	}
 	slices.SortFunc(all, func(a, b kept) int {
 		if c := strings.Compare(a.Camera, b.Camera); c != 0 {
