@@ -43,5 +43,5 @@ func nanodet(dir string) (camera.Detector, track.Options, error) {
 		return nil, track.Options{}, err
 	}
 	d, err := camera.NewNanoDet(path, m.Name+" "+m.SHA256[:12])
-	return d, track.Options{High: 0.4, New: 0.6, Low: 0.3}, err
+	return d, track.Options{High: 0.4, New: 0.5, Low: 0.2}, err
 }

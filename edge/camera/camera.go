@@ -43,6 +43,9 @@ type Tracker interface {
 	Update(t floorwatch.Time, dets []floorwatch.Person) []floorwatch.Person
 }
 
+// sized is a Tracker that wants to know the size of the pictures.
+type sized interface{ Picture(width, height int) }
+
 // Pace says how fast a file is read.
 type Pace string
 
@@ -271,6 +274,9 @@ func (w *worker) analyse(t floorwatch.Time, picture gocv.Mat) error {
 	}
 	if t <= w.last {
 		t = w.last + 1
+	}
+	if k, ok := w.Tracker.(sized); ok {
+		k.Picture(size.Width, size.Height)
 	}
 	people := w.Tracker.Update(t, dets)
 	w.frames++

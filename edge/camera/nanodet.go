@@ -20,7 +20,7 @@ const (
 	netClasses  = 80 // COCO; 0 is a person
 	netBins     = 8  // of each side's distance distribution
 	netMinScore = 0.1
-	netOverlap  = 0.6 // two boxes that share more are one person
+	netOverlap  = 0.5 // two boxes that share more are one person
 )
 
 var netStrides = [...]int{8, 16, 32}

@@ -11,7 +11,14 @@
 // moment ago, may go on with a box of low score, which is how a half-hidden
 // person keeps the id (the BYTE rule, Zhang et al., ECCV 2022). Both
 // assignments minimise the total cost with a price on leaving a pair
-// unmatched: a bad pair is worse than none.
+// unmatched: a bad pair is worse than none. Tracks that are left over go on with
+// a box that shows a part of the person or a group, or with one near the place
+// where they were lost; who stood still is waited for longer than who walked.
+//
+// How tall people are in which row of the picture is learnt from those who walk
+// (stature). Where the feet are out of sight, below the picture's edge or behind
+// somebody nearer, the box is completed down to where they must be, so that the
+// ground point is where the person stands.
 package track
 
 import (
@@ -25,7 +32,7 @@ type Options struct {
 	High float64       // score from which a box may find any track; default 0.6
 	Low  float64       // score below which a box is ignored; default 0.1
 	New  float64       // score from which a box may begin a track; default High + 0.1
-	Lost time.Duration // how long an unseen track waits to be found again; default 2 s
+	Lost time.Duration // how long an unseen track waits to be found again, unless it stood still; default 2 s
 }
 
 func (o Options) withDefaults() Options {
@@ -49,6 +56,8 @@ func (o Options) withDefaults() Options {
 const (
 	priceHigh      = 0.8 // boxes of high score, tracks seen lately or lost
 	priceLow       = 0.5 // boxes of low score: only a clear continuation
+	pricePart      = 0.6 // boxes of a part of a person or of a group
+	priceNear      = 1.0 // boxes near a lost track's place: see nearby
 	priceTentative = 0.7 // a second box for a track that has only one
 )
 
@@ -68,6 +77,8 @@ type Tracker struct {
 	lastID  int64
 	last    floorwatch.Time // stamp of the latest frame
 	started bool
+	scale   stature
+	bottom  float64 // row of the picture's lower edge; 0: not known
 }
 
 // person is one track.
@@ -79,6 +90,10 @@ type person struct {
 	score  float64
 	box    floorwatch.Person // where the filter sees it in this frame
 	active bool              // had a box in the latest frame
+
+	rest   floorwatch.Point // the ground point that it has not left
+	restAt floorwatch.Time  // since then
+	taught floorwatch.Point // where it was last a lesson in height
 }
 
 // New returns a Tracker without tracks.
@@ -97,20 +112,22 @@ func (k *Tracker) Update(t floorwatch.Time, dets []floorwatch.Person) []floorwat
 	if first || t > k.last {
 		k.advance(t)
 	}
-	high, low := k.split(dets)
+	high, low := k.split(k.whole(dets))
 	known, tentative := k.partition()
 
 	rest, high := k.associate(known, high, fused, priceHigh)
 	recent := make([]*person, 0, len(rest))
 	for _, p := range rest {
-		if p.seen >= previous || k.last.Sub(p.seen) <= lowWithin {
+		if p.seen >= previous || k.last.Sub(p.seen) <= lowWithin || p.stood() {
 			recent = append(recent, p)
 		}
 	}
 	k.associate(recent, low, likeness, priceLow)
+	_, high = k.associate(hidden(recent), high, partly, pricePart)
+	_, high = k.associate(hidden(rest), high, k.nearby, priceNear)
 	_, high = k.associate(tentative, high, fused, priceTentative)
 	for _, d := range high {
-		if d.Score >= k.opt.New {
+		if d.Score >= k.opt.New && k.alone(d) {
 			k.birth(d, first)
 		}
 	}
@@ -192,9 +209,16 @@ func (k *Tracker) associate(tracks []*person, dets []floorwatch.Person,
 
 // hit tells a track its box of this frame.
 func (k *Tracker) hit(p *person, d floorwatch.Person) {
-	p.body.update(d)
+	_, whole := complete(p, d)
+	if whole == d && p.id != 0 {
+		k.teach(p, d)
+	}
+	p.body.update(whole)
 	p.box = p.body.box()
 	p.seen, p.score, p.active = k.last, d.Score, true
+	if g := p.box.Ground(); distance(g, p.rest) > stillWithin*p.box.H {
+		p.rest, p.restAt = g, k.last
+	}
 	if p.id == 0 {
 		k.lastID++
 		p.id = k.lastID
@@ -203,7 +227,8 @@ func (k *Tracker) hit(p *person, d floorwatch.Person) {
 
 // birth begins a track.
 func (k *Tracker) birth(d floorwatch.Person, confirmed bool) {
-	p := &person{body: newMotion(d), seen: k.last, born: k.last, score: d.Score, box: d, active: true}
+	p := &person{body: newMotion(d), seen: k.last, born: k.last, score: d.Score, box: d, active: true,
+		rest: d.Ground(), restAt: k.last, taught: d.Ground()}
 	if confirmed {
 		k.lastID++
 		p.id = k.lastID
@@ -218,7 +243,7 @@ func (k *Tracker) prune() {
 	for _, p := range k.tracks {
 		switch {
 		case p.active:
-		case p.id == 0, k.last.Sub(p.seen) > k.opt.Lost:
+		case p.id == 0, k.last.Sub(p.seen) > k.patience(p):
 			continue
 		}
 		kept = append(kept, p)
