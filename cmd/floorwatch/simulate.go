@@ -167,7 +167,7 @@ func (s *simulation) play(ctx context.Context, hall *simulate.Hall, out io.Write
 		return simulate.WriteZones(out, hall.Scene())
 	}
 	if s.zones != "" {
-		if err := writeFile(s.zones, func(w io.Writer) error { return simulate.WriteZones(w, hall.Scene()) }); err != nil {
+		if err := saveTo(s.zones, func(w io.Writer) error { return simulate.WriteZones(w, hall.Scene()) }); err != nil {
 			return err
 		}
 	}
@@ -177,7 +177,7 @@ func (s *simulation) play(ctx context.Context, hall *simulate.Hall, out io.Write
 		if err := lines(nil); err != nil {
 			return err
 		}
-	} else if err := writeFile(s.truthMOT, func(w io.Writer) error {
+	} else if err := saveTo(s.truthMOT, func(w io.Writer) error {
 		mot := bufio.NewWriter(w)
 		return errors.Join(lines(mot), mot.Flush())
 	}); err != nil {
@@ -186,7 +186,7 @@ func (s *simulation) play(ctx context.Context, hall *simulate.Hall, out io.Write
 	if s.truth == "" {
 		return nil
 	}
-	return writeFile(s.truth, func(w io.Writer) error { return simulate.WriteTruth(w, p.Truth()) })
+	return saveTo(s.truth, func(w io.Writer) error { return simulate.WriteTruth(w, p.Truth()) })
 }
 
 // lines prints the camera lines, at the pace that was asked for.
@@ -239,8 +239,8 @@ func (s *simulation) each(ctx context.Context, p *simulate.Play, line func(floor
 	return nil
 }
 
-// writeFile makes a file of what write writes.
-func writeFile(path string, write func(io.Writer) error) error {
+// saveTo makes a file of what write writes.
+func saveTo(path string, write func(io.Writer) error) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

@@ -16,7 +16,8 @@ type Options struct {
 	Noise  Noise
 	IDs    IDs             // default: broken where Noise has a memory, else truth
 	FPS    float64         // frames per second; default 10
-	Length time.Duration   // default: the hall's
+	From   time.Duration   // the lines begin here; the truth holds what was before too
+	Length time.Duration   // when the play ends; default: the hall's
 	Start  floorwatch.Time // default: DefaultStart
 	Camera string          // name in the truth's records; default "camera"
 }
@@ -55,14 +56,15 @@ func New(h *Hall, opts Options) *Play {
 			opts.IDs = IDsBroken
 		}
 	}
-	p := &Play{hall: h, opts: opts, view: h.view(), last: opts.Start}
+	p := &Play{hall: h, opts: opts, view: h.view(), last: opts.Start.Add(opts.From)}
+	p.k = int64(math.Round(opts.From.Seconds() * opts.FPS))
 	scene := h.Scene()
 	p.record = &recorder{
 		view: p.view, scene: scene, rev: scene.Rev(), camera: opts.Camera, start: opts.Start, inside: map[*person]bool{},
 	}
 	p.world = newWorld(h, opts.Seed, p.record)
 	p.eye = &eye{
-		Noise: opts.Noise, ids: opts.IDs, rand: stream(opts.Seed, 4), view: p.view,
+		Noise: opts.Noise, ids: opts.IDs, rand: stream(opts.Seed, 4), view: p.view, before: opts.From.Seconds(),
 		pairs: map[[2]int]pair{}, spare: map[[2]int]pair{},
 	}
 	return p
