@@ -114,7 +114,7 @@ func (r *bench) runLog(ctx context.Context, log string) ([]result, error) {
 		if err != nil {
 			return nil, err
 		}
-		all[0].add(people, stays, stays.waits)
+		all[0].add(people, stays, nil)
 		for k, share := range []float64{0, 0.1} {
 			if err := ctx.Err(); err != nil {
 				return nil, err
@@ -141,7 +141,13 @@ func naiveLog(lines []floorwatch.Frame) []score.Visit {
 	for _, z := range logScene().Zones {
 		zones = append(zones, score.Zone{ID: z.Name, Polygon: z.Polygon})
 	}
-	return score.Naive{FPS: logFPS, Bridge: 1, Min: 1}.Visits(rowsOf(lines), zones)
+	visits := score.Naive{FPS: logFPS, Bridge: 1, Min: 1}.Visits(rowsOf(lines), zones)
+	began := seconds(lines[0].T, 0)
+	for i := range visits {
+		visits[i].Enter += began
+		visits[i].Exit += began
+	}
+	return visits
 }
 
 const window = 5 * time.Minute
@@ -150,7 +156,8 @@ const window = 5 * time.Minute
 // several do not fall together.
 type logScore struct {
 	truth, told, naive []score.Wait
-	days               float64
+	days, people       float64
+	estimate           float64 // the realised mean, times people
 	mean, cross, law   windowErrors
 }
 
@@ -173,6 +180,10 @@ func (s *logScore) add(people []customer, m measured, naive []score.Wait) {
 		truth = append(truth, c.wait())
 	}
 	s.windows(truth, m)
+	if mean := meanOf("line", m.records); mean.MeanS != nil {
+		s.people += float64(mean.People)
+		s.estimate += float64(mean.People) * *mean.MeanS
+	}
 	s.truth = append(s.truth, moved(truth, s.days)...)
 	s.told = append(s.told, moved(m.waits, s.days)...)
 	s.naive = append(s.naive, moved(naive, s.days)...)
@@ -240,6 +251,8 @@ func (s *logScore) results(log, kind string) []result {
 	naive := ours
 	naive.Pipeline, naive.Windows = naiveName, s.naiveWindows()
 	out := ours.withWaits(s.truth, s.told)
+	out[0].Waits.Estimate = number(s.estimate / s.people)
+	out[0].Waits.EstimateBias = out[0].Waits.Estimate/out[0].Waits.MeanTruth - 1
 	if len(s.naive) == 0 {
 		return out
 	}
@@ -349,7 +362,8 @@ func playLog(people []customer, share float64) []floorwatch.Frame {
 	var lines []floorwatch.Frame
 	var here []*body
 	const step = 1000 / logFPS
-	for t := 1000 * (todo[0].arrive - 2*around); t <= 1000*(last+30); t += step {
+	// The camera looks on until the last window has settled.
+	for t := 1000 * (todo[0].arrive - 2*around); t <= 1000*last+2*window.Milliseconds(); t += step {
 		for len(todo) > 0 && 1000*(todo[0].arrive-around) <= t {
 			here, todo = append(here, todo[0]), todo[1:]
 		}
