@@ -375,7 +375,7 @@ func abs(n int) int { return max(n, -n) }
 func stream(ctx context.Context, source string) []check {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	cmd := child.Command(ctx, "ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-select_streams", "v:0", "-read_intervals", "%+6",
+	cmd := child.Command(ctx, "ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-select_streams", "v:0", "-read_intervals", "%+8",
 		"-show_entries", "stream=codec_name,width,height,avg_frame_rate:packet=pts_time,flags", "-of", "json", source)
 	var tail child.Tail
 	cmd.Stderr = &tail
