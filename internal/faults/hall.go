@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -157,16 +158,27 @@ func (h *hall) startCloud(ctx context.Context) (err error) {
 	return nil
 }
 
+// figure reads one of the cloud's metrics; -1 while there is none.
+func (h *hall) figure(name string) float64 {
+	resp, err := http.Get("http://" + h.pages + "/metrics")
+	if err != nil {
+		return -1
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	_, rest, ok := strings.Cut(string(b), "\n"+name+" ")
+	text, _, _ := strings.Cut(rest, "\n")
+	v, perr := strconv.ParseFloat(text, 64)
+	if err != nil || !ok || perr != nil {
+		return -1
+	}
+	return v
+}
+
 // connected waits until the broker hands the cloud messages.
 func (h *hall) connected(ctx context.Context) error {
 	return stage.Until(ctx, "the cloud to be connected", 40*time.Second, func() (bool, error) {
-		resp, err := http.Get("http://" + h.pages + "/metrics")
-		if err != nil {
-			return false, nil
-		}
-		defer func() { _ = resp.Body.Close() }()
-		b, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
-		return err == nil && strings.Contains(string(b), "\nfloorwatch_broker_connected 1"), nil
+		return h.figure("floorwatch_broker_connected") == 1, nil
 	})
 }
 

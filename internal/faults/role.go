@@ -15,6 +15,7 @@ func play(name string, args []string) error {
 // roles are the processes that rows start with `faults role NAME ARGS`.
 func roles() map[string]func(args []string) error {
 	return map[string]func(args []string) error{
+		"boxes":    boxes,
 		"filler":   filler,
 		"camera":   playCamera,
 		"record":   record,
