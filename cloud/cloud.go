@@ -96,8 +96,12 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
-	status := &status{a: a, began: time.Now(), ingest: in, watch: watch, db: db, hub: hub, uploads: store.uploads}
+	boxes := &fleet{log: a.Log}
+	status := &status{a: a, fleet: boxes, began: time.Now(), ingest: in, watch: watch, db: db, hub: hub, uploads: store.uploads}
 	group.Go(func() error { return a.serve(ctx, hub, store, status) })
+	group.Go(func() error {
+		return boxes.run(ctx, api.Settings{Sites: a.Sites, Figures: figures{a.Figures}, Hub: hub, Footage: store, Log: a.Log})
+	})
 	return group.Wait()
 }
 

@@ -246,7 +246,7 @@ func (c *Config) registry() (ingest.Registry, error) {
 func (c *Config) sites() []api.Site {
 	var sites []api.Site
 	for _, s := range c.Stores {
-		site := api.Site{Name: s.ID, Label: s.Label, TimeZone: s.TimeZone}
+		site := api.Site{Name: s.ID, Label: s.Label, TimeZone: s.TimeZone, Open: s.openAt()}
 		for _, e := range c.Edges {
 			if e.Store == s.ID {
 				site.Edges = append(site.Edges, e.view())

@@ -15,6 +15,7 @@ import (
 type status struct {
 	a      *Aggregator
 	began  time.Time
+	fleet  *fleet
 	ingest *ingest.Ingest
 	watch  *ingest.Watch
 	db     *ingest.DB
@@ -62,7 +63,7 @@ func (s *status) figures() []metrics.Figure {
 		metrics.Counter("floorwatch_vault_refused_total", "Uploads not let in: unsigned, unknown, malformed.", float64(up.Refused)),
 		metrics.Counter("floorwatch_vault_corrupt_total", "Pieces whose bytes were not those of their hash.", float64(up.Corrupt)),
 		metrics.Counter("floorwatch_vault_failed_total", "Uploads that could not be served.", float64(up.Failed)))
-	return append(all, s.boxes()...)
+	return append(append(all, s.fleet.figures()), s.boxes()...)
 }
 
 // delay gives a distribution as a figure for each quantile.

@@ -28,6 +28,8 @@ const (
 	troubleOffline = "offline" // its connection broke
 	troubleSilent  = "silent"  // online, but it says nothing of itself
 	troubleCamera  = "camera"  // a camera gives no pictures
+	troubleSafe    = "safe"    // it crashed again and again, and only reports
+	troubleShort   = "short"   // it delivers less than its cameras and the opening hours ask for
 	troubleLost    = "lost"    // it had to give up records
 	troubleDisk    = "disk"    // less is free than it may ever use
 	troubleStopped = "stopped" // someone stopped it
@@ -38,11 +40,11 @@ const (
 
 // troubles are all of them, worst first; from firstWarning on they can wait.
 var troubles = []string{
-	troubleNever, troubleOffline, troubleSilent, troubleLost, troubleDisk, troubleCamera,
+	troubleNever, troubleOffline, troubleSilent, troubleSafe, troubleLost, troubleDisk, troubleCamera, troubleShort,
 	troubleStopped, troubleClock, troubleBacklog, troubleGap,
 }
 
-const firstWarning = 6
+const firstWarning = 8
 
 // troubleView is one of them; Level is bad or warn.
 type troubleView struct {
@@ -65,7 +67,10 @@ func viewTroubles(names []string) []troubleView {
 // Above these it is a trouble.
 const (
 	silentAfter = 200 * time.Second // health comes once a minute
+	liveSilence = 45 * time.Second  // live figures come once a second
+	freshOnline = time.Minute       // cameras still open
 	frameLimitS = 30
+	sightLimit  = 0.5 // of the last minute
 	offLimitS   = 1
 	lagLimitS   = 300
 	gapLimitS   = 60
@@ -108,6 +113,9 @@ type boxView struct {
 	Gaps         *gapsView    `json:"gaps_today"` // since midnight in the store
 	Notes        []string     `json:"notes"`
 	Cameras      []cameraWord `json:"cameras"`
+
+	safe  bool
+	quiet time.Duration // since its last live figure
 }
 
 type cameraWord struct {
@@ -116,6 +124,8 @@ type cameraWord struct {
 	Watching  *bool            `json:"watching"`
 	FrameAgeS *float64         `json:"frame_age_s"` // of the newest frame, when it was reported
 	Coverage  *float64         `json:"coverage"`    // of the newest interval
+	Sight     *float64         `json:"sight"`       // share of the last minute that was observed
+	Owed      *owed            `json:"owed"`
 }
 
 // gapsView adds up gaps of all cameras; overlapping ones of one camera twice.
@@ -130,17 +140,28 @@ type gapsView struct {
 type boxCache struct {
 	mu    sync.Mutex
 	until time.Time
-	gaps  map[[2]string]*gapsView
+	read  map[[2]string]boxRead
+}
+
+// boxRead is what the database says of a box; nil where it could not be read.
+type boxRead struct {
+	gaps *gapsView
+	owed map[string]*owed // by camera
 }
 
 // boxes answers /api/boxes, those in trouble first.
 func (s *server) boxes(w http.ResponseWriter, r *http.Request) error {
-	gaps := s.readBoxes(r.Context())
+	return writeJSON(w, map[string]any{"boxes": s.boxViews(r.Context()), "t": floorwatch.TimeOf(s.Now())})
+}
+
+// boxViews returns all boxes, those in trouble first.
+func (s *server) boxViews(ctx context.Context) []boxView {
+	read := s.readBoxes(ctx)
 	now := floorwatch.TimeOf(s.Now())
 	views := []boxView{}
 	for _, site := range s.Sites {
 		for _, e := range site.Edges {
-			views = append(views, s.box(site, e, gaps[[2]string{site.Name, e.Name}], now))
+			views = append(views, s.box(site, e, read[[2]string{site.Name, e.Name}], now))
 		}
 	}
 	worst := func(b boxView) int {
@@ -153,22 +174,22 @@ func (s *server) boxes(w http.ResponseWriter, r *http.Request) error {
 		return cmp.Or(cmp.Compare(worst(a), worst(b)), cmp.Compare(len(b.Troubles), len(a.Troubles)),
 			cmp.Compare(a.Store, b.Store), cmp.Compare(a.Edge, b.Edge))
 	})
-	return writeJSON(w, map[string]any{"t": now, "boxes": views})
+	return views
 }
 
 // readBoxes asks the database for the gaps of today, and for the last words that
 // the hub has not heard. What cannot be read is missing in the answer: whether
 // boxes are online is to be seen also while the database is down.
-func (s *server) readBoxes(ctx context.Context) map[[2]string]*gapsView {
+func (s *server) readBoxes(ctx context.Context) map[[2]string]boxRead {
 	s.boxen.mu.Lock()
 	defer s.boxen.mu.Unlock()
 	if s.Now().Before(s.boxen.until) {
-		return s.boxen.gaps
+		return s.boxen.read
 	}
 	ctx, cancel := context.WithTimeout(ctx, boxesTime)
 	defer cancel()
 	var mu sync.Mutex
-	gaps := map[[2]string]*gapsView{}
+	read := map[[2]string]boxRead{}
 	var group errgroup.Group // one box that cannot be read does not stop the others
 	group.SetLimit(boxReads)
 	for _, site := range s.Sites {
@@ -176,22 +197,23 @@ func (s *server) readBoxes(ctx context.Context) map[[2]string]*gapsView {
 			group.Go(func() error {
 				s.readHealth(ctx, site.Name, e.Name)
 				g, err := s.gapsToday(ctx, site, e.Name)
+				o, owedErr := s.owedBy(ctx, site, e)
 				mu.Lock()
 				defer mu.Unlock()
-				gaps[[2]string{site.Name, e.Name}] = g
-				return err
+				read[[2]string{site.Name, e.Name}] = boxRead{g, o}
+				return errors.Join(err, owedErr)
 			})
 		}
 	}
 	err := group.Wait()
 	if errors.Is(ctx.Err(), context.Canceled) { // the caller left; the next one reads anew
-		return gaps
+		return read
 	}
 	if err != nil {
 		s.Log.Warn("gaps of boxes are not shown", "err", err)
 	}
-	s.boxen.gaps, s.boxen.until = gaps, s.Now().Add(boxesFor)
-	return gaps
+	s.boxen.read, s.boxen.until = read, s.Now().Add(boxesFor)
+	return read
 }
 
 // readHealth gives the hub the stored word of a box that it knows none of.
@@ -245,10 +267,10 @@ func (s *server) gapsToday(ctx context.Context, site Site, edge string) (*gapsVi
 	return v, nil
 }
 
-func (s *server) box(site Site, e Edge, gaps *gapsView, now floorwatch.Time) boxView {
+func (s *server) box(site Site, e Edge, read boxRead, now floorwatch.Time) boxView {
 	v := boxView{
 		Store: site.Name, StoreLabel: site.Label, TimeZone: cmp.Or(site.TimeZone, "UTC"), Edge: e.Name, Label: e.Label,
-		Notes: []string{}, Cameras: []cameraWord{}, Gaps: gaps,
+		Notes: []string{}, Cameras: []cameraWord{}, Gaps: read.gaps,
 	}
 	st, seen := s.Hub.presence(site.Name, e.Name)
 	v.State, v.Since, v.Version, v.Seen = st.State, st.T, st.Version, seen
@@ -257,12 +279,16 @@ func (s *server) box(site Site, e Edge, gaps *gapsView, now floorwatch.Time) box
 		v.report(h)
 	}
 	for _, c := range e.Cameras {
-		w := cameraWord{Name: c.Name, Label: c.Label}
+		w := cameraWord{Name: c.Name, Label: c.Label, Owed: read.owed[c.Name]}
+		if sight, ok := s.Hub.sight(site.Name, e.Name, c.Name, s.Now()); ok && now.Sub(v.Since) > freshOnline {
+			w.Sight = &sight
+		}
 		if h, ok := s.Hub.healthOf(site.Name, e.Name, c.Name); ok {
 			w.Watching, w.FrameAgeS, w.Coverage = flag(h, "watching"), value(h, "frame_age_s"), value(h, "coverage")
 		}
 		v.Cameras = append(v.Cameras, w)
 	}
+	v.quiet = s.Hub.quiet(site.Name, e.Name, v.Since, s.Now())
 	v.Troubles = viewTroubles(v.wrong(now))
 	return v
 }
@@ -278,6 +304,7 @@ func (v *boxView) report(h floorwatch.Health) {
 	v.ClockSynced, v.ClockOffsetS = flag(h, "clock_synced"), value(h, "clock_offset_s")
 	v.Uploads, v.UploadBytes = value(h, "uploads_waiting"), value(h, "uploads_waiting_bytes")
 	v.Notes = append(v.Notes, h.Notes...)
+	v.safe = over(value(h, "safe_mode"), 0)
 }
 
 func value(h floorwatch.Health, name string) *float64 {
@@ -308,7 +335,7 @@ func (v *boxView) wrong(now floorwatch.Time) []string {
 		return []string{troubleOffline}
 	case v.State == floorwatch.StateStopped:
 		return []string{troubleStopped}
-	case now.Sub(max(v.Reported, v.Since)) > silentAfter:
+	case now.Sub(max(v.Reported, v.Since)) > silentAfter, v.quiet > liveSilence && !v.safe:
 		return []string{troubleSilent}
 	}
 	out := []string{}
@@ -316,9 +343,11 @@ func (v *boxView) wrong(now floorwatch.Time) []string {
 		is   bool
 		what string
 	}{
+		{v.safe, troubleSafe},
 		{over(v.Lost, 0), troubleLost},
 		{v.Disk != nil && v.DiskFree != nil && *v.DiskFree < diskLimit**v.Disk, troubleDisk},
-		{slices.ContainsFunc(v.Cameras, blind), troubleCamera},
+		{!v.safe && slices.ContainsFunc(v.Cameras, blind), troubleCamera},
+		{slices.ContainsFunc(v.Cameras, func(c cameraWord) bool { return c.Owed.short() }), troubleShort},
 		{v.ClockSynced != nil && !*v.ClockSynced || v.ClockOffsetS != nil && math.Abs(*v.ClockOffsetS) > offLimitS, troubleClock},
 		{over(v.BacklogS, lagLimitS), troubleBacklog},
 		{v.Gaps != nil && max(v.Gaps.FootageS, v.Gaps.ObservationS) > gapLimitS, troubleGap},
@@ -330,6 +359,11 @@ func (v *boxView) wrong(now floorwatch.Time) []string {
 	return out
 }
 
+// blind tells whether a camera gives no pictures: by its live figures, or where
+// there are none by what the box last said of it.
 func blind(c cameraWord) bool {
+	if c.Sight != nil {
+		return *c.Sight < sightLimit
+	}
 	return c.Watching != nil && !*c.Watching || over(c.FrameAgeS, frameLimitS)
 }

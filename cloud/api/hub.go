@@ -29,6 +29,7 @@ type Hub struct {
 	live    map[[3]string]LiveView
 	states  map[[2]string]StateView
 	health  map[[3]string]floorwatch.Health // by store, edge, camera; "" is the box itself
+	heard   map[[2]string]time.Time         // when the newest live figure of a box came
 	clients map[chan event]struct{}
 	closed  bool
 }
@@ -61,7 +62,7 @@ type event struct {
 
 // NewHub returns an empty hub.
 func NewHub() *Hub {
-	return &Hub{live: map[[3]string]LiveView{}, states: map[[2]string]StateView{}, health: map[[3]string]floorwatch.Health{}, clients: map[chan event]struct{}{}}
+	return &Hub{heard: map[[2]string]time.Time{}, live: map[[3]string]LiveView{}, states: map[[2]string]StateView{}, health: map[[3]string]floorwatch.Health{}, clients: map[chan event]struct{}{}}
 }
 
 // PublishLive takes the newest live figure of a zone.
@@ -73,6 +74,7 @@ func (h *Hub) PublishLive(store, edge string, l floorwatch.Live) {
 		return
 	}
 	h.live[key] = v
+	h.heard[[2]string{store, edge}] = time.Now()
 	h.send("live", v)
 }
 
@@ -155,6 +157,37 @@ func (h *Hub) presence(store, edge string) (st floorwatch.State, seen floorwatch
 		}
 	}
 	return st, seen
+}
+
+// sight returns the least coverage of the last minute that a camera's live
+// figures tell of; false when there are none that are still valid.
+func (h *Hub) sight(store, edge, camera string, now time.Time) (coverage float64, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now.Sub(h.heard[[2]string{store, edge}]).Abs() > liveSilence {
+		return 0, false
+	}
+	for k, l := range h.live {
+		if k[0] == store && k[1] == edge && l.Camera == camera {
+			if !ok || l.Coverage < coverage {
+				coverage = l.Coverage
+			}
+			ok = true
+		}
+	}
+	return coverage, ok
+}
+
+// quiet tells for how long a box that sends live figures has sent none; 0 for
+// one that does not, or whose figures are of before since.
+func (h *Hub) quiet(store, edge string, since floorwatch.Time, now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at, ok := h.heard[[2]string{store, edge}]
+	if !ok || floorwatch.TimeOf(at) < since {
+		return 0
+	}
+	return max(0, now.Sub(at))
 }
 
 // send hands an event to every client; the caller holds the lock.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"floorwatch"
 )
@@ -12,7 +13,9 @@ type Site struct {
 	Name     string
 	Label    floorwatch.Label
 	TimeZone string // such as Asia/Shanghai; "" = UTC
-	Edges    []Edge
+	// Open tells whether the store is open at a moment; nil: it always counts as.
+	Open  func(time.Time) bool
+	Edges []Edge
 }
 
 // Edge is a box in a store.
