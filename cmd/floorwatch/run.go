@@ -50,7 +50,8 @@ func runRun(ctx context.Context, args []string, std stdio) error {
 	fs.Usage = func() {
 		fmt.Fprintln(std.Err, "Usage: floorwatch run [-config FILE] [-page ADDRESS]\n"+
 			"Runs broker, database, aggregator, pages, agent, recorder and camera workers on this machine.\n"+
-			"FLOORWATCH_SOURCE replaces the configuration's cameras by one source. Ctrl-C stops everything.")
+			"FLOORWATCH_SOURCE replaces the configuration's cameras by one source: an address, a file, a device,\n"+
+			"or simulated or simulated:HALL, a film of a hall (floorwatch simulate -halls). Ctrl-C stops everything.")
 		fs.PrintDefaults()
 	}
 	if err := parseFlags(fs, args, std, 0); err != nil {
@@ -111,6 +112,11 @@ func (p *product) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { _ = p.ln.Close() }()
+	if p.cfg.film != nil {
+		if err := p.cfg.film.make(ctx, p.out); err != nil {
+			return err
+		}
+	}
 
 	stack, ctx := newLayers(ctx)
 	stack.add(p.broker.Run, func(ctx context.Context) error { return cloud.KeepInflux(ctx, p.influx, p.log) })

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"floorwatch"
@@ -21,6 +22,7 @@ type runConfig struct {
 	Notice     floorwatch.Label `yaml:"notice"`
 	Retention  time.Duration    `yaml:"retention"`
 	Edge       edge.Config      `yaml:"edge"`
+	film       *hallFilm        `yaml:"-"` // of a simulated hall, to be made before the start
 }
 
 func defaultRunConfig() runConfig {
@@ -49,7 +51,11 @@ func loadRunConfig(path string) (runConfig, error) {
 	if err := config.Load(path, &c); err != nil {
 		return c, fmt.Errorf("%w: the configuration is not right\n%w", program.ErrUsage, err)
 	}
-	if source := os.Getenv("FLOORWATCH_SOURCE"); source != "" {
+	source := os.Getenv("FLOORWATCH_SOURCE")
+	if kind, hall, _ := strings.Cut(source, ":"); kind == simulatedSource {
+		return c, c.useHall(hall)
+	}
+	if source != "" {
 		c.useSource(source)
 	}
 	return c, nil

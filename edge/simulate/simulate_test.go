@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -420,5 +421,55 @@ func BenchmarkHour(b *testing.B) {
 			}
 			b.ReportMetric(3600*float64(b.N)/b.Elapsed().Seconds(), "x-real-time")
 		})
+	}
+}
+
+// TestRecord films two seconds and asks ffprobe what came out.
+func TestRecord(t *testing.T) {
+	h := load(t, "demo")
+	h.Picture = floorwatch.Size{Width: 320, Height: 180}
+	path := filepath.Join(t.TempDir(), "hall.mp4")
+	lines := 0
+	p := New(h, Options{Seed: 1, FPS: 10, From: 30 * time.Second, Length: 32 * time.Second})
+	if err := p.Record(t.Context(), path, func(floorwatch.Frame) error { lines++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=codec_name,width,height,has_b_frames,nb_read_frames", "-of", "csv=p=0", path).Output()
+	if err != nil {
+		t.Fatalf("ffprobe: %v; run make test, which installs it", err)
+	}
+	if got, want := strings.TrimSpace(string(out)), "h264,320,180,0,20"; got != want || lines != 22 {
+		t.Errorf("film %s and %d lines, want %s and 22", got, lines, want)
+	}
+	h.Picture.Width = 321
+	if err := New(h, Options{}).Record(t.Context(), path, nil); err == nil || !strings.Contains(err.Error(), "even numbers") {
+		t.Errorf("an odd picture: %v", err)
+	}
+}
+
+// TestDraw looks at single pixels: a person in front of a block hides it, one
+// behind it is hidden by it.
+func TestDraw(t *testing.T) {
+	h := load(t, "single")
+	p := New(h, Options{Seed: 1})
+	film := NewFilm(p)
+	red := func(at point, x, y int) bool {
+		who := &person{id: 9, height: 1.7, width: 0.5, pos: at, was: at}
+		b, ok := p.view.box(at, who.height, who.width)
+		if !ok {
+			t.Fatal("out of the picture")
+		}
+		b.Person, b.who = who.id, who
+		empty := slices.Clone(film.Draw(0, nil))
+		with := film.Draw(0, []Box{b})
+		i := 3 * (y*film.w + x)
+		return max(with[i], empty[i])-min(with[i], empty[i]) > 25 || max(with[i+2], empty[i+2])-min(with[i+2], empty[i+2]) > 25
+	}
+	deskX, deskY, _ := p.view.project(point{0, 10.8}, 0.7) // on the front of the desk
+	if !red(point{0, 10.4}, int(deskX), int(deskY)) {
+		t.Error("a person in front of the desk is not seen")
+	}
+	if red(point{0, 12}, int(deskX), int(deskY)) {
+		t.Error("a person behind the desk is seen through it")
 	}
 }
