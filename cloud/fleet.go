@@ -1,0 +1,94 @@
+package cloud
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"floorwatch/cloud/api"
+	"floorwatch/internal/metrics"
+)
+
+// fleet tells of each box when it is in trouble and when it is well again: in
+// the log, and as a figure for alarms.
+type fleet struct {
+	log *slog.Logger
+
+	mu  sync.Mutex
+	now []api.BoxTroubles
+}
+
+func (f *fleet) run(ctx context.Context, set api.Settings) error {
+	return api.WatchBoxes(ctx, set, f.look)
+}
+
+func (f *fleet) look(all []api.BoxTroubles) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := map[[2]string][]string{}
+	for _, b := range f.now {
+		before[[2]string{b.Store, b.Edge}] = b.What
+	}
+	for _, b := range all {
+		old := before[[2]string{b.Store, b.Edge}]
+		if slices.Equal(old, b.What) {
+			continue
+		}
+		level, text := slog.LevelWarn, "a box is in trouble; the page /boxes says what to do"
+		switch {
+		case len(b.What) == 0:
+			level, text = slog.LevelInfo, "a box is well again"
+		case b.Bad:
+			level = slog.LevelError
+		}
+		f.log.Log(context.Background(), level, text, "store", b.Store, "edge", b.Edge, "troubles", strings.Join(b.What, " "), "before", strings.Join(old, " "))
+	}
+	f.now = all
+}
+
+// figures has a sample for each trouble of each box.
+func (f *fleet) figures() metrics.Figure {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := metrics.Figure{Name: "floorwatch_box_trouble", Help: "1 for each trouble of a box, as the page of boxes names them.", Labels: []string{"store", "edge", "what"}}
+	for _, b := range f.now {
+		for _, what := range b.What {
+			out.Samples = append(out.Samples, metrics.Sample{Value: 1, Labels: []string{b.Store, b.Edge, what}})
+		}
+	}
+	return out
+}
+
+// openAt returns whether a store is open at a moment; nil: its hours are not
+// known.
+func (s *Store) openAt() func(time.Time) bool {
+	zone, err := time.LoadLocation(s.TimeZone)
+	if len(s.Opening) == 0 || err != nil {
+		return nil
+	}
+	opening := slices.Clone(s.Opening)
+	return func(t time.Time) bool {
+		t = t.In(zone)
+		clock := t.Format("15:04")
+		return slices.ContainsFunc(opening, func(o Opening) bool {
+			return o.on(t.Weekday()) && o.From <= clock && clock < o.To
+		})
+	}
+}
+
+// on tells whether the days hold a day of the week.
+func (o Opening) on(day time.Weekday) bool {
+	i := (int(day) + 6) % 7 // of weekdays, which begin with Monday
+	if first, last, span := strings.Cut(o.Days, "-"); span {
+		return slices.Index(weekdays, first) <= i && i <= slices.Index(weekdays, last)
+	}
+	for d := range strings.SplitSeq(o.Days, ",") {
+		if strings.TrimSpace(d) == weekdays[i] {
+			return true
+		}
+	}
+	return false
+}
