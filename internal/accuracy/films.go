@@ -149,7 +149,8 @@ func (s *subject) openZones(data string) error {
 func defaultZone(name string, role floorwatch.Role, polygon []floorwatch.Point) floorwatch.Zone {
 	return floorwatch.Zone{
 		Name: name, Role: role, Polygon: polygon,
-		MinStay: floorwatch.DefaultMinStay, MergeGap: floorwatch.DefaultMergeGap, Reach: floorwatch.DefaultReach,
+		MinStay: floorwatch.DefaultMinStay, MergeGap: floorwatch.DefaultMergeGap,
+		Bridge: floorwatch.DefaultBridge, Reach: floorwatch.DefaultReach,
 	}
 }
 
