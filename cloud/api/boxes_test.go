@@ -33,6 +33,18 @@ func (c *chain) Gaps(_ context.Context, q Query) ([]floorwatch.Gap, error) {
 	return out, nil
 }
 
+// Intervals has the box "fine" deliver all, and the others nothing.
+func (c *chain) Intervals(_ context.Context, q Query) (out []floorwatch.Interval, err error) {
+	for t := q.From.Floor(5 * time.Minute); q.Edge == "fine" && t < q.To; t = t.Add(5 * time.Minute) {
+		for _, zone := range []string{"a", "b"} {
+			out = append(out, floorwatch.Interval{
+				Header: floorwatch.Header{Camera: "cam", Zone: zone}, Start: t, End: t.Add(5 * time.Minute), ObservedS: 299,
+			})
+		}
+	}
+	return out, c.err
+}
+
 func (c *chain) Health(_ context.Context, q Query) ([]floorwatch.Health, error) {
 	return c.stored[q.Edge], nil
 }
@@ -72,7 +84,7 @@ func TestBoxesInTroubleComeFirst(t *testing.T) {
 		{Header: floorwatch.Header{Zone: "gap"}, Of: floorwatch.OfObservation, From: now.Add(-30 * time.Second)},
 		{Header: floorwatch.Header{Zone: "fine"}, Of: floorwatch.OfRecords, From: 1},
 	}
-	edges := []string{"fine", "gap", "lag", "clock", "stopped", "cam", "full", "lost", "silent", "gone", "never"}
+	edges := []string{"fine", "gap", "lag", "clock", "stopped", "cam", "full", "lost", "silent", "gone", "never", "crash", "short"}
 	for _, e := range edges {
 		st := floorwatch.State{V: 1, State: floorwatch.StateOnline, T: now.Add(-time.Hour), Version: "1.2"}
 		at := now.Add(-20 * time.Second)
@@ -94,13 +106,16 @@ func TestBoxesInTroubleComeFirst(t *testing.T) {
 			return no
 		}
 		box := word("", at, "backlog_records", 12.0, "backlog_s", is("lag", 400, 3), "dropped_records", is("lost", 5, 0), "lost_records", 0.0,
-			"disk_free_bytes", is("full", 4e9, 50e9), "disk_bytes", 100e9, "clock_synced", is("clock", 0, 1))
+			"disk_free_bytes", is("full", 4e9, 50e9), "disk_bytes", 100e9, "clock_synced", is("clock", 0, 1), "safe_mode", is("crash", 1, 0))
+		if e == "fine" || e == "short" {
+			box.Figures["uptime_s"] = 7200
+		}
 		cam := word("cam", at, "watching", is("cam", 0, 1), "frame_age_s", 0.2, "coverage", 0.98)
 		old := word("", at-60_000, "backlog_s", 9999.0)
 		hub.PublishStored("s1", e, []any{&box, &cam, &old}) // an older word that comes later changes nothing
 	}
 	views := decode[struct{ Boxes []boxView }](t, get(t, c.handler(hub, &now, edges...), "/api/boxes")).Boxes
-	want := []string{"never", "offline", "silent", "lost", "disk", "camera", "stopped", "clock", "backlog", "gap", ""}
+	want := []string{"never", "offline", "silent", "safe", "lost", "disk", "camera", "short", "stopped", "clock", "backlog", "gap", ""}
 	for i, v := range views {
 		got := append(whats(v), "")[0]
 		if got != want[i] {
@@ -110,14 +125,44 @@ func TestBoxesInTroubleComeFirst(t *testing.T) {
 			t.Errorf("%s is %s", v.Edge, v.Troubles[0].Level)
 		}
 	}
-	gap := views[9].Gaps
+	gap := views[11].Gaps
 	if gap.Footage != 1 || gap.FootageS != (16*60+17)*60 || gap.Observation != 1 || gap.ObservationS != 30 {
 		t.Errorf("gaps since midnight in the store: %+v", gap)
 	}
-	fine := views[10]
+	fine := views[12]
 	if *fine.Backlog != 12 || *fine.Lost != 0 || !*fine.ClockSynced || fine.ClockOffsetS != nil || fine.Uploads != nil ||
 		fine.Version != "1.2" || *fine.Cameras[0].Coverage != 0.98 || fine.Seen != now-20_000 || fine.Since != now.Add(-time.Hour) {
 		t.Errorf("%+v", fine)
+	}
+	if o := fine.Cameras[0].Owed; o.Expected != 3300 || o.Observed != 11*299 || o.Recorded != nil {
+		t.Errorf("the last hour of a box that works: %+v", o)
+	}
+	if o := views[7].Cameras[0].Owed; o.Observed != 0 {
+		t.Errorf("of one that sends nothing: %+v", o)
+	}
+}
+
+// TestBoxesAreWatchedByTheirLiveFigures: a camera without pictures and a box
+// that falls silent are seen within a minute.
+func TestBoxesAreWatchedByTheirLiveFigures(t *testing.T) {
+	hub, now := NewHub(), floorwatch.TimeOf(time.Now())
+	hub.PublishState("s1", "e0", floorwatch.State{V: 1, State: floorwatch.StateOnline, T: now.Add(-time.Hour)})
+	box, cam := word("", now.Add(-50*time.Second)), word("cam", now.Add(-50*time.Second), "watching", 1.0, "frame_age_s", 0.1)
+	hub.PublishStored("s1", "e0", []any{&box, &cam})
+	c := &chain{}
+	see := func(coverage float64, after time.Duration) []string {
+		hub.PublishLive("s1", "e0", floorwatch.Live{V: 1, Camera: "cam", Zone: "z", T: now, Coverage: coverage})
+		at := now.Add(after)
+		return whats(decode[struct{ Boxes []boxView }](t, get(t, c.handler(hub, &at, "e0"), "/api/boxes")).Boxes[0])
+	}
+	for _, want := range []struct {
+		coverage float64
+		after    time.Duration
+		what     []string
+	}{{1, time.Second, nil}, {0.4, time.Second, []string{"camera"}}, {0.9, time.Second, nil}, {0.9, 50 * time.Second, []string{"silent"}}} {
+		if got := see(want.coverage, want.after); !slices.Equal(got, want.what) {
+			t.Errorf("coverage %g, %s later: %q, want %q", want.coverage, want.after, got, want.what)
+		}
 	}
 }
 

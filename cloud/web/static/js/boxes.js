@@ -64,11 +64,20 @@ function facts(b) {
   return el("dl", {}, ...rows.flatMap(([k, v]) => [el("dt", {}, t(k)), el("dd", {}, v)]));
 }
 
+// owed says what a camera delivered of what it should have; nothing where it is
+// not asked.
+function owed(o) {
+  if (!o) return null;
+  const recorded = o.recorded_s == null ? "" : t("boxes.recorded", { length: span(o.recorded_s) });
+  const short = Math.min(o.observed_s, o.recorded_s ?? o.observed_s) < 0.9 * o.expected_s;
+  return el("small", { class: short ? "bad" : "muted" }, t("boxes.owed", { expected: span(o.expected_s), observed: span(o.observed_s), recorded }));
+}
+
 function camera(c) {
-  const blind = c.watching === false || c.frame_age_s > 30;
+  const blind = c.sight != null ? c.sight < 0.5 : c.watching === false || c.frame_age_s > 30;
   let text = t("boxes.nocam");
   if (c.frame_age_s != null) text = blind ? t("boxes.noframe", { age: span(c.frame_age_s) }) : t("boxes.frame", { age: span(c.frame_age_s), coverage: percent(c.coverage) });
-  return el("li", {}, el("span", {}, label(c)), el("span", { class: blind ? "bad" : "" }, text));
+  return el("li", {}, el("span", {}, label(c)), el("span", { class: blind ? "bad" : "" }, text), owed(c.owed));
 }
 
 function card(b) {
