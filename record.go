@@ -51,7 +51,7 @@ type Stay struct {
 	Enter     Time    `json:"enter"`
 	Exit      *Time   `json:"exit"`
 	EnterSeen bool    `json:"enter_seen"` // the border was seen crossed inwards
-	ExitSeen  bool    `json:"exit_seen"`  // and outwards; false: the track was lost
+	ExitSeen  bool    `json:"exit_seen"`  // and outwards; false: the person was lost, or left while nobody looked
 	SeenS     float64 `json:"seen_s"`     // seconds with the person inside and seen
 	MergedS   float64 `json:"merged_s"`   // seconds of the breaks that were joined
 	BridgedS  float64 `json:"bridged_s"`  // seconds between losing a track and finding the one taken for the same person

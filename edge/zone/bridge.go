@@ -57,10 +57,12 @@ const (
 	walkPace   = 0.7  // heights per second, an ordinary walk
 	reachPace  = 1.2  // the fastest that is believed
 	walking    = 0.25 // from this pace on somebody walks
-	tremble    = 0.3  // spread of where a standing person is found, heights
-	drift      = 0.2  // and how it grows with the root of the seconds
+	still      = 0.1  // spread of where a person is found who did not move, heights
+	stayed     = 60.0 // seconds for which people stand in one place
+	tremble    = 0.3  // spread of where a person is found who shifted a little
+	drift      = 0.1  // and how it grows with the root of the seconds
 	stray      = 0.3  // spread of a walker's pace, of their pace
-	heightTerm = 0.1  // spread of the logarithm of heights, with long tails
+	heightTerm = 0.07 // spread of the logarithm of heights, with long tails
 	// stranger is the density, per square height, of people who appear in the
 	// midst of the picture and were not lost there; strangerEdge at its edge.
 	stranger, strangerEdge = 0.0015, 0.15
@@ -266,14 +268,14 @@ func (m motion) size() float64 { return math.Hypot(m.x, m.y) }
 // seconds.
 func whereabouts(d, v, w motion, gap float64) float64 {
 	walks, walked := w.size() > walking, v.size() > walking
-	stands := 1 - roams
+	stands, same := 1-roams, 0.6*math.Exp(-gap/stayed)
 	if walked {
-		stands *= 0.5
+		stands, same = stands*0.5, 0
 		if turn := (v.x*w.x + v.y*w.y) / (v.size() * w.size()); walks { // stopped between, and hardly to turn back
 			stands *= 0.5 * max(0.05, (1+turn)/2)
 		}
 	}
-	p := stands * normal(d.size(), tremble+drift*math.Sqrt(gap))
+	p := stands * (same*normal(d.size(), still) + (1-same)*normal(d.size(), tremble+drift*math.Sqrt(gap)))
 	if walked {
 		off := motion{d.x - v.x*gap, d.y - v.y*gap}
 		p += (1 - roams) * 0.5 * normal(off.size(), tremble+drift*math.Sqrt(gap)+stray*v.size()*gap)

@@ -211,8 +211,8 @@ func (e *Engine) settle(at floorwatch.Time, z int, tr *track) {
 	if v.qualified {
 		s := e.stay(at, z, tr, tr.lastSeen)
 		exit := v.end(tr.lastSeen)
-		s.Exit, s.ExitSeen = &exit, v.outAt != 0
-		if !s.ExitSeen {
+		s.Exit, s.ExitSeen = &exit, v.outAt != 0 && v.exitSeen
+		if v.outAt == 0 {
 			s.ErrorS = round(math.Hypot(s.ErrorS, seconds(e.areas[z].unseen)))
 		}
 		e.emit(at, z, tr.id, s)

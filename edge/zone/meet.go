@@ -23,11 +23,11 @@ const (
 	meetWithin   = 0.7 // people are close, heights
 	partBeyond   = 1.2 // and apart
 	meetFor      = floorwatch.Time(10_000)
-	precise      = 0.04 // how exactly a place is known from one frame to the next, heights
+	precise      = 0.05 // how exactly a place is known at best from one frame to the next, heights
 	wander       = 0.3  // and how that grows with each second unseen
 	worst        = 25.0 // the most that one sighting may cost
 	swapPrice    = 8.0
-	surely       = 8.0
+	surely       = 16.0
 	maxMeetings  = 256 // bounds the work of a frame
 	unseenBefore = floorwatch.Time(150)
 )
@@ -40,10 +40,10 @@ type body struct {
 }
 
 // sight moves a body to a place and returns what that costs.
-func (b *body) sight(p floorwatch.Point, t floorwatch.Time, height float64) float64 {
+func (b *body) sight(p floorwatch.Point, t floorwatch.Time, tr *track) float64 {
 	dt := seconds(t - b.at)
 	dx, dy := p.X-b.ground.X, p.Y-b.ground.Y
-	spread := height * (precise + wander*seconds(max(0, t-b.at-unseenBefore)))
+	spread := max(precise*tr.height, math.Sqrt(tr.noise/2)) + wander*tr.height*seconds(max(0, t-b.at-unseenBefore))
 	cost := (sq(dx-b.v.x*dt) + sq(dy-b.v.y*dt)) / sq(spread)
 	w := min(1, dt/steady)
 	b.v.x += w * (dx/dt - b.v.x)
@@ -77,22 +77,22 @@ type glimpse struct {
 func (m *meeting) tell(a, b glimpse, t floorwatch.Time) {
 	now := m.straight
 	now.cost += swapPrice
-	now.tell(b, a, t, m.a.height, m.b.height)
+	now.tell(b, a, t, m.a, m.b)
 	if m.swapped != 0 {
-		m.crossed.tell(b, a, t, m.a.height, m.b.height)
+		m.crossed.tell(b, a, t, m.a, m.b)
 	}
 	if m.swapped == 0 || now.cost < m.crossed.cost {
 		m.crossed, m.swapped = now, t
 	}
-	m.straight.tell(a, b, t, m.a.height, m.b.height)
+	m.straight.tell(a, b, t, m.a, m.b)
 }
 
-func (s *story) tell(a, b glimpse, t floorwatch.Time, heightA, heightB float64) {
+func (s *story) tell(a, b glimpse, t floorwatch.Time, trA, trB *track) {
 	if a.seen {
-		s.cost += s.a.sight(a.ground, t, heightA)
+		s.cost += s.a.sight(a.ground, t, trA)
 	}
 	if b.seen {
-		s.cost += s.b.sight(b.ground, t, heightB)
+		s.cost += s.b.sight(b.ground, t, trB)
 	}
 }
 
@@ -164,7 +164,7 @@ func (e *Engine) meet(t floorwatch.Time) {
 	for _, a := range e.walkers {
 		for _, b := range e.tracks {
 			near := meetWithin * a.height
-			if a == b || b.lastSeen != t || math.Abs(a.ground.X-b.ground.X) > near || math.Abs(a.ground.Y-b.ground.Y) > near {
+			if a == b || b.lastSeen != t || t-max(a.born, b.born) < proof || math.Abs(a.ground.X-b.ground.X) > near || math.Abs(a.ground.Y-b.ground.Y) > near {
 				continue
 			}
 			if len(e.meetings) < maxMeetings && !e.meeting(a, b) {

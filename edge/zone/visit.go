@@ -20,21 +20,30 @@ type track struct {
 	ground   floorwatch.Point
 	height   float64
 	vx, vy   float64 // pixels per second, smoothed
+	noise    float64 // square of how far places are from where they should be, smoothed, pixels
 	edge     bool    // was last seen at the picture's edge
 }
 
-// steady is the time, in seconds, over which a velocity is smoothed.
-const steady = 0.7
+// steady is the time, in seconds, over which a velocity is smoothed, and calm the
+// weight of one sighting in the trembling.
+const (
+	steady = 0.7
+	calm   = 0.05
+)
 
 // move brings the memory to a sighting.
 func (tr *track) move(s sighting, known bool) {
 	if dt := seconds(s.at - tr.lastSeen); known && dt > 0 {
 		w := min(1, dt/steady)
+		if dt < seconds(unseenBefore) {
+			off := sq(s.ground.X-tr.ground.X-tr.vx*dt) + sq(s.ground.Y-tr.ground.Y-tr.vy*dt)
+			tr.noise += calm * (min(off, sq(0.3*tr.height)) - tr.noise)
+		}
 		tr.vx += w * ((s.ground.X-tr.ground.X)/dt - tr.vx)
 		tr.vy += w * ((s.ground.Y-tr.ground.Y)/dt - tr.vy)
 		tr.height += w * (s.height - tr.height)
 	} else {
-		tr.height, tr.born = s.height, s.at
+		tr.height, tr.born, tr.noise = s.height, s.at, 2*sq(precise*s.height)
 	}
 	tr.lastSeen, tr.absentAt, tr.ground, tr.edge = s.at, 0, s.ground, s.edge
 }
@@ -52,6 +61,7 @@ type visit struct {
 	bridged   floorwatch.Time // milliseconds unseen between two tracks, or for long
 	bridges   int
 	variance  float64 // of the length, square seconds
+	exitSeen  bool    // the border was seen crossed at outAt
 
 	outAt   floorwatch.Time // first sighting outside after the last inside; 0: inside
 	clearAt floorwatch.Time // first sighting clearly outside since outAt; 0: none
@@ -75,7 +85,7 @@ func (v *visit) sight(a *area, tr *track, s sighting, known, in, clear bool) boo
 	case v.active && !v.confirmed:
 		v.active = false // swayed over the border and back
 	case v.active && v.outAt == 0:
-		v.leave(tr, t, guess, crossed, off)
+		v.leave(a, tr, t, guess, crossed, off)
 	}
 	if v.active && in {
 		v.confirmed = v.confirmed || clear || t-v.enter >= a.linger
@@ -98,7 +108,7 @@ func (v *visit) sight(a *area, tr *track, s sighting, known, in, clear bool) boo
 // cross the border has to come clear of it first.
 func (v *visit) begin(a *area, tr *track, t floorwatch.Time, known, guess bool, at floorwatch.Time, off float64) {
 	crossed := known && !v.wasIn && t-tr.lastSeen <= a.hold
-	*v = visit{active: true, enter: t, enterSeen: crossed, confirmed: !crossed}
+	*v = visit{active: true, enter: t, enterSeen: crossed && t-tr.lastSeen <= a.patience, confirmed: !crossed}
 	switch {
 	case !crossed:
 		v.variance = sq(seconds(a.unseen))
@@ -127,8 +137,8 @@ func (v *visit) resume(tr *track, t floorwatch.Time, guess bool) {
 
 // leave notes the first sighting outside. A person who was out of sight before
 // it left somewhere in between; the sighting is what we know.
-func (v *visit) leave(tr *track, t floorwatch.Time, guess bool, at floorwatch.Time, off float64) {
-	v.outAt = t
+func (v *visit) leave(a *area, tr *track, t floorwatch.Time, guess bool, at floorwatch.Time, off float64) {
+	v.outAt, v.exitSeen = t, t-tr.lastSeen <= a.patience
 	v.variance += sq(off)
 	switch {
 	case guess:
