@@ -91,6 +91,11 @@ func (h *Hall) farEnd() float64 {
 	for _, b := range h.Blocks {
 		far = max(far, b.From[1], b.To[1])
 	}
+	for _, s := range h.Staff {
+		for _, post := range s.Posts {
+			far = max(far, post[1])
+		}
+	}
 	return far
 }
 
@@ -205,9 +210,10 @@ func (f *Film) person(t float64, b *Box) {
 	}
 	for y := max(0, int(b.Y)); y < min(f.h, int(b.Y+b.H)+1); y++ {
 		v := (float64(y) + 0.5 - b.Y) / b.H
+		deep := float32(b.deep - b.lean*(1-v))
 		for x := max(0, int(b.X)); x < min(f.w, int(b.X+b.W)+1); x++ {
 			i := y*f.w + x
-			if f.depth[i] < float32(b.deep) {
+			if f.depth[i] < deep {
 				continue
 			}
 			u := (float64(x)+0.5-b.X)/b.W*2 - 1 - sway*(1-v)*2

@@ -208,8 +208,9 @@ type Box struct {
 	Person     int
 	X, Y, W, H float64
 	Visible    float64
-	deep       float64
-	mask       uint32 // cells that are not visible
+	deep       float64 // of the feet, metres
+	lean       float64 // the head is nearer by this, metres
+	mask       uint32  // cells that are not visible
 	who        *person
 }
 
@@ -230,7 +231,7 @@ func (v *view) box(p point, height, width float64) (b Box, ok bool) {
 		return b, false
 	}
 	b.W = width * v.focal * 2 / (deep + headDeep)
-	b.X, b.Y, b.H, b.deep = x-b.W/2, head, foot-head, deep
+	b.X, b.Y, b.H, b.deep, b.lean = x-b.W/2, head, foot-head, deep, deep-headDeep
 	return b, b.X < v.w && b.X+b.W > 0 && b.Y < v.h && b.Y+b.H > 0
 }
 
