@@ -70,7 +70,8 @@ const (
 	liveSilence = 45 * time.Second  // live figures come once a second
 	freshOnline = time.Minute       // cameras still open
 	frameLimitS = 30
-	sightLimit  = 0.5 // of the last minute
+	sightLimit  = 0.5              // of the last minute
+	brokenFor   = 10 * time.Second // a link that is back by then was not offline
 	offLimitS   = 1
 	lagLimitS   = 300
 	gapLimitS   = 60
@@ -114,8 +115,9 @@ type boxView struct {
 	Notes        []string     `json:"notes"`
 	Cameras      []cameraWord `json:"cameras"`
 
-	safe  bool
-	quiet time.Duration // since its last live figure
+	safe   bool
+	lately bool          // it came or went a moment ago
+	quiet  time.Duration // since its last live figure
 }
 
 type cameraWord struct {
@@ -288,6 +290,7 @@ func (s *server) box(site Site, e Edge, read boxRead, now floorwatch.Time) boxVi
 		}
 		v.Cameras = append(v.Cameras, w)
 	}
+	v.lately = s.Hub.lately(site.Name, e.Name, s.Now())
 	v.quiet = s.Hub.quiet(site.Name, e.Name, v.Since, s.Now())
 	v.Troubles = viewTroubles(v.wrong(now))
 	return v
@@ -331,6 +334,8 @@ func (v *boxView) wrong(now floorwatch.Time) []string {
 	switch {
 	case v.State == "" && v.Seen == 0:
 		return []string{troubleNever}
+	case v.State == floorwatch.StateOffline && v.lately:
+		return []string{}
 	case v.State == floorwatch.StateOffline, v.State == "":
 		return []string{troubleOffline}
 	case v.State == floorwatch.StateStopped:

@@ -30,6 +30,7 @@ type Hub struct {
 	states  map[[2]string]StateView
 	health  map[[3]string]floorwatch.Health // by store, edge, camera; "" is the box itself
 	heard   map[[2]string]time.Time         // when the newest live figure of a box came
+	turned  map[[2]string]time.Time         // when a box came or went
 	clients map[chan event]struct{}
 	closed  bool
 }
@@ -62,7 +63,7 @@ type event struct {
 
 // NewHub returns an empty hub.
 func NewHub() *Hub {
-	return &Hub{heard: map[[2]string]time.Time{}, live: map[[3]string]LiveView{}, states: map[[2]string]StateView{}, health: map[[3]string]floorwatch.Health{}, clients: map[chan event]struct{}{}}
+	return &Hub{turned: map[[2]string]time.Time{}, heard: map[[2]string]time.Time{}, live: map[[3]string]LiveView{}, states: map[[2]string]StateView{}, health: map[[3]string]floorwatch.Health{}, clients: map[chan event]struct{}{}}
 }
 
 // PublishLive takes the newest live figure of a zone.
@@ -85,6 +86,9 @@ func (h *Hub) PublishState(store, edge string, st floorwatch.State) {
 	defer h.mu.Unlock()
 	if _, ok := h.states[key]; !ok && len(h.states) >= maxLive {
 		return
+	}
+	if h.states[key].State.State != st.State {
+		h.turned[key] = time.Now()
 	}
 	h.states[key] = v
 	h.send("state", v)
@@ -176,6 +180,14 @@ func (h *Hub) sight(store, edge, camera string, now time.Time) (coverage float64
 		}
 	}
 	return coverage, ok
+}
+
+// lately tells whether a box has come or gone a moment ago: a link that breaks
+// and is back in seconds is no trouble.
+func (h *Hub) lately(store, edge string, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return now.Sub(h.turned[[2]string{store, edge}]).Abs() < brokenFor
 }
 
 // quiet tells for how long a box that sends live figures has sent none; 0 for
