@@ -473,3 +473,26 @@ func TestDraw(t *testing.T) {
 		t.Error("a person behind the desk is seen through it")
 	}
 }
+
+// TestDocumentedHall plays the hall that the document shows.
+func TestDocumentedHall(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "simulate.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "```yaml\n")
+	text, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("the document shows no hall")
+	}
+	h, err := Parse("docs", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := New(h, Options{Seed: 1, FPS: 1})
+	for _, ok := p.Next(); ok; _, ok = p.Next() {
+	}
+	if c := p.Truth().Tally; c.Served < 10 {
+		t.Errorf("%+v", c)
+	}
+}
