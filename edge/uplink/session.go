@@ -127,7 +127,11 @@ func (c *boundConn) Read(b []byte) (int, error) {
 	if err := c.SetReadDeadline(time.Now().Add(c.silence)); err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(b)
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		_ = c.Close() // or paho waits for a write that the dead link holds up
+	}
+	return n, err
 }
 
 func (c *boundConn) Write(b []byte) (int, error) {

@@ -184,7 +184,7 @@ func deadLinks(ctx context.Context, b *bench) (finding, error) {
 		l.Mute()
 		l.Set(ways[i%len(ways)][0], ways[i%len(ways)][1])
 	}
-	if err := stage.Pause(ctx, 40*time.Second); err != nil {
+	if err := stage.Pause(ctx, 32*time.Second); err != nil {
 		return finding{}, err
 	}
 	lost := slices.Concat(idle.said().Lost, busy.said().Lost)
@@ -198,7 +198,7 @@ func deadLinks(ctx context.Context, b *bench) (finding, error) {
 		took = append(took, lost[i]-at[i])
 	}
 	return finding{
-		Figure: fmt.Sprintf("%d links, dead to the broker, from it, both ways, or full: noticed after p50 %.1f s, p95 %.1f s, at most %.1f s; %d not noticed within 40 s",
+		Figure: fmt.Sprintf("%d links, dead to the broker, from it, both ways, or full: noticed after p50 %.1f s, p95 %.1f s, at most %.1f s; %d not noticed within 32 s",
 			links, quantile(took, 0.5), quantile(took, 0.95), quantile(took, 1), missed),
 		Reached: missed == 0 && len(took) == links && quantile(took, 1) <= 25,
 	}, nil
@@ -311,8 +311,8 @@ func replays(ctx context.Context, b *bench) (finding, error) {
 		}
 	}
 	return finding{
-		Figure: fmt.Sprintf("%s messages sent again 1 to 1,000 times, shuffled, %s in all: %d of %s points differ; %s",
-			number(len(stolen)), number(len(plan)), differ, number(len(after)), v),
+		Figure: fmt.Sprintf("%s messages sent again up to %s times, shuffled, %s in all: %d of %s points differ; %s",
+			number(len(stolen)), number(b.rounds(1000, 100)), number(len(plan)), differ, number(len(after)), v),
 		Reached: differ == 0 && len(after) > 0 && v.clean(),
 	}, err
 }

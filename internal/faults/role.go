@@ -15,8 +15,8 @@ func play(name string, args []string) error {
 // roles are the processes that rows start with `faults role NAME ARGS`.
 func roles() map[string]func(args []string) error {
 	return map[string]func(args []string) error{
-		"boxes":    boxes,
 		"filler":   filler,
+		"boxes":    playBoxes,
 		"camera":   playCamera,
 		"record":   record,
 		"receiver": receiver,
