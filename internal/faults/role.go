@@ -21,6 +21,8 @@ func roles() map[string]func(args []string) error {
 		"record":   record,
 		"receiver": receiver,
 		"hoarder":  hoarder,
+		"jumper":   jumper,
+		"eater":    eat,
 		"crowd":    crowd,
 		"appender": appender,
 	}
