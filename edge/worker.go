@@ -50,7 +50,7 @@ const (
 	// agent: the worker is started again, the records and the recorder live on.
 	killFirst = "800"
 
-	minPause = time.Second
+	minPause = time.Second / 2
 	maxPause = 5 * time.Second // a camera that comes back is watched again soon
 )
 

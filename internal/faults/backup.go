@@ -275,7 +275,7 @@ func troubleVault(ctx context.Context, b *bench, d *disk, shelf, addr string, up
 
 // holdEvery is the distance of the spans that are held, holdFor their length.
 const (
-	holdEvery = 15 * time.Second
+	holdEvery = 40 * time.Second
 	holdFor   = 2 * time.Second
 )
 

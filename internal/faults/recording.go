@@ -28,12 +28,24 @@ func recordingRows() []row {
 			goal: "500 crashes: 100 % of finished files and ≥ 99 % of salvaged ones play to their last fragment; salvage marks them partial", run: footageCrashes,
 		},
 		{
+			id: "C3", property: "Cameras that hang and get lost: process stopped, line mute, noise, other size, resets",
+			goal: "200 faults: noticed in ≤ 10 s, back ≤ 15 s after the camera is, each outage a signed gap with its cause, no supervisor hangs", run: camerasLost,
+		},
+		{
+			id: "C4", property: "Crashes of the decoder stay in the camera worker",
+			goal: "1,000 crashes and damaged streams: the recorder loses 0 s, the camera is seen again in ≤ 3 s", run: workersCrash,
+		},
+		{
 			id: "C5", property: "Retention on a small disk with a dead uplink, killed in the midst of deletions",
 			goal: "held footage is never deleted; every deletion has its signed record and the other way round; free space never below 5 %", run: retentionPressed,
 		},
 		{
 			id: "C6", property: "Backup over a line that is cut, to a vault that is killed and runs full",
 			goal: "500 cuts at a random byte: 0 corrupt or lost; ≤ 10 % sent again", run: uploadsCut,
+		},
+		{
+			id: "C7", property: "Clock jumps: an hour, 1970 at a start, leap seconds, drift",
+			goal: "1,000 jumps: 0 segments out of order or overlapping, 0 intervals twice, all times of an unsynchronised clock marked", run: clockJumps,
 		},
 	}
 }
