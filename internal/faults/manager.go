@@ -56,9 +56,12 @@ func (m *manager) run(ctx context.Context) error {
 		if err := m.once(ctx); err != nil {
 			return err
 		}
+		m.mu.Lock()
+		pause := m.pause
+		m.mu.Unlock()
 		select {
 		case <-ctx.Done():
-		case <-time.After(m.pause):
+		case <-time.After(pause):
 		}
 	}
 	return nil

@@ -34,6 +34,12 @@ func unattendedRows() []row {
 			goal: "after 5 crashes a safe mode that reports why, with the last good configuration; never stays down; back by itself",
 			run:  crashLoops,
 		},
+		{
+			id: "G6", property: "a box or a camera that falls silent is told by the cloud",
+			goal: "offline within 45 s, a blind camera within 60 s, no false alarm over a bad line",
+			long: "silence is told after up to a minute",
+			run:  noticeFleet,
+		},
 	}
 }
 
