@@ -22,6 +22,10 @@ func outboxRows() []row {
 			id: "B3", property: "A disk without space or inodes: nothing breaks, the reserve carries on, work resumes",
 			goal: "no panic, no corruption, 50 fills; the reserve keeps the records of 24 h more; resumes in ≤ 10 s after space returns", run: fullDisks,
 		},
+		{
+			id: "B4", property: "A file operation fails: what is suspect is put aside, work goes on, an alarm tells",
+			goal: "EIO at every call site: the process lives, 0 acknowledged records lost without being booked", run: brokenCalls,
+		},
 	}
 }
 

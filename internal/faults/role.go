@@ -17,6 +17,7 @@ func roles() map[string]func(args []string) error {
 	return map[string]func(args []string) error{
 		"filler":   filler,
 		"boxes":    playBoxes,
+		"brittle":  playBrittle,
 		"camera":   playCamera,
 		"record":   record,
 		"receiver": receiver,
