@@ -122,7 +122,7 @@ func (e *Engine) arrive(id int64, s sighting) {
 		e.newcomers = append(e.newcomers, &newcomer{id: id, seen: []sighting{s}})
 		return
 	}
-	e.see(e.newTrack(id), s, false, s.at)
+	e.see(e.newTrack(id), &s, false, s.at)
 }
 
 // anyLost tells whether somebody is lost who could be found with s.
@@ -222,7 +222,8 @@ func (e *Engine) find(tr *track, n *newcomer, at floorwatch.Time) {
 // replay takes in the sightings that have waited, at the time of the decision.
 func (e *Engine) replay(tr *track, n *newcomer, known bool, at floorwatch.Time) {
 	tr.decided = at
-	for _, s := range n.seen {
+	for i := range n.seen {
+		s := &n.seen[i]
 		if known {
 			e.settleVisits(tr, s.at)
 		}
@@ -295,7 +296,7 @@ func normal(d, spread float64) float64 {
 // crossing estimates when somebody who was lost at one place and found at
 // another, on the other side of a border, crossed it, and how far that may be
 // wrong (standard error, seconds).
-func (a *area) crossing(tr *track, s sighting, wasIn bool) (floorwatch.Time, float64) {
+func (a *area) crossing(tr *track, s *sighting, wasIn bool) (floorwatch.Time, float64) {
 	low, high := 0.0, 1.0
 	for range 12 {
 		mid := (low + high) / 2

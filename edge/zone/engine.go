@@ -186,6 +186,10 @@ func (e *Engine) settleVisits(tr *track, t floorwatch.Time) (active bool) {
 		if !v.active {
 			continue
 		}
+		if v.outAt == 0 && tr.absentAt == 0 && t == tr.lastSeen {
+			active = true // as most of the time
+			continue
+		}
 		if due := v.due(&e.areas[z], tr); due <= t {
 			e.settle(max(due, tr.decided), z, tr)
 		}
@@ -251,19 +255,24 @@ func (e *Engine) frame(f floorwatch.Frame) {
 		e.unswap(&f)
 	}
 	var fresh []floorwatch.Person
+	seen := 0
 	for _, p := range f.People {
 		if p.ID <= 0 {
 			continue // a detection without a track is nobody yet
 		}
 		if tr, known := e.tracks[p.ID]; known {
 			if tr.lastSeen != f.T { // the same id twice in one frame: the first counts
-				e.see(tr, e.sighting(f.T, p), true, f.T)
+				s := e.sighting(f.T, p)
+				e.see(tr, &s, true, f.T)
+				seen++
 			}
 		} else if len(e.newcomers) == 0 || !e.follow(p.ID, e.sighting(f.T, p)) {
 			fresh = append(fresh, p)
 		}
 	}
-	e.miss(f.T)
+	if seen < len(e.tracks) || len(e.newcomers) > 0 {
+		e.miss(f.T)
+	}
 	for _, p := range fresh {
 		if e.tracks[p.ID] == nil && !e.follow(p.ID, e.sighting(f.T, p)) {
 			e.arrive(p.ID, e.sighting(f.T, p))
@@ -302,7 +311,7 @@ func (e *Engine) sighting(t floorwatch.Time, p floorwatch.Person) sighting {
 
 // see takes in where somebody was seen, the decision about whom fell at at. Of a
 // person who is not known nothing is known before s.
-func (e *Engine) see(tr *track, s sighting, known bool, at floorwatch.Time) {
+func (e *Engine) see(tr *track, s *sighting, known bool, at floorwatch.Time) {
 	if s.missed != 0 && tr.absentAt == 0 {
 		tr.absentAt = s.missed
 	}

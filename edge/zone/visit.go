@@ -32,7 +32,7 @@ const (
 )
 
 // move brings the memory to a sighting.
-func (tr *track) move(s sighting, known bool) {
+func (tr *track) move(s *sighting, known bool) {
 	if dt := seconds(s.at - tr.lastSeen); known && dt > 0 {
 		w := min(1, dt/steady)
 		if dt < seconds(unseenBefore) {
@@ -70,12 +70,22 @@ type visit struct {
 // sight takes in where the person was seen, before the track's own memory is
 // brought there. It tells whether the visit became a stay just now, or one that
 // is bridged.
-func (v *visit) sight(a *area, tr *track, s sighting, known, in, clear bool) bool {
+func (v *visit) sight(a *area, tr *track, s *sighting, known, in, clear bool) bool {
+	if !in && !v.active {
+		v.wasIn = false
+		return false
+	}
 	bridges, t := v.bridges, s.at
 	guess := known && (s.found || t-tr.lastSeen > a.patience)
-	crossed, off := t, seconds(t-tr.lastSeen)/math.Sqrt(12)
-	if guess && in != v.wasIn {
-		crossed, off = a.crossing(tr, s, v.wasIn)
+	if in && v.active && v.outAt == 0 && v.qualified && !guess && tr.absentAt == 0 && t-tr.lastSeen <= ms(floorwatch.MaxFrameGap) {
+		v.wasIn = true
+		return false // as most of the time
+	}
+	crossed, off := t, 0.0
+	if in != v.wasIn {
+		if off = seconds(t-tr.lastSeen) / math.Sqrt(12); guess {
+			crossed, off = a.crossing(tr, s, v.wasIn)
+		}
 	}
 	switch {
 	case in && v.active:
