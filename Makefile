@@ -14,12 +14,15 @@ CGO_PACKAGES := ./edge/camera ./cmd/floorwatch-camera
 PURE_PACKAGES = $(shell go list ./... | grep -v -e /edge/camera -e /cmd/floorwatch-camera)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOFUMPT := mvdan.cc/gofumpt@v0.9.2
+NFPM := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
+# It only grows, so that a newer package is an upgrade.
+DEB_VERSION = 0.$(shell git rev-list --count HEAD)
 
 # make run SOURCE=rtsp://…, a video file or a device number; PAGE=address:port
 SOURCE ?=
 PAGE ?=
 
-.PHONY: run test build web models check layers unit bench accuracy faults functions clean help
+.PHONY: run test build deb web models check layers unit bench accuracy faults functions clean help
 
 run: export FLOORWATCH_STARTED := $(shell date +%s)
 run: export FLOORWATCH_SOURCE := $(SOURCE)
@@ -33,6 +36,11 @@ build: ## compiles the programs into bin/
 	@test -x bin/floorwatch-camera || echo "==> compiling the programs (gocv is large: one to three minutes the first time)"
 	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/floorwatch ./cmd/floorwatch-edge ./cmd/floorwatch-cloud
 	@go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/floorwatch-camera
+
+deb: build ## the Debian package of a box, into bin/
+	@mkdir -p bin/deb
+	@sed 's#/usr/local/bin/#/usr/bin/#' deploy/systemd/floorwatch-edge.service > bin/deb/floorwatch-edge.service
+	@DEB_VERSION=$(DEB_VERSION) GOTOOLCHAIN=auto go run $(NFPM) package --config deploy/deb/nfpm.yaml --packager deb --target bin/
 
 web: ## fetches the chart library of the pages through npm
 	@rm -rf cloud/web/static/vendor && deploy/setup.sh run
