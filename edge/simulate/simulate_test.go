@@ -496,3 +496,14 @@ func TestDocumentedHall(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// BenchmarkDraw draws frames of a crowded hall.
+func BenchmarkDraw(b *testing.B) {
+	p := New(load(b, "crowded"), Options{Seed: 1, FPS: 1, From: 20 * time.Minute})
+	film := NewFilm(p)
+	p.Next()
+	p.Next()
+	for b.Loop() {
+		film.Draw(p.world.now, p.Boxes())
+	}
+}
