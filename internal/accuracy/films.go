@@ -189,7 +189,11 @@ func (r *bench) runFilm(ctx context.Context, f film) ([]result, error) {
 		}
 		out = append(out, more...)
 	}
-	if f.video == "" {
+	if f.video == "" || r.camera == "" {
+		return out, nil
+	}
+	if _, err := r.video(ctx, f); errors.Is(err, fs.ErrNotExist) {
+		r.absent = append(r.absent, "the pictures of "+f.name+" (../shared/data/"+f.video+")")
 		return out, nil
 	}
 	for _, detector := range r.detectors {

@@ -353,7 +353,7 @@ type coverage struct {
 
 // runSeeds plays harsh halls under many seeds, the halls in turn, and counts how
 // often the product's interval holds the mean that people really waited.
-func (r *bench) runSeeds(ctx context.Context, names []string, n int) (*coverage, error) {
+func (r *bench) runSeeds(ctx context.Context, names []string, n int, length time.Duration) (*coverage, error) {
 	type answer struct {
 		truth float64
 		mean  waits.Mean
@@ -361,7 +361,7 @@ func (r *bench) runSeeds(ctx context.Context, names []string, n int) (*coverage,
 	var mu sync.Mutex
 	finished := 0
 	answers, err := parallel(ctx, n, func(i int) (answer, error) {
-		p, err := playHall(names[i%len(names)], "harsh", uint64(1000+i), time.Hour, false)
+		p, err := playHall(names[i%len(names)], "harsh", uint64(1000+i), length, false)
 		if err != nil {
 			return answer{}, err
 		}

@@ -158,7 +158,8 @@ type logScore struct {
 	truth, told, naive []score.Wait
 	days, people       float64
 	estimate           float64 // the realised mean, times people
-	mean, cross, law   windowErrors
+
+	mean, realised, cross, law windowErrors
 }
 
 // windowErrors is how far an estimate of windows is off, over those in which at
@@ -199,38 +200,46 @@ func moved(ws []score.Wait, by float64) []score.Wait {
 	return out
 }
 
-// windows compares three measurements of each window of five minutes with its
-// truth: the waits that ended, the pairs of border crossings, and Little's law;
-// the last two are of those who stood in the queue, who were served at once join
-// them with 0 s.
+// windows compares four measurements of each window of five minutes with its
+// truth: the plain mean of the waits that ended, the mean that people really had,
+// the pairs of border crossings, and Little's law; the last two are of those who
+// stood in the queue, who were served at once join them with 0 s.
 func (s *logScore) windows(truth []score.Wait, m measured) {
+	value := func(v *float64) float64 {
+		if v == nil {
+			return 0
+		}
+		return *v
+	}
 	for _, w := range score.Windows(truth, window.Seconds()) {
 		if w.Ends < 3 {
 			continue
 		}
 		from := floorwatch.Time(w.Start * 1000)
 		span := waits.Window{From: from, To: from.Add(window)}
-		mean := waits.NewPeople(m.records, nil, span.To.Add(24*time.Hour)).FinishedIn(span)
-		if mean.MeanS != nil {
-			s.mean.add(*mean.MeanS, w.Mean)
-		} else {
-			s.mean.add(0, w.Mean)
-		}
+		near := m.around(span)
+		s.mean.add(value(waits.Finish(near, span, 0).Waits.MeanS), w.Mean)
+		s.realised.add(value(waits.NewPeople(near, nil, span.To.Add(time.Hour)).FinishedIn(span).MeanS), w.Mean)
 		ivs := m.queue(span)
 		little := waits.LittlesLaw(ivs, span, nil)
 		var direct float64
 		for _, iv := range ivs {
 			direct += float64(iv.Direct)
 		}
-		diluted := func(v *float64, n int64) float64 {
-			if v == nil {
-				return 0
-			}
-			return *v * float64(n) / (float64(n) + direct)
-		}
+		diluted := func(v *float64, n int64) float64 { return value(v) * float64(n) / max(1, float64(n)+direct) }
 		s.cross.add(diluted(little.CrossingS, little.Crossings), w.Mean)
 		s.law.add(diluted(little.WaitS, little.Departed), w.Mean)
 	}
+}
+
+// around returns the waits that had to do with w or the hour beside it.
+func (m measured) around(w waits.Window) (out []floorwatch.Wait) {
+	for _, r := range m.records {
+		if *r.End >= w.From.Add(-time.Hour) && r.Enter < w.To.Add(time.Hour) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // queue returns the intervals of the queue zone that start in w.
@@ -246,7 +255,7 @@ func (m measured) queue(w waits.Window) (out []floorwatch.Interval) {
 func (s *logScore) results(log, kind string) []result {
 	ours := result{Set: "queue logs", Case: log, Load: loadAll, Detector: kind, Pipeline: productName}
 	ours.Windows = &windowFigures{
-		Windows: int(s.mean.n), Mean: number(s.mean.share()), Crossing: number(s.cross.share()), Little: number(s.law.share()),
+		Windows: int(s.mean.n), Mean: number(s.mean.share()), Realised: number(s.realised.share()), Crossing: number(s.cross.share()), Little: number(s.law.share()),
 	}
 	naive := ours
 	naive.Pipeline, naive.Windows = naiveName, s.naiveWindows()
@@ -271,7 +280,7 @@ func (s *logScore) naiveWindows() *windowFigures {
 			e.add(mean, w.Mean)
 		}
 	}
-	return &windowFigures{Windows: int(e.n), Mean: number(e.share()), Crossing: number(math.NaN()), Little: number(math.NaN())}
+	return &windowFigures{Windows: int(e.n), Mean: number(e.share()), Realised: number(math.NaN()), Crossing: number(math.NaN()), Little: number(math.NaN())}
 }
 
 // script is a source of stays: the records of a log, one with each line.

@@ -178,6 +178,7 @@ func (rep *report) tables(b *strings.Builder) {
 	rep.table(b, "Queue logs: windows of five minutes", []string{"queue logs"}, []string{loadAll}, func(r *result) bool { return r.Windows != nil }, []column{
 		{"windows", count, func(r *result) number { return number(r.Windows.Windows) }, true},
 		{"error of the mean wait", percentOf, func(r *result) number { return r.Windows.Mean }, false},
+		{"of the realised mean", percentOf, func(r *result) number { return r.Windows.Realised }, true},
 		{"of paired crossings", percentOf, func(r *result) number { return r.Windows.Crossing }, true},
 		{"of Little's law", percentOf, func(r *result) number { return r.Windows.Little }, true},
 	})

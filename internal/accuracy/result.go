@@ -161,7 +161,8 @@ func (r result) withWaits(truth, got []score.Wait) []result {
 // wait.
 type windowFigures struct {
 	Windows  int    `json:"windows"`
-	Mean     number `json:"mean_error"`     // of the mean wait by identity
+	Mean     number `json:"mean_error"`     // of the plain mean of the waits that ended
+	Realised number `json:"realised_error"` // of the mean that people really had
 	Crossing number `json:"crossing_error"` // of border crossings paired first in, first out
 	Little   number `json:"little_error"`   // of Little's law
 }
