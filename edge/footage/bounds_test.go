@@ -1,0 +1,53 @@
+package footage
+
+import (
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"floorwatch"
+)
+
+func TestKeyFramesThatAreFarApartAreTold(t *testing.T) {
+	var told []time.Duration
+	p := &recording{
+		Recorder: &Recorder{GOP: func(d time.Duration) { told = append(told, d) }}, log: slog.New(slog.DiscardHandler),
+	}
+	connect := func(apart ...time.Duration) {
+		c := &connection{recording: p}
+		for _, d := range apart {
+			c.longest = max(c.longest, d)
+			c.tellGOP(d)
+		}
+	}
+	const s = time.Second
+	connect(2*s, 2*s, 2*s, 2*s, 2*s, 2*s)
+	connect(4*s, 4*s, 5*s, 4*s)
+	connect(s, s, s, s, s, s) // the camera was set right
+	if want := []time.Duration{4 * s, 5 * s, 0}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+}
+
+func TestRequestsAreSmallOnALineThatBreaks(t *testing.T) {
+	p := &uploading{Uploader: &Uploader{}, calm: calmParts * floorwatch.MaxUploadChunk}
+	if got := p.chunkSize(); got != floorwatch.MaxUploadChunk {
+		t.Errorf("%d bytes on a line that never broke", got)
+	}
+	p.calm = 0
+	if got := p.chunkSize(); got != minChunk {
+		t.Errorf("%d bytes after a cut", got)
+	}
+	if p.calm = 6 << 20; p.chunkSize() != 6<<20/calmParts {
+		t.Errorf("%d bytes when 6 MiB went through", p.chunkSize())
+	}
+}
+
+func TestSmallDisksKeepMoreRoom(t *testing.T) {
+	for size, want := range map[int64]float64{64 << 20: 0.1, 1e9: 0.064, 32e9: 0.01} {
+		if got := spareFree(size); got != want {
+			t.Errorf("of %d bytes %v are spare, want %v", size, got, want)
+		}
+	}
+}
