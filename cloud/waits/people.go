@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 
 	"floorwatch"
 )
@@ -29,27 +30,41 @@ const z95 = 1.959964
 type person struct {
 	from, to     floorwatch.Time // where they were first and last seen waiting
 	began, ended bool            // from is the beginning of the wait, to its end
-	running      bool            // they still wait at to
-	hidden       []float64       // times out of sight in between, s
-	joins        int             // of those: between two records
-	variance     float64         // of to - from, by how it was measured
+	// weakFrom and weakTo: that beginning or end is missing, or may rest on a guess.
+	weakFrom, weakTo bool
+	running          bool      // they still wait at to
+	hidden           []float64 // times out of sight in between, s
+	bridged          bool      // a guess within one record
+	joins            int       // of records
+	variance         float64   // of to - from, by how it was measured
 }
 
 func (p *person) length() floorwatch.Time { return p.to - p.from }
 
 // People are the people behind the wait records of a queue zone.
 //
-// A wait is lost when its track breaks and nobody could be taken for the same
-// person; then one record has no end (`unknown`) and another has no beginning.
-// Who of those found is who of those lost cannot be told, and for a mean it need
-// not be: the sum of all ends less the sum of all beginnings is the same however
-// they are paired. Each one found is paired with the last one lost before, at
-// most maxGap ago. Who is left over came or went while nobody could see them:
-// had they stayed, they would have been found. So what is missing of their wait
-// is part of one time out of sight. Where such times D are drawn at any moment,
-// what is missing is h = E[D²]/2E[D] on average (the mean forward recurrence time
-// of renewal theory), with the variance v = E[D³]/3E[D] - h²; the D are those of
-// the window: the gaps between joined parts and the bridges within records.
+// Tracks break and change their people. Every mistake of that kind makes an end
+// too many and a beginning too many: somebody is lost (`unknown`, no end) and
+// another is found (no beginning); or a guess takes a passer-by for somebody in
+// the queue, whose wait ends with the passer-by's leaving, and the other way
+// round; or two people swap numbers over the border of the zone, and in the same
+// moment one wait ends and one begins. Who is whom cannot be told, and for a mean
+// it need not be: the sum of all ends less the sum of all beginnings is the same
+// however they are paired, so that only the number of people is to be put right.
+// An end is put together with a beginning, the nearest first, where
+//
+//   - both are missing, up to lostGap apart;
+//   - both are missing or in a record with guesses, up to guessGap apart, if
+//     nobody was served at that end although there is a counter;
+//   - they coincide within swapGap, as many as do so beyond chance; chance is how
+//     many lie swapNear to swapFar apart.
+//
+// Who is left over came or went while nobody could see them: had they stayed, they
+// would have been found. So what is missing of their wait is part of one time out
+// of sight. Where such times D are drawn at any moment, what is missing is
+// h = E[D²]/2E[D] on average (the mean forward recurrence time of renewal theory),
+// with the variance v = E[D³]/3E[D] - h²; the D are those of the records: bridges,
+// and gaps of up to guessGap between those lost and found.
 //
 // With x the lengths of the N people, h added where an end is missing, the mean
 // is m = sum x / N. Its variance, with everything independent, is
@@ -59,7 +74,8 @@ func (p *person) length() floorwatch.Time { return p.to - p.from }
 // where e are the standard errors of the records (Wait.ErrorS), the second sum is
 // over those of whom an end is missing, and the third is over those whom the count
 // may have wrong: one person too many or too few moves the mean by (x - m)/N. q is
-// joinDoubt for those joined, partDoubt for those of whom an end is missing.
+// joinDoubt for those joined, partDoubt for those of whom an end is missing,
+// guessDoubt for those with guesses; measured on simulated halls.
 //
 // Somebody who still waits is another case: their rest comes from the
 // Kaplan-Meier curve of the cohort, in which they are censored. So does the rest of
@@ -72,12 +88,18 @@ type People struct {
 	known           bool
 }
 
-// maxGap is the longest time after which somebody found is taken for one lost.
-const maxGap floorwatch.Time = 60_000
+const (
+	lostGap  floorwatch.Time = 300_000
+	guessGap floorwatch.Time = 60_000
+	swapGap  floorwatch.Time = 300
+	swapNear floorwatch.Time = 1_000
+	swapFar  floorwatch.Time = 5_000
+)
 
 const (
-	joinDoubt = 0.1
-	partDoubt = 0.5
+	joinDoubt  = 0.3
+	partDoubt  = 0.5
+	guessDoubt = 0.05
 )
 
 // NewPeople puts the records of a zone together; open are the beginnings of those
@@ -103,6 +125,9 @@ func part(r *floorwatch.Wait) person {
 		from: r.Enter, to: *r.End, began: r.EnterSeen, ended: r.Outcome != floorwatch.OutcomeUnknown,
 		variance: r.ErrorS * r.ErrorS,
 	}
+	p.bridged = r.Bridges > 0
+	p.weakFrom = !p.began || p.bridged
+	p.weakTo = !p.ended || p.bridged && r.Outcome == floorwatch.OutcomeAbandoned
 	for range min(r.Bridges, maxBridges) {
 		p.hidden = append(p.hidden, r.BridgedS/float64(r.Bridges))
 	}
@@ -112,31 +137,29 @@ func part(r *floorwatch.Wait) person {
 // maxBridges bounds what one record may claim.
 const maxBridges = 1000
 
-// join pairs who was found with who was lost last before; parts are sorted by
-// from.
+// pair is an end of one part and a beginning of another that may be one mistake.
+type pair struct {
+	end, begin int
+	swap       bool
+	cost       floorwatch.Time // how far they are apart, and more the less sure
+}
+
+// join puts parts together; they are sorted by from.
 func join(parts []person) []person {
-	lost := make([]int, 0, len(parts)) // by to
-	for i := range parts {
-		if !parts[i].ended {
-			lost = append(lost, i)
+	next, found := make(map[int]int), make(map[int]bool)
+	after := func(i, j int) bool { // j comes after i already
+		for {
+			n, ok := next[i]
+			if !ok || n == j {
+				return ok
+			}
+			i = n
 		}
 	}
-	slices.SortStableFunc(lost, func(a, b int) int { return cmp.Compare(parts[a].to, parts[b].to) })
-	next, found := make(map[int]int, len(lost)), make(map[int]bool, len(lost))
-	var missing []int // lost and not found yet, the last one last
-	for i := range parts {
-		if parts[i].began {
-			continue
+	for _, p := range pairs(parts) {
+		if _, used := next[p.end]; !used && !found[p.begin] && !after(p.begin, p.end) {
+			next[p.end], found[p.begin] = p.begin, true
 		}
-		for len(lost) > 0 && parts[lost[0]].to <= parts[i].from {
-			missing, lost = append(missing, lost[0]), lost[1:]
-		}
-		n := len(missing) - 1
-		if n < 0 || parts[missing[n]].to < parts[i].from-maxGap || missing[n] == i {
-			continue
-		}
-		next[missing[n]], found[i] = i, true
-		missing = missing[:n]
 	}
 	people := make([]person, 0, len(parts))
 	for i := range parts {
@@ -145,6 +168,67 @@ func join(parts []person) []person {
 		}
 	}
 	return people
+}
+
+// pairs returns the ends and beginnings that may be one mistake, the likeliest
+// first.
+func pairs(parts []person) []pair {
+	var swaps, others []pair
+	var chance float64
+	for i := range parts {
+		reach := swapFar
+		if parts[i].weakTo {
+			reach = lostGap
+		}
+		first := sort.Search(len(parts), func(j int) bool { return parts[j].from >= parts[i].to-reach })
+		for j := first; j < len(parts) && parts[j].from <= parts[i].to+reach; j++ {
+			if i == j || parts[j].to <= parts[i].from {
+				continue
+			}
+			switch p, ok := match(&parts[i], &parts[j]); {
+			case ok && p.swap:
+				swaps = append(swaps, pair{i, j, true, p.cost})
+			case ok:
+				others = append(others, pair{i, j, false, p.cost})
+			case parts[i].stood() && parts[j].stood() && byChance(apartBy(&parts[i], &parts[j])):
+				chance += float64(swapGap) / float64(swapFar-swapNear)
+			}
+		}
+	}
+	sortPairs(swaps)
+	all := append(swaps[:max(0, min(len(swaps), int(math.Round(float64(len(swaps))-chance))))], others...)
+	sortPairs(all)
+	return all
+}
+
+func sortPairs(all []pair) {
+	slices.SortFunc(all, func(a, b pair) int {
+		return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(a.end, b.end), cmp.Compare(a.begin, b.begin))
+	})
+}
+
+// byChance tells whether two are so far apart that only chance brought them there.
+func byChance(apart floorwatch.Time) bool { return apart > swapNear && apart <= swapFar }
+
+// stood tells whether somebody waited at all.
+func (p *person) stood() bool { return p.to > p.from }
+
+func apartBy(a, b *person) floorwatch.Time { return max(a.to-b.from, b.from-a.to) }
+
+// match tells whether a's end and b's beginning may be one mistake.
+func match(a, b *person) (p pair, ok bool) {
+	p.cost = apartBy(a, b)
+	switch {
+	case !a.ended && !b.began && p.cost <= lostGap:
+		p.cost += 1000
+	case p.cost <= swapGap && a.stood() && b.stood():
+		p.swap = true
+	case a.weakTo && b.weakFrom && b.stood() && p.cost <= guessGap:
+		p.cost += 2000
+	default:
+		return p, false
+	}
+	return p, true
 }
 
 // chain follows a person from the first part on.
@@ -156,8 +240,11 @@ func chain(parts []person, next map[int]int, i int) person {
 			return p
 		}
 		q := &parts[j]
-		p.hidden = append(append(p.hidden, floorwatch.Seconds(q.from.Sub(p.to))), q.hidden...)
-		p.to, p.ended, p.joins = q.to, q.ended, p.joins+1
+		if gap := q.from - p.to; !p.ended && !q.began && gap > 0 && gap <= guessGap {
+			p.hidden = append(p.hidden, floorwatch.Seconds(gap.Sub(0)))
+		}
+		p.hidden = append(p.hidden, q.hidden...)
+		p.to, p.ended, p.joins, p.bridged = q.to, q.ended, p.joins+1, p.bridged || q.bridged
 		p.variance += q.variance
 		i = j
 	}
@@ -249,6 +336,8 @@ func (m *Mean) count(x *person) float64 {
 	case x.joins > 0:
 		m.Joined++
 		return joinDoubt
+	case x.bridged:
+		return guessDoubt
 	}
 	return 0
 }
