@@ -16,7 +16,7 @@ import (
 // connections. The zero value passes everything.
 type Fault struct {
 	Hold   bool          // what is read goes nowhere; the connection stays open
-	Stall  bool          // nothing is read: what is sent piles up with the sender
+	Stall  bool          // what is sent piles up with the sender
 	Delay  time.Duration // before each piece
 	Jitter time.Duration // up to this much more
 	Rate   int           // bytes per second; 0: no limit
@@ -209,10 +209,10 @@ func (p *Proxy) copy(to, from net.Conn, fault *atomic.Pointer[Fault]) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	buf := make([]byte, 32<<10)
 	for passed := 0; ; {
+		n, err := from.Read(buf)
 		for fault.Load().Stall && p.open(from) {
 			<-time.After(5 * time.Millisecond)
 		}
-		n, err := from.Read(buf)
 		if err != nil || rand.N(int64(100)) < p.drop.Load() {
 			return
 		}

@@ -18,6 +18,7 @@ func roles() map[string]func(args []string) error {
 		"filler":   filler,
 		"boxes":    playBoxes,
 		"brittle":  playBrittle,
+		"wear":     playWear,
 		"camera":   playCamera,
 		"record":   record,
 		"receiver": receiver,
