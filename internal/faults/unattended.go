@@ -35,6 +35,12 @@ func unattendedRows() []row {
 			run:  crashLoops,
 		},
 		{
+			id: "G5", property: "nothing grows: memory, goroutines, open files",
+			goal: "under 1 MB/h after the warm-up, counts flat, over 30 min at high speed with a link and a camera that break every 30 s",
+			long: "a leak shows over minutes",
+			run:  soakLeaks,
+		},
+		{
 			id: "G6", property: "a box or a camera that falls silent is told by the cloud",
 			goal: "offline within 45 s, a blind camera within 60 s, no false alarm over a bad line",
 			long: "silence is told after up to a minute",
