@@ -352,7 +352,7 @@ func loseCameras(ctx context.Context, b *bench, a *agent, cams []watchedCamera, 
 		}
 	}
 	sum.faults += len(cams)
-	from, hold := time.Now(), time.Duration(b.rounds(14, 9))*time.Second
+	from, hold := time.Now(), time.Duration(b.rounds(14, 8))*time.Second
 	noticed, err := a.await(ctx, lost, hold, func(fig map[string]float64, n string) bool { return fig["watching "+n] == 0 })
 	if err := errors.Join(err, stage.Pause(ctx, time.Until(from.Add(hold)))); err != nil {
 		return err

@@ -176,7 +176,7 @@ func clockJumps(ctx context.Context, b *bench) (finding, error) {
 		if err := a.start(ctx); err != nil {
 			return finding{}, err
 		}
-		if err := stage.Pause(ctx, 3*time.Second); err != nil {
+		if err := stage.Pause(ctx, time.Duration(b.rounds(3000, 1500))*time.Millisecond); err != nil {
 			return finding{}, errors.Join(err, a.stop())
 		}
 		for range b.rounds(100, 8) {
