@@ -80,7 +80,7 @@ func noticeFleet(ctx context.Context, b *bench) (finding, error) {
 		boxKilled: killBox, boxCutOff: cutOff, boxBlind: blindBox,
 	} {
 		group.Go(func() error {
-			for range 5 {
+			for range 3 {
 				took, err := f.hurt(ctx, name, hurt)
 				if err != nil {
 					return err
@@ -99,7 +99,7 @@ func noticeFleet(ctx context.Context, b *bench) (finding, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return finding{
-		Figure: fmt.Sprintf("5 times each: a killed box is told offline after at most %.1f s, one cut off without a word after %.1f s, a blind camera after %.1f s; %d false alarms of 2 boxes in %.0f s, one of them behind a line with 0.2 to 1 s of delay",
+		Figure: fmt.Sprintf("3 times each: a killed box is told offline after at most %.1f s, one cut off without a word after %.1f s, a blind camera after %.1f s; %d false alarms of 2 boxes in %.0f s, one of them behind a line with 0.2 to 1 s of delay",
 			slowest[boxKilled].Seconds(), slowest[boxCutOff].Seconds(), slowest[boxBlind].Seconds(), f.false, time.Since(began).Seconds()),
 		Reached: slowest[boxKilled] <= 45*time.Second && slowest[boxCutOff] <= 45*time.Second && slowest[boxBlind] <= time.Minute && f.false == 0,
 		Scope:   "minutes of a bad line instead of an hour; a lost packet is there as the delay until it is sent again",
