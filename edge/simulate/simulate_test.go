@@ -205,8 +205,11 @@ func TestOrder(t *testing.T) {
 func TestSpreads(t *testing.T) {
 	r := stream(1, 9)
 	for _, s := range []Spread{
-		{lognormal, 100 * time.Second, 60 * time.Second}, {gamma, 100 * time.Second, 50 * time.Second},
-		{gamma, 100 * time.Second, 150 * time.Second}, {exponential, 100 * time.Second, 100 * time.Second}, {fixed, 100 * time.Second, 0},
+		{lognormal, 100 * time.Second, 60 * time.Second},
+		{gamma, 100 * time.Second, 50 * time.Second},
+		{gamma, 100 * time.Second, 150 * time.Second},
+		{exponential, 100 * time.Second, 100 * time.Second},
+		{fixed, 100 * time.Second, 0},
 	} {
 		const n = 200_000
 		var sum, squares float64
