@@ -56,8 +56,9 @@ func (p *person) length() floorwatch.Time { return p.to - p.from }
 //   - both are missing, up to lostGap apart;
 //   - both are missing or in a record with guesses, up to guessGap apart, if
 //     nobody was served at that end although there is a counter;
-//   - they coincide within swapGap, as many as do so beyond chance; chance is how
-//     many lie swapNear to swapFar apart.
+//   - they coincide within swapGap, as many as do so beyond chance, where that is
+//     more than chance brings; chance is told by how many lie swapNear to swapFar
+//     apart.
 //
 // Who is left over came or went while nobody could see them: had they stayed, they
 // would have been found. So what is missing of their wait is part of one time out
@@ -91,7 +92,7 @@ type People struct {
 const (
 	lostGap  floorwatch.Time = 300_000
 	guessGap floorwatch.Time = 60_000
-	swapGap  floorwatch.Time = 300
+	swapGap  floorwatch.Time = 500
 	swapNear floorwatch.Time = 1_000
 	swapFar  floorwatch.Time = 5_000
 )
@@ -196,9 +197,19 @@ func pairs(parts []person) []pair {
 		}
 	}
 	sortPairs(swaps)
-	all := append(swaps[:max(0, min(len(swaps), int(math.Round(float64(len(swaps))-chance))))], others...)
+	all := append(swaps[:beyond(len(swaps), chance)], others...)
 	sortPairs(all)
 	return all
+}
+
+// beyond returns how many of n are more than chance brings: none where chance alone
+// could (two standard deviations of a Poisson count).
+func beyond(n int, chance float64) int {
+	more := float64(n) - chance
+	if more < 2*math.Sqrt(chance) {
+		return 0
+	}
+	return int(math.Round(more))
 }
 
 func sortPairs(all []pair) {
