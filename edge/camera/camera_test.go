@@ -335,8 +335,9 @@ func TestWatchdogReportsWhatDoesNotReturn(t *testing.T) {
 }
 
 func TestWideBlobIsSeveralPeople(t *testing.T) {
-	got := people([]image.Rectangle{image.Rect(0, 0, 20, 40), image.Rect(100, 0, 140, 40), image.Rect(0, 100, 3, 103)}, 400, 0.5)
-	if len(got) != 3 || got[1].W != got[2].W || got[2].X != 240 {
+	blobs := []image.Rectangle{image.Rect(0, 0, 20, 40), image.Rect(100, 0, 132, 40), image.Rect(0, 100, 3, 103)}
+	got := people(ofPersonSize(blobs, 400), 0.5)
+	if len(got) != 3 || got[1].W != got[2].W || got[2].X != 232 {
 		t.Errorf("%+v, want one person, then two side by side", got)
 	}
 }

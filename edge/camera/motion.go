@@ -19,16 +19,16 @@ const (
 	minWide       = 0.015 // and width
 	maxTall       = 0.9
 	joinGap       = 0.02 // vertical gap between head and legs that is closed
-	aspect        = 0.45 // width of one person per height; a blob twice as wide is two side by side
+	aspect        = 0.38 // width of one person per height; a blob twice as wide is two side by side
 	motionScore   = 0.9  // a blob is there or not
 )
 
 // motion finds what moves: background subtraction (MOG2) at reduced size. It
 // needs no model and little time, and it knows nothing of people: a group is
-// one box, a trolley is a person, and who stands still for long melts into the
-// background.
+// one box, and a trolley that is pushed is a person. Who stands still is kept out
+// of the background for as long as they sway.
 type motion struct {
-	model            gocv.BackgroundSubtractorMOG2
+	scene            *background
 	small, mask      gocv.Mat
 	opening, closing gocv.Mat
 }
@@ -47,7 +47,7 @@ func NewMotion(fps float64) Detector {
 		opening: gocv.GetStructuringElement(gocv.MorphEllipse, image.Pt(3, 3)),
 		closing: gocv.GetStructuringElement(gocv.MorphEllipse, image.Pt(3, 9)),
 	}
-	d.model = gocv.NewBackgroundSubtractorMOG2WithParams(int(motionSeconds*fps), motionVar, true)
+	d.scene = newBackground(fps)
 	return d
 }
 
@@ -58,7 +58,9 @@ func (d *motion) By() string { return "motion" }
 func (d *motion) Detect(picture gocv.Mat) ([]floorwatch.Person, error) {
 	scale := min(1, motionSide/float64(max(picture.Cols(), picture.Rows())))
 	gocv.Resize(picture, &d.small, image.Point{}, scale, scale, gocv.InterpolationArea)
-	d.model.Apply(d.small, &d.mask)
+	if err := d.scene.subtract(d.small, &d.mask); err != nil {
+		return nil, err
+	}
 	gocv.Threshold(d.mask, &d.mask, motionShadow+1, 255, gocv.ThresholdBinary)
 	gocv.MorphologyEx(d.mask, &d.mask, gocv.MorphOpen, d.opening)
 	gocv.MorphologyEx(d.mask, &d.mask, gocv.MorphClose, d.closing)
@@ -68,18 +70,31 @@ func (d *motion) Detect(picture gocv.Mat) ([]floorwatch.Person, error) {
 	for i := range contours.Size() {
 		blobs = append(blobs, gocv.BoundingRect(contours.At(i)))
 	}
-	return people(joinParts(blobs, int(joinGap*float64(d.small.Rows()))), d.small.Rows(), scale), nil
+	blobs = joinParts(blobs, int(joinGap*float64(d.small.Rows())))
+	if err := d.scene.learn(d.small, blobs); err != nil { // the visible part of a person too
+		return nil, err
+	}
+	return people(ofPersonSize(blobs, d.small.Rows()), scale), nil
 }
 
-// people turns blobs of person size into boxes of the full picture.
-func people(blobs []image.Rectangle, rows int, scale float64) []floorwatch.Person {
-	var out []floorwatch.Person
-	h := float64(rows)
+// ofPersonSize keeps the blobs that may be people.
+func ofPersonSize(blobs []image.Rectangle, rows int) []image.Rectangle {
+	kept, h := blobs[:0], float64(rows)
 	for _, b := range blobs {
 		tall, wide := float64(b.Dy()), float64(b.Dx())
 		if tall < minTall*h || wide < minWide*h || tall > maxTall*h || wide > 2*tall || tall > 6*wide {
 			continue
 		}
+		kept = append(kept, b)
+	}
+	return kept
+}
+
+// people turns blobs of person size into boxes of the full picture.
+func people(blobs []image.Rectangle, scale float64) []floorwatch.Person {
+	var out []floorwatch.Person
+	for _, b := range blobs {
+		tall, wide := float64(b.Dy()), float64(b.Dx())
 		heads := max(1, math.Round(wide/(aspect*tall)))
 		for i := range int(heads) {
 			out = append(out, floorwatch.Person{
@@ -123,5 +138,6 @@ func (d *motion) Close() error {
 	for _, m := range []*gocv.Mat{&d.small, &d.mask, &d.opening, &d.closing} {
 		_ = m.Close()
 	}
-	return d.model.Close()
+	d.scene.close()
+	return nil
 }
