@@ -37,7 +37,7 @@ type Header struct {
 // clock can be put right afterwards.
 type Clock struct {
 	Boot string `json:"boot,omitempty"` // first 8 hex digits of the box's boot id
-	Mono int64  `json:"mono,omitempty"` // milliseconds from that boot to At; of footage, to its end
+	Mono int64  `json:"mono,omitempty"` // milliseconds from that boot to when the record was made; of footage, to its end
 	// Unsynced marks a record some of whose times were taken while the clock was
 	// not synchronised, or carried on after it was set back.
 	Unsynced bool `json:"unsynced,omitempty"`
