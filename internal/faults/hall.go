@@ -18,10 +18,13 @@ import (
 	"floorwatch/internal/stage"
 )
 
-// gate stands before InfluxDB at a fixed address and can refuse with 503.
+// gate stands before InfluxDB at a fixed address. It can refuse with 503, keep
+// silent, and be slow.
 type gate struct {
 	url    string
 	closed atomic.Bool
+	hold   atomic.Bool  // requests wait until it is false again
+	delay  atomic.Int64 // ns, of each request
 	srv    *http.Server
 	done   chan error
 }
@@ -46,6 +49,14 @@ func newGate(target func() (string, error)) (*gate, error) {
 		if g.closed.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
+		}
+		if stage.Pause(r.Context(), time.Duration(g.delay.Load())) != nil {
+			return
+		}
+		for g.hold.Load() {
+			if stage.Pause(r.Context(), 50*time.Millisecond) != nil {
+				return
+			}
 		}
 		proxy.ServeHTTP(w, r)
 	})}
