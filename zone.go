@@ -24,7 +24,7 @@ const (
 const (
 	DefaultMinStay  = time.Second
 	DefaultMergeGap = time.Second
-	DefaultBridge   = 20 * time.Second
+	DefaultBridge   = time.Minute
 	DefaultReach    = 10 * time.Second
 )
 

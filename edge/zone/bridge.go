@@ -63,6 +63,7 @@ const (
 	drift      = 0.1  // and how it grows with the root of the seconds
 	stray      = 0.3  // spread of a walker's pace, of their pace
 	heightTerm = 0.07 // spread of the logarithm of heights, with long tails
+	misfit     = 0.7  // what does not fit at all
 	// stranger is the density, per square height, of people who appear in the
 	// midst of the picture and were not lost there; strangerEdge at its edge.
 	stranger, strangerEdge = 0.0015, 0.15
@@ -239,11 +240,11 @@ func (e *Engine) replay(tr *track, n *newcomer, known bool, at floorwatch.Time) 
 // that n is a stranger; 0 or less: rather not.
 func (e *Engine) likely(tr *track, n *newcomer) float64 {
 	s := n.seen[0]
-	if !e.reachable(tr, s) {
+	size := math.Log(n.height() / tr.height)
+	if !e.reachable(tr, s) || math.Abs(size) > misfit {
 		return 0
 	}
 	gap, h := seconds(s.at-tr.lastSeen), max(1, (tr.height+s.height)/2)
-	ratio := math.Log(n.height()/tr.height) / heightTerm
 	nx, ny := n.velocity()
 	place := whereabouts(motion{(s.ground.X - tr.ground.X) / h, (s.ground.Y - tr.ground.Y) / h}, motion{tr.vx / h, tr.vy / h}, motion{nx / h, ny / h}, gap)
 	alien := stranger
@@ -256,7 +257,7 @@ func (e *Engine) likely(tr *track, n *newcomer) float64 {
 	if n.fleeting() {
 		alien *= 100
 	}
-	return math.Log(place/alien) - math.Log(1+ratio*ratio)
+	return math.Log(place/alien) - math.Log(1+sq(size/heightTerm))
 }
 
 // motion is a way or a velocity, in heights.

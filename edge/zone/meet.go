@@ -23,7 +23,7 @@ const (
 	meetWithin   = 0.7 // people are close, heights
 	partBeyond   = 1.2 // and apart
 	meetFor      = floorwatch.Time(10_000)
-	precise      = 0.05 // how exactly a place is known at best from one frame to the next, heights
+	precise      = 0.03 // how exactly a place is known at best from one frame to the next, heights
 	wander       = 0.3  // and how that grows with each second unseen
 	worst        = 25.0 // the most that one sighting may cost
 	swapPrice    = 8.0

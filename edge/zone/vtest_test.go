@@ -87,16 +87,7 @@ func vtestScene(t *testing.T, path string) floorwatch.Scene {
 // and expects the true visits.
 func TestVtestTruth(t *testing.T) {
 	dir := sharedData(t, "vtest")
-	frames := make([]floorwatch.Frame, 400)
-	for i := range frames {
-		frames[i] = frame(floorwatch.Time(100 * i))
-	}
-	for _, row := range readCSV(t, filepath.Join(dir, "gt-frames-1-400.txt")) {
-		f := &frames[int(number(t, row[0]))-1]
-		f.People = append(f.People, floorwatch.Person{
-			ID: int64(number(t, row[1])), X: number(t, row[2]), Y: number(t, row[3]), W: number(t, row[4]), H: number(t, row[5]),
-		})
-	}
+	frames := vtestFrames(t)
 	recs := run(t, vtestScene(t, filepath.Join(dir, "zones.json")), frames)
 
 	type key struct {
@@ -139,4 +130,21 @@ func TestVtestTruth(t *testing.T) {
 	} else {
 		t.Logf("31 of 31 visits, exits off by up to %.2f s, mean dwell by %.2f %%", worst, 100*bias)
 	}
+}
+
+// vtestFrames returns the true boxes of the film's first 40 s.
+func vtestFrames(t *testing.T) []floorwatch.Frame {
+	t.Helper()
+	dir := sharedData(t, "vtest")
+	frames := make([]floorwatch.Frame, 400)
+	for i := range frames {
+		frames[i] = frame(floorwatch.Time(100 * i))
+	}
+	for _, row := range readCSV(t, filepath.Join(dir, "gt-frames-1-400.txt")) {
+		f := &frames[int(number(t, row[0]))-1]
+		f.People = append(f.People, floorwatch.Person{
+			ID: int64(number(t, row[1])), X: number(t, row[2]), Y: number(t, row[3]), W: number(t, row[4]), H: number(t, row[5]),
+		})
+	}
+	return frames
 }
