@@ -38,7 +38,7 @@ const (
 	block            = 4 << 10  // of a file system: what the device writes at least
 	maxCommit        = 2 << 20  // bytes of entries written in one go
 	upkeepEvery      = 2 * time.Second
-	stateEvery       = time.Minute // a state file costs the flash some 30 kB
+	stateEvery       = 10 * time.Minute // the state and its copy cost the flash some 60 kB
 )
 
 // Settings say where an outbox lies and how much it may hold.

@@ -42,10 +42,13 @@ type Proxy struct {
 	wg     sync.WaitGroup
 }
 
-// New returns a proxy that is down: connections to it are refused. Close must
-// follow.
-func New(target string) (*Proxy, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+// New returns a proxy on loopback that is down: connections to it are refused.
+// Close must follow.
+func New(target string) (*Proxy, error) { return At("127.0.0.1", target) }
+
+// At is New on another address of this machine.
+func At(ip, target string) (*Proxy, error) {
+	ln, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
 	if err != nil {
 		return nil, fmt.Errorf("find an address for a proxy: %w", err)
 	}

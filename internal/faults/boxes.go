@@ -32,6 +32,7 @@ type lightBoxes struct {
 	Rate   float64 // records per second and box
 	Preset int     // records in each outbox before the uplink starts
 	Seq    uint64  // number of the first record of each box
+	Max    int64   // bytes of each outbox; 0: the least
 }
 
 // boxesSay is what such a process says, ten times a second.
@@ -209,7 +210,7 @@ func playBoxes(args []string) error {
 
 func (t *lightBoxes) open(n int, broker string) (b *lightBox, err error) {
 	b = &lightBox{n: n, at: map[string]time.Time{}, sent: map[string]map[uint64]string{}, handed: map[string]uint64{}}
-	if b.Outbox, err = outbox.Open(outbox.Settings{Dir: filepath.Join(t.Dir, boxName(n)), MaxBytes: 64 << 20, Commit: 20 * time.Millisecond}); err != nil {
+	if b.Outbox, err = outbox.Open(outbox.Settings{Dir: filepath.Join(t.Dir, boxName(n)), MaxBytes: max(t.Max, outbox.MinMaxBytes), Commit: 20 * time.Millisecond}); err != nil {
 		return nil, err
 	}
 	b.ledger, err = os.OpenFile(filepath.Join(t.Ledger, boxName(n)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -238,7 +239,7 @@ func (b *lightBox) feed(ctx context.Context, rate float64, n uint64) error {
 
 // watch notes when the link came and went.
 func (b *lightBox) watch(ctx context.Context) {
-	for tick := time.NewTicker(20 * time.Millisecond); ; {
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
 		select {
 		case <-ctx.Done():
 			return

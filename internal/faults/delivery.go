@@ -29,8 +29,17 @@ func deliveryRows() []row {
 			goal: "0 lost with a broker that keeps nothing, killed 100 times between PUBACK and delivery", run: brokerDies,
 		},
 		{
+			id: "A3", property: "A fleet comes back after its uplink does: soon, and not all at once",
+			goal: "first backlog record accepted p95 ≤ 35 s, max ≤ 60 s; 500 boxes at once: ≤ 25 connects per second", run: fleetReturns,
+			long: "boxes take up to 35 s to come back, on purpose",
+		},
+		{
 			id: "A4", property: "A dead link is noticed", goal: "≤ 25 s for half-open links and blackholes one way, 50 times", run: deadLinks,
 			long: "it waits out the 20 s that a link may be silent",
+		},
+		{
+			id: "A5", property: "The network never stalls the cameras",
+			goal: "hand-off p99.9 ≤ 5 ms with the link dead under load, no frame dropped", run: handOff,
 		},
 		{
 			id: "A6", property: "A backlog drains without starving live data",
@@ -214,7 +223,7 @@ func backlog(ctx context.Context, b *bench) (finding, error) {
 	records := b.rounds(86_400, 8_640)
 	ledgers := filepath.Join(b.dir, "ledgers")
 	h.line.Blackhole()
-	c, err := startCrew(ctx, lightBoxes{Dir: filepath.Join(b.dir, "boxes"), Ledger: ledgers, Broker: []string{h.line.Addr}, Boxes: 1, Rate: 20, Preset: records})
+	c, err := startCrew(ctx, lightBoxes{Dir: filepath.Join(b.dir, "boxes"), Ledger: ledgers, Broker: []string{h.line.Addr}, Boxes: 1, Rate: 20, Preset: records, Max: 64 << 20})
 	if err != nil {
 		return finding{}, err
 	}
@@ -473,7 +482,7 @@ func (s *siege) run(ctx context.Context, image string, cycles int) (v judged, er
 func (s *siege) live(ctx context.Context) (err error) {
 	s.lives++
 	s.crew, err = startCrew(ctx, lightBoxes{
-		Dir: filepath.Join(s.disk.at, "boxes"), Ledger: s.ledgers, Broker: []string{s.line.Addr}, Boxes: 3, Rate: 20, Seq: s.lives * 1_000_000,
+		Dir: filepath.Join(s.disk.at, "boxes"), Ledger: s.ledgers, Broker: []string{s.line.Addr}, Boxes: 3, Rate: 20, Seq: s.lives * 1_000_000, Max: 64 << 20,
 	})
 	return err
 }

@@ -19,6 +19,8 @@ func roles() map[string]func(args []string) error {
 		"boxes":    playBoxes,
 		"brittle":  playBrittle,
 		"wear":     playWear,
+		"lines":    playLines,
+		"herd":     playHerd,
 		"camera":   playCamera,
 		"record":   record,
 		"receiver": receiver,
