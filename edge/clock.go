@@ -91,14 +91,14 @@ func (k *clock) stamp(rec any) any {
 	return rec
 }
 
-// mark says of a record whose earliest time is from which boot it is, and
-// whether the clock was synchronised since then.
+// mark says when, on which boot's clock, a record was made whose earliest time is
+// from, and whether the clock was synchronised since then.
 func (k *clock) mark(h *floorwatch.Header, from floorwatch.Time) {
 	now, _ := k.read()
 	k.mu.Lock()
 	blind := k.blind
 	k.mu.Unlock()
 	h.Boot = now.Boot[:min(8, len(now.Boot))]
-	h.Mono = max(0, (now.Mono - now.Wall.Sub(h.At)).Milliseconds())
+	h.Mono = now.Mono.Milliseconds()
 	h.Unsynced = from <= blind
 }

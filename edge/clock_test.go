@@ -39,7 +39,7 @@ func TestTimeGoesOnFromTheDiskUntilTheClockIsSet(t *testing.T) {
 	}
 	wait := &floorwatch.Wait{Header: floorwatch.Header{At: last + 29_000}, Enter: last + 10_000}
 	k.stamp(wait)
-	if want := (floorwatch.Clock{Boot: "01234567", Mono: 3600_000 + 29_000, Unsynced: true}); wait.Clock != want {
+	if want := (floorwatch.Clock{Boot: "01234567", Mono: 3600_000 + 30_000, Unsynced: true}); wait.Clock != want {
 		t.Errorf("the record says %+v, want %+v", wait.Clock, want)
 	}
 

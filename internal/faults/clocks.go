@@ -217,7 +217,8 @@ func (c *jumpingClock) judge(a *agent, jumps, starts int) (finding, error) {
 			continue
 		}
 		segments++
-		if from, to := ms(k.MonoStart), ms(k.MonoEnd); c.untrusted(from+time.Second, max(from+time.Second, to), 0) {
+		// Fragments, a second each, are stamped when they arrive.
+		if c.untrusted(ms(k.MonoStart), ms(k.MonoEnd), time.Second) {
 			blind++
 			if k.Synced {
 				unmarked++
@@ -241,8 +242,7 @@ func (c *jumpingClock) judge(a *agent, jumps, starts int) (finding, error) {
 			continue
 		}
 		records++
-		// The record's own monotonic time, and some room for the way to the disk.
-		if at := ms(h.Mono); h.Mono > 0 && c.untrusted(at, at, 300*time.Millisecond) {
+		if at := ms(h.Mono); c.untrusted(at, at, 100*time.Millisecond) {
 			blindRecords++
 			if !h.Unsynced {
 				unmarkedRecords++
