@@ -417,18 +417,17 @@ func eat([]string) error {
 	}
 }
 
-// workerPID finds the worker of a camera among our children.
-func workerPID(camera string) (int, error) {
-	alive, err := child.Alive()
-	if err != nil {
-		return 0, err
-	}
-	for pid, line := range alive {
-		if strings.Contains(line, "/"+camera+".jpg") {
-			return pid, nil
+// workerPID finds the worker of a camera among our children, once it runs.
+func workerPID(ctx context.Context, camera string) (pid int, err error) {
+	return pid, stage.Until(ctx, "the worker of "+camera, 30*time.Second, func() (bool, error) {
+		alive, err := child.Alive()
+		for p, line := range alive {
+			if strings.Contains(line, "/"+camera+".jpg") {
+				pid = p
+			}
 		}
-	}
-	return 0, nil
+		return pid != 0, err
+	})
 }
 
 // workersCrash crashes camera workers in several ways beside their recorders.
@@ -527,9 +526,9 @@ func (b *bench) crashWorkers(ctx context.Context, a *agent, round int) (restart,
 	crashed, fat := map[string]time.Time{}, map[string]time.Time{}
 	for i, n := range a.names {
 		kind := (i + round) % len(signals)
-		pid, err := workerPID(n)
-		if err != nil || pid == 0 {
-			return nil, nil, fmt.Errorf("find the worker of %s: %w", n, err)
+		pid, err := workerPID(ctx, n)
+		if err != nil {
+			return nil, nil, err
 		}
 		crashed[n] = time.Now()
 		if kind == 3 { // killed, and what is started then eats
