@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -82,15 +83,28 @@ func (r *Relay) Run(ctx context.Context) error {
 	return nil
 }
 
+// errSilent is why a publisher is ended that gave nothing for ten seconds, or
+// left.
+var errSilent = errors.New("ffmpeg gave nothing any more")
+
 func (r *Relay) publishOnce(ctx context.Context) error {
 	args, err := r.args(ctx)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// One that hangs is no longer heard, and would publish nothing for ever.
+	r.srv.onLost(func() { cancel(errSilent) })
+	defer r.srv.onLost(nil)
 	cmd := child.Command(ctx, r.set.FFmpeg, args...)
 	var tail child.Tail
 	cmd.Stderr = &tail
-	if err := cmd.Run(); err != nil {
+	err = cmd.Run()
+	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
+		return cause
+	}
+	if err != nil {
 		return fmt.Errorf("ffmpeg: %w: %s", err, lastLine(tail.String()))
 	}
 	return fmt.Errorf("ffmpeg ended by itself: %s", lastLine(tail.String()))

@@ -27,6 +27,7 @@ type server struct {
 	mu        sync.Mutex
 	stream    *gortsplib.ServerStream
 	publisher *gortsplib.ServerSession
+	lost      func() // told when the publisher is no longer heard
 }
 
 func newServer(publish string) (*server, error) {
@@ -63,6 +64,12 @@ func (s *server) drop() {
 	}
 }
 
+func (s *server) onLost(lost func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = lost
+}
+
 func status(code base.StatusCode) *base.Response { return &base.Response{StatusCode: code} }
 
 // OnSessionClose implements gortsplib.ServerHandlerOnSessionClose.
@@ -71,6 +78,9 @@ func (s *server) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) {
 	defer s.mu.Unlock()
 	if ctx.Session == s.publisher {
 		s.drop()
+		if s.lost != nil {
+			s.lost()
+		}
 	}
 }
 
