@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"floorwatch/internal/child"
 )
 
 // film makes a short H.264 or MPEG-4 file with the given options.
@@ -46,6 +49,42 @@ func TestFileBecomesALiveCamera(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAPublisherThatHangs is ended by the relay and followed by another.
+func TestAPublisherThatHangs(t *testing.T) {
+	t.Parallel()
+	r, err := New(Settings{Source: film(t, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", "-bf", "0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	readFrames(t, r.URL(), 5)
+	publisher := func() int {
+		alive, err := child.Alive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for pid, line := range alive {
+			if strings.Contains(line, r.publish) {
+				return pid
+			}
+		}
+		return 0
+	}
+	hung := publisher()
+	if err := syscall.Kill(hung, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); publisher() == hung || publisher() == 0; <-time.After(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the publisher that hangs is still there")
+		}
+	}
+	readFrames(t, r.URL(), 5)
 }
 
 // readFrames reads n frames from url within 20 s and returns what the stream is.
