@@ -24,9 +24,9 @@ import (
 
 // What deploy/systemd/*.service say.
 const (
-	watchdogSec     = 20 * time.Second
-	timeoutAbortSec = 5 * time.Second
-	restartSec      = 2 * time.Second
+	watchdogTime = 20 * time.Second
+	abortTime    = 5 * time.Second
+	restartTime  = 2 * time.Second
 )
 
 // manager runs one program as systemd runs a service with Type=notify,
@@ -76,7 +76,7 @@ func (m *manager) once(ctx context.Context) error {
 	}
 	defer func() { _ = conn.Close() }()
 	cmd := child.Command(ctx, m.exe, m.args...)
-	cmd.Env = append(append(os.Environ(), m.env...), "NOTIFY_SOCKET="+socket, fmt.Sprintf("WATCHDOG_USEC=%d", watchdogSec.Microseconds()))
+	cmd.Env = append(append(os.Environ(), m.env...), "NOTIFY_SOCKET="+socket, fmt.Sprintf("WATCHDOG_USEC=%d", watchdogTime.Microseconds()))
 	cmd.Stdout, cmd.Stderr = m.log, m.log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", m.exe, err)
@@ -126,7 +126,7 @@ func (m *manager) watch(cmd *exec.Cmd, words <-chan string, gone <-chan struct{}
 				continue
 			}
 			if !m.heard(word) {
-				dog.Reset(watchdogSec)
+				dog.Reset(watchdogTime)
 				continue
 			}
 		}
@@ -137,7 +137,7 @@ func (m *manager) watch(cmd *exec.Cmd, words <-chan string, gone <-chan struct{}
 		}
 		select {
 		case <-gone:
-		case <-time.After(timeoutAbortSec):
+		case <-time.After(abortTime):
 			_ = child.Signal(cmd, syscall.SIGKILL)
 		}
 		return

@@ -134,7 +134,7 @@ func (x *service) manager() (*manager, io.Closer, error) {
 		return nil, nil, fmt.Errorf("write a log: %w", err)
 	}
 	return &manager{
-		exe: x.exe, args: x.args, env: []string{"PATH=" + os.Getenv("PATH")}, dir: x.dir, pause: restartSec, log: log,
+		exe: x.exe, args: x.args, env: []string{"PATH=" + os.Getenv("PATH")}, dir: x.dir, pause: restartTime, log: log,
 	}, log, nil
 }
 
