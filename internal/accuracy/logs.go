@@ -21,7 +21,7 @@ import (
 
 // customer is a row of a queue log, in whole seconds of its session's day.
 type customer struct {
-	id                 int64
+	id, lane           int64 // lane counts from 1 in order of appearance
 	arrive, start, end int64
 	served             bool
 }
@@ -45,12 +45,15 @@ func readLog(r io.Reader) (map[string][]customer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read queue log: %w", err)
 	}
-	sessions := map[string][]customer{}
+	sessions, lanes := map[string][]customer{}, map[string]int64{}
 	for i, row := range rows {
 		if i == 0 || len(row) < 7 {
 			continue
 		}
-		c := customer{id: int64(i), served: row[6] == "1"}
+		if lanes[row[5]] == 0 {
+			lanes[row[5]] = int64(len(lanes) + 1)
+		}
+		c := customer{id: int64(i), lane: lanes[row[5]], served: row[6] == "1"}
 		for k, v := range []*int64{&c.arrive, &c.start, &c.end} {
 			if *v, err = strconv.ParseInt(row[2+k], 10, 64); err != nil || *v < 0 || *v > 2*86400 {
 				return nil, fmt.Errorf("read queue log: row %d: %.40q is no second of a day", i+1, row[2+k])
@@ -68,10 +71,11 @@ func readLog(r io.Reader) (map[string][]customer, error) {
 }
 
 // The hall in which logs are played: people stand in a line, one beside the
-// other, the head at the left; they come and go over the lower border, to the
-// counters over the upper one. Pixels; a person is bodyTall.
+// other, the head at the left. They come from the lower edge of the picture and,
+// if they give up, go there; the counters are above, and behind them is the upper
+// edge. Pixels; a person is bodyTall.
 const (
-	hallWide, hallTall = 4000.0, 400.0
+	hallWide, hallTall = 4000.0, 260.0
 	bodyTall, place    = 60.0, 30.0
 	queueTop, queueEnd = 150.0, 250.0
 	logFPS             = 2
@@ -84,7 +88,7 @@ func logScene() floorwatch.Scene {
 	return floorwatch.Scene{
 		Zones: []floorwatch.Zone{
 			defaultZone("line", floorwatch.RoleQueue, band(queueTop, queueEnd)),
-			defaultZone("till", floorwatch.RoleService, band(80, queueTop)),
+			defaultZone("till", floorwatch.RoleService, band(70, queueTop)),
 		},
 		Picture: floorwatch.Size{Width: hallWide, Height: hallTall},
 	}
@@ -124,8 +128,7 @@ func (r *bench) runLog(ctx context.Context, log string) ([]result, error) {
 			if err != nil {
 				return nil, err
 			}
-			all[1+k].add(people, m, nil)
-			all[1+k].naive = append(all[1+k].naive, naiveWaits(naiveLog(lines), logScene())...)
+			all[1+k].add(people, m, naiveWaits(naiveLog(lines), logScene()))
 		}
 	}
 	var out []result
@@ -405,18 +408,21 @@ func (b *body) moveUp(ahead, step float64) {
 }
 
 // at is where somebody stands at t milliseconds; the tail of the line is where
-// those stand who are about to join it.
+// those stand who are about to join it. A counter is left to the right; who is
+// served at once comes to it from the left.
 func (b *body) at(t int64, tail float64) floorwatch.Person {
-	const below, waiting, counter, above = 300, (queueTop + queueEnd) / 2, 110, 60
-	id, x, y := b.id, 200+place*b.slot, 0.0
+	const below, waiting, counter, above, aside = hallTall, (queueTop + queueEnd) / 2, 110, bodyTall, 40
+	id, x, y, desk := b.id, 200+place*b.slot, 0.0, 200+120*float64(b.lane)
 	if b.slot < 0 {
 		x = 200 + place*tail
 	}
 	switch served := b.served && t >= 1000*b.start; {
 	case served && t < 1000*b.end:
-		y = counter
-	case served, b.start == b.arrive:
-		y = above
+		x, y = desk, counter
+	case served:
+		x, y = desk+aside, above
+	case b.start == b.arrive:
+		x, y = desk-aside, above
 	case t >= 1000*b.arrive && t < 1000*b.start:
 		y = waiting
 	default:

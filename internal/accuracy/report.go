@@ -278,7 +278,7 @@ const definitions = "## What the figures mean\n\n" +
 	"  that all these people really waited, those who were lost among them, with its 95 % interval (`cloud/waits`); over several halls each weighs as many as its people.\n" +
 	"  **Abandoned** is the share of waits with a known outcome. p50 and p90 are interpolated between two waits.\n" +
 	"- **Queue logs** are replayed as stays, which go through `edge/queue` alone, and as camera lines of people who stand in a line, twice a second; *broken* hides each tenth\n" +
-	"  person once in the queue for 1 to 5 s, who then has a new id. Windows in which at least three waits ended count; the error is the mean of |told − true| over the mean wait.\n" +
+	"  of those who stand in the queue once, for 1 to 5 s, after which they have a new id. The logs know whole seconds only, so that many people come and go at the same moment. Windows in which at least three waits ended count; the error is the mean of |told − true| over the mean wait.\n" +
 	"- **Load** of a visit: the mean number of people in its zone meanwhile, itself included; of a wait: those who waited when it began, itself included; of a hall: the mean number\n" +
 	"  who wait, plus one. Empty below 1.5, busy below 4.5, crowded from there. Loads of single halls are in the JSON alone.\n" +
 	"- **Noise** of halls: clean; realistic: 10 % misses, boxes tremble, ids swap at crossings, new id after 2 s unseen; harsh: 30 % misses, 20 s occlusions, new id after 1 s.\n" +
