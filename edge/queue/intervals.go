@@ -86,7 +86,7 @@ func (iv *Intervals) stay(s *floorwatch.Stay) error {
 	if err != nil {
 		return err
 	}
-	if s.Exit == nil || *s.Exit >= iv.next {
+	if s.Exit == nil || *s.Exit >= iv.next || l.pairs.until == 0 { // what a restart left, for the pairs
 		l.stays[s.ID] = s
 	} else {
 		delete(l.stays, s.ID)

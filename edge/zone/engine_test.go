@@ -435,6 +435,7 @@ func FuzzLines(f *testing.F) {
 func check(t *testing.T, recs []any) {
 	last, until := map[string]floorwatch.Time{}, floorwatch.Time(0)
 	var at floorwatch.Time
+	over := map[string]bool{}
 	for _, r := range recs {
 		switch r := r.(type) {
 		case *floorwatch.Stay:
@@ -442,7 +443,10 @@ func check(t *testing.T, recs []any) {
 				t.Fatalf("stay %s settled at %d after a record at %d", r.ID, r.At, at)
 			}
 			at = r.At
-			if r.Exit == nil {
+			if over[r.ID] {
+				t.Fatalf("stay %s is told after it is over", r.ID)
+			}
+			if over[r.ID] = r.Exit != nil; r.Exit == nil {
 				continue
 			}
 			span := r.Exit.Sub(r.Enter).Seconds()
@@ -450,6 +454,9 @@ func check(t *testing.T, recs []any) {
 			if span < 0 || r.SeenS < 0 || r.MergedS < 0 || r.BridgedS < 0 || math.Abs(span-sum) > 1e-6 || *r.Exit > r.At {
 				b, _ := json.Marshal(r)
 				t.Fatalf("impossible stay %s", b)
+			}
+			if late := r.At.Sub(*r.Exit); late > 7*time.Second+floorwatch.MaxFrameGap+time.Millisecond {
+				t.Fatalf("stay %s that ended at %d settled %v later", r.ID, *r.Exit, late)
 			}
 			key := fmt.Sprint(r.Zone, r.Tracks)
 			if r.Enter < last[key] {

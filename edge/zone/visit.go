@@ -82,6 +82,9 @@ func (v *visit) sight(a *area, tr *track, s *sighting, known, in, clear bool) bo
 		return false // as most of the time
 	}
 	crossed, off := t, 0.0
+	if guess { // nothing of it is certain before t
+		tr.decided = max(tr.decided, t)
+	}
 	if in != v.wasIn {
 		if off = seconds(t-tr.lastSeen) / math.Sqrt(12); guess {
 			crossed, off = a.crossing(tr, s, v.wasIn)
@@ -105,7 +108,7 @@ func (v *visit) sight(a *area, tr *track, s *sighting, known, in, clear bool) bo
 	}
 	v.wasIn = in
 	if v.active && v.qualified {
-		return v.bridges != bridges
+		return v.bridges != bridges && v.outAt == 0
 	}
 	if !v.active || !v.confirmed || v.end(t)-v.enter-v.bridged < a.minStay {
 		return false
