@@ -185,7 +185,7 @@ func (u *Uplink) pause(failures int, took time.Duration) time.Duration {
 	case failures == 0:
 		return rand.N(u.time.spread) + least
 	}
-	return max(u.time.spread-took, least)
+	return u.time.spread - took%u.time.spread + least
 }
 
 // Stats returns the figures of this moment.

@@ -678,7 +678,10 @@ func TestFleetComesBackEvenly(t *testing.T) {
 		at := u.pause(0, time.Minute)
 		first[int(at.Seconds())]++
 		for n := 1; n < 5; n++ {
-			const took = 10 * time.Second // no answer
+			took := 10 * time.Second // no answer
+			if n == 3 {
+				took = 50 * time.Second // or a session that did not last
+			}
 			at += took + u.pause(n, took)
 		}
 		later[int((at%contract.spread).Seconds())]++

@@ -247,7 +247,7 @@ func (b *lightBox) watch(ctx context.Context) {
 		}
 		since := b.link.Stats().Since
 		b.mu.Lock()
-		if since.IsZero() && !b.up.IsZero() {
+		if !b.up.IsZero() && !since.Equal(b.up) { // gone, or gone and back already
 			b.lost, b.first = now(), 0
 		}
 		b.up = since
