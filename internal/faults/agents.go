@@ -166,12 +166,12 @@ func (a *agent) watched(ctx context.Context) error {
 	for _, n := range a.names {
 		all[n] = time.Now()
 	}
-	took, err := a.await(ctx, all, 2*time.Minute, func(fig map[string]float64, n string) bool { return fig["frames_total "+n] > 2 })
+	took, err := a.await(ctx, all, 4*time.Minute, func(fig map[string]float64, n string) bool { return fig["frames_total "+n] > 2 })
 	if err != nil {
 		return err
 	}
 	for n, d := range took {
-		if d >= 2*time.Minute {
+		if d >= 4*time.Minute {
 			return fmt.Errorf("camera %s gave no frames", n)
 		}
 		open := filepath.Join(a.Config.Data, edge.FootageDir, n, "open.mp4")
@@ -268,7 +268,7 @@ func camerasLost(ctx context.Context, b *bench) (finding, error) {
 	if err := errors.Join(annexB(ctx, film, "320x240", 5, 1), annexB(ctx, other, "480x360", 5, 1)); err != nil {
 		return finding{}, err
 	}
-	cams, sources, end, err := startCameras(ctx, b.rounds(20, 5), film, other)
+	cams, sources, end, err := startCameras(ctx, b.rounds(16, 5), film, other)
 	defer end()
 	if err != nil {
 		return finding{}, err
@@ -284,7 +284,7 @@ func camerasLost(ctx context.Context, b *bench) (finding, error) {
 		return finding{}, errors.Join(err, a.stop())
 	}
 	sum := &lossTally{}
-	for round := range b.rounds(10, 1) {
+	for round := range b.rounds(13, 1) {
 		if err := loseCameras(ctx, b, a, cams, round, sum); err != nil {
 			return finding{}, errors.Join(err, a.stop())
 		}
