@@ -163,7 +163,7 @@ func (e *Engine) Close() []any {
 			if v := &tr.visits[z]; v.active && (v.outAt != 0 || tr.absentAt != 0) {
 				e.settle(e.now, z, tr)
 			} else if v.active && v.qualified {
-				e.emit(e.now, z, tr.id, e.stay(e.now, z, tr, tr.lastSeen))
+				e.emit(e.now, z, tr.person, e.stay(e.now, z, tr, tr.lastSeen))
 			}
 		}
 	}
@@ -219,7 +219,7 @@ func (e *Engine) settle(at floorwatch.Time, z int, tr *track) {
 		if v.outAt == 0 {
 			s.ErrorS = round(math.Hypot(s.ErrorS, seconds(e.areas[z].unseen)))
 		}
-		e.emit(at, z, tr.id, s)
+		e.emit(at, z, tr.person, s)
 	}
 	v.active = false
 }
@@ -229,7 +229,7 @@ func (e *Engine) stay(at floorwatch.Time, z int, tr *track, last floorwatch.Time
 	v, name := &tr.visits[z], e.areas[z].name
 	h := e.header(floorwatch.KindStay, at)
 	h.Zone = name
-	h.ID = name + "-" + strconv.FormatInt(int64(v.enter), 10) + "-" + strconv.FormatInt(tr.id, 10)
+	h.ID = name + "-" + strconv.FormatInt(int64(v.enter), 10) + "-" + strconv.FormatInt(v.id, 10)
 	return &floorwatch.Stay{
 		Header: h, Enter: v.enter, EnterSeen: v.enterSeen,
 		SeenS:    seconds(v.end(last) - v.enter - v.merged - v.bridged),
@@ -322,12 +322,12 @@ func (e *Engine) see(tr *track, s *sighting, known bool, at floorwatch.Time) {
 		}
 		in, clear := a.locate(s.ground, s.height)
 		if v.sight(a, tr, s, known && (!s.found || s.at-tr.lastSeen <= a.find), in, clear) {
-			e.emit(at, z, tr.id, e.stay(at, z, tr, s.at))
+			e.emit(at, z, tr.person, e.stay(at, z, tr, s.at))
 		}
 	}
 	for i := range e.lines {
 		if n := tr.passages[i].sight(&e.lines[i], tr.ground, s.ground, s.height, known); n != 0 {
-			e.cross(at, i, tr.id, n > 0)
+			e.cross(s.at, at, i, tr.ids[len(tr.ids)-1], n > 0)
 		}
 	}
 	tr.move(s, known)
@@ -336,11 +336,11 @@ func (e *Engine) see(tr *track, s *sighting, known bool, at floorwatch.Time) {
 	}
 }
 
-func (e *Engine) cross(t floorwatch.Time, i int, id int64, in bool) {
+func (e *Engine) cross(t, at floorwatch.Time, i int, id int64, in bool) {
 	name := e.lines[i].name
-	h := e.header(floorwatch.KindCrossing, t)
+	h := e.header(floorwatch.KindCrossing, at)
 	h.ID = name + "-" + strconv.FormatInt(int64(t), 10) + "-" + strconv.FormatInt(id, 10)
-	e.emit(t, len(e.areas)+i, id, &floorwatch.Crossing{Header: h, Line: name, T: t, In: in, Track: id})
+	e.emit(at, len(e.areas)+i, id, &floorwatch.Crossing{Header: h, Line: name, T: t, In: in, Track: id})
 }
 
 func (e *Engine) newTrack(id int64) *track {

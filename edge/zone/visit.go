@@ -56,6 +56,7 @@ type visit struct {
 	confirmed bool // was clearly inside, or long enough
 	qualified bool // confirmed and at least min_stay long, bridges apart: a stay, and announced
 	enterSeen bool
+	id        int64 // of the track under which it began
 	enter     floorwatch.Time
 	merged    floorwatch.Time // milliseconds of joined breaks
 	bridged   floorwatch.Time // milliseconds unseen between two tracks, or for long
@@ -121,7 +122,7 @@ func (v *visit) sight(a *area, tr *track, s *sighting, known, in, clear bool) bo
 // cross the border has to come clear of it first.
 func (v *visit) begin(a *area, tr *track, t floorwatch.Time, known, guess bool, at floorwatch.Time, off float64) {
 	crossed := known && !v.wasIn && t-tr.lastSeen <= a.hold
-	*v = visit{active: true, enter: t, enterSeen: crossed && t-tr.lastSeen <= a.patience, confirmed: !crossed}
+	*v = visit{active: true, id: tr.ids[len(tr.ids)-1], enter: t, enterSeen: crossed && t-tr.lastSeen <= a.patience, confirmed: !crossed}
 	switch {
 	case !crossed:
 		v.variance = sq(seconds(a.unseen))
