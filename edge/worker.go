@@ -177,6 +177,9 @@ func resident(pid int) int64 {
 // crashRE finds how the Go runtime, or the C library, names a fatal signal.
 var crashRE = regexp.MustCompile(`(?m)^(SIG[A-Z]+: .*|double free.*|free\(\): .*|malloc.*: .*|corrupted .*)$`)
 
+// registersRE finds the end of the dump of a crash whose name was pushed out.
+var registersRE = regexp.MustCompile(`(?m)^gs +0x[0-9a-f]+$`)
+
 // endCause joins what is known of a worker's end into one error.
 func endCause(cause, exit error, stderr string) error {
 	switch {
@@ -184,6 +187,8 @@ func endCause(cause, exit error, stderr string) error {
 		return cause
 	case crashRE.MatchString(stderr):
 		return fmt.Errorf("it crashed (%s); the source may have changed its picture, or the decoder may have met damage", crashRE.FindString(stderr))
+	case registersRE.MatchString(stderr):
+		return errors.New("it crashed by a fatal signal")
 	case stderr != "":
 		return fmt.Errorf("%s", lastLine(stderr))
 	case exit != nil:
