@@ -111,7 +111,7 @@ func (b *bench) startFleet(ctx context.Context, broker string, running *errgroup
 	f := &fleetRow{boxes: map[string]*fleetBox{}, seen: map[string][]string{}}
 	edges := ""
 	for _, name := range []string{boxKilled, boxCutOff, boxBlind, boxSlow, boxWell} {
-		line, err := chaos.Start(broker)
+		line, err := startLine(broker)
 		if err != nil {
 			return nil, err
 		}
@@ -141,6 +141,16 @@ func (b *bench) startFleet(ctx context.Context, broker string, running *errgroup
 		running.Go(func() error { return errors.Join(m.run(ctx), log.Close()) })
 	}
 	return f, b.startFleetCloud(ctx, f, broker, edges, running)
+}
+
+// startLine starts a proxy; another process may take its port before it does.
+func startLine(target string) (line *chaos.Proxy, err error) {
+	for range 5 {
+		if line, err = chaos.Start(target); err == nil {
+			return line, nil
+		}
+	}
+	return nil, err
 }
 
 const (

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"floorwatch/edge/relay"
-	"floorwatch/internal/chaos"
 	"floorwatch/internal/stage"
 )
 
@@ -75,12 +74,12 @@ func soakLeaks(ctx context.Context, b *bench) (finding, error) {
 	}
 	host := strings.TrimPrefix(rel.URL(), "rtsp://")
 	host, path, _ := strings.Cut(host, "/")
-	camera, err := chaos.Start(host)
+	camera, err := startLine(host)
 	if err != nil {
 		return finding{}, err
 	}
 	defer camera.Close()
-	line, err := chaos.Start(broker.Address)
+	line, err := startLine(broker.Address)
 	if err != nil {
 		return finding{}, err
 	}
