@@ -325,7 +325,7 @@ func killRecorder(ctx context.Context, dir, source string, every, after time.Dur
 		return "", err
 	}
 	p.End()
-	if raw, err := os.ReadFile(open); err == nil {
+	if raw, err := os.ReadFile(open); err == nil && every > recSegment { // a long one, for tearing
 		copied = dir + ".open.mp4"
 		if err := os.WriteFile(copied, raw, 0o600); err != nil {
 			return "", err
