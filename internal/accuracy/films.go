@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"floorwatch"
@@ -256,7 +257,7 @@ func (s *subject) compare(detector string, raw, tracked []floorwatch.Frame, fps 
 	if detector == "hog" {
 		plain = withMargin(raw)
 	}
-	ours := s.score(detector, productName, rowsOf(raw), rowsOf(tracked))
+	ours := s.score(detector, productName, rowsOf(sure(raw)), rowsOf(tracked))
 	ours[0].FramesPerCoreS = number(fps)
 	tracks := naiveTracks(plain)
 	naive := s.score(detector, naiveName, tracks, tracks)
@@ -268,6 +269,16 @@ func (s *subject) compare(detector string, raw, tracked []floorwatch.Frame, fps 
 		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
 	return append(s.withVisits(ours[0], m.visits), s.withVisits(naive[0], s.plain(tracks))...), nil
+}
+
+// sure keeps the boxes that the naive pipeline takes too; the tracker also uses
+// fainter ones, to go on with a track.
+func sure(lines []floorwatch.Frame) []floorwatch.Frame {
+	out := slices.Clone(lines)
+	for i := range out {
+		out[i].People = slices.DeleteFunc(slices.Clone(out[i].People), func(p floorwatch.Person) bool { return p.Score < naiveScore })
+	}
+	return out
 }
 
 // score compares boxes and tracks.

@@ -267,7 +267,7 @@ const definitions = "## What the figures mean\n\n" +
 	"- **floorwatch** is the box's own code: the camera worker `floorwatch-camera` with its tracker over films, `edge/track` on given detections, then `edge/zone`\n" +
 	"  and `edge/queue` with the default parameters of a zone. In halls the ids come from the simulator, which breaks and swaps them as a tracker does;\n" +
 	"  *own tracker* puts `edge/track` on the same boxes instead.\n" +
-	"- **Recall and precision of boxes**: one to one, at an overlap (IoU) of at least 0.5, of all boxes that the tracker was given; of the naive pipeline those that it takes.\n" +
+	"- **Recall and precision of boxes**: one to one, at an overlap (IoU) of at least 0.5, of the boxes of a score of at least 0.5; in halls of all.\n" +
 	"  **MOTA**: 1 − (missed + false + switches) / true boxes. **IDF1**: boxes with the right identity over whole tracks. **HOTA**: over all overlaps from 0.05 to 0.95,\n" +
 	"  the geometric mean of detection and association. The code agrees with the independent scorers beside the project to 10⁻⁶ on every case.\n" +
 	"- **Visits** are paired with the truth one to one, zone by zone, by greatest shared time, at least half of both together (tIoU ≥ 0.5). **Mean dwell** is over all visits,\n" +
