@@ -76,10 +76,10 @@ func (p *person) length() floorwatch.Time { return p.to - p.from }
 // over those of whom an end is missing, and the third is over those whom the count
 // may have wrong: one person too many or too few moves the mean by (x - m)/N. q is
 // joinDoubt for those joined, partDoubt for those of whom an end is missing,
-// guessDoubt for those with guesses. Beside these, the rules above may fail all
+// guessDoubt for those with guesses, plainDoubt for all others. Beside these, the rules above may fail all
 // together, where people come and go in a way that looks like mistakes: then a
 // share ruleDoubt of the J who are joined or seen in part is not, and m is wrong by
-// ruleDoubt J m/N, which is added in squares. The doubts are measured on simulated
+// ruleDoubt J m/N, which is added in squares, as is borderS. The doubts are measured on simulated
 // halls.
 //
 // Somebody who still waits is another case: their rest comes from the
@@ -105,7 +105,9 @@ const (
 	joinDoubt  = 0.3
 	partDoubt  = 0.5
 	guessDoubt = 0.05
+	plainDoubt = 0.02
 	ruleDoubt  = 0.25
+	borderS    = 0.1 // s, by which all borders may be crossed late or early
 )
 
 // NewPeople puts the records of a zone together; open are the beginnings of those
@@ -326,7 +328,7 @@ func (p *People) mean(in func(*person) bool) (m Mean) {
 		variance += q * (1 - q) * (lengths[i] - mean) * (lengths[i] - mean)
 	}
 	n := float64(m.People)
-	m.fill(mean, math.Hypot(math.Sqrt(variance)/n, ruleDoubt*float64(m.Joined+m.Partly)/n*mean))
+	m.fill(mean, math.Hypot(math.Hypot(math.Sqrt(variance)/n, borderS), ruleDoubt*float64(m.Joined+m.Partly)/n*mean))
 	return m
 }
 
@@ -356,7 +358,7 @@ func (m *Mean) count(x *person) float64 {
 	case x.bridged:
 		return guessDoubt
 	}
-	return 0
+	return plainDoubt
 }
 
 // rest returns mean and variance of what is missing of a person's wait, in

@@ -153,8 +153,10 @@ func TestErrorsOfRecordsAddUp(t *testing.T) {
 	a.ErrorS, b.ErrorS = 3, 4
 	m := waits.NewPeople([]floorwatch.Wait{a, b}, nil, 0).FinishedIn(day)
 	equal(t, "mean", m.MeanS, 150)
-	equal(t, "error", m.ErrorS, 2.5)
-	near(t, "low", *m.LowS, 150-1.959964*2.5, 6)
+	// Each of both is nobody, or two, with the probability of 0.02; borders 0.1 s.
+	want := math.Sqrt((9+16+2*0.02*0.98*2500)/4 + 0.01)
+	equal(t, "error", m.ErrorS, want)
+	near(t, "low", *m.LowS, 150-1.959964*want, 5)
 }
 
 func TestWhoStillWaitsIsCensored(t *testing.T) {
