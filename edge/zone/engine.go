@@ -12,8 +12,9 @@
 // until they leave the band or have been on the other side for min_stay +
 // merge_gap. The stay then begins or ends where the border was crossed. Breaks
 // up to merge_gap are joined, whether the person stepped out or was out of
-// sight; a stay shorter than min_stay is none. Who is out of sight for longer
-// than merge_gap has a stay that ends, lost, with the last sighting.
+// sight; a stay shorter than min_stay is none. Who is out of sight for longer is
+// looked for until bridge has passed (bridge.go says how, meet.go how ids are kept
+// apart); who is not found has a stay that ends, lost, with the last sighting.
 //
 // # How a crossing is told
 //
