@@ -302,7 +302,12 @@ func blindBox(x *fleetBox) (func() error, error) {
 	if err := write("#!/bin/sh\nexec sleep 1000\n"); err != nil {
 		return nil, err
 	}
-	worker := childOf(x.manager.state().pid, "faults")
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	name := filepath.Base(self)
+	worker := childOf(x.manager.state().pid, name[:min(len(name), 15)]) // as the kernel keeps it
 	if worker == 0 {
 		return nil, errors.New("it has no camera worker")
 	}
