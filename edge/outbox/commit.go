@@ -120,11 +120,15 @@ func (j *job) short() bool {
 
 // bytes returns what a class still has to write.
 func (j *job) bytes(c class) int64 {
-	var n int64
 	if j.done[c] {
 		return 0
 	}
-	for _, r := range j.recs[c] {
+	return sizeOf(j.recs[c])
+}
+
+// sizeOf returns the bytes of records as entries.
+func sizeOf(recs []json.RawMessage) (n int64) {
+	for _, r := range recs {
 		n += headerSize + int64(len(r))
 	}
 	return n
@@ -231,7 +235,7 @@ func (o *Outbox) room(s *stream, n int64) error {
 		return nil
 	}
 	g := s.open()
-	if g == nil || g.size > 0 && g.size+n > o.reserve.bytes {
+	if g == nil || g.size > 0 && g.start(n)+n > o.reserve.bytes {
 		fresh, err := o.newSegment(s)
 		if err != nil && (g == nil || !errors.Is(err, syscall.ENOSPC)) {
 			return err
@@ -242,12 +246,13 @@ func (o *Outbox) room(s *stream, n int64) error {
 			g = fresh
 		} // else: no inode for a new file, so the old one grows
 	}
-	if g.size+n <= g.alloc {
+	end := g.start(n) + n
+	if end <= g.alloc {
 		return nil
 	}
-	err := o.grow(g, g.size+n, growStep)
+	err := o.grow(g, end, growStep)
 	if errors.Is(err, syscall.ENOSPC) {
-		err = o.grow(g, g.size+n, block)
+		err = o.grow(g, end, block)
 	}
 	return err
 }
@@ -338,18 +343,19 @@ func (o *Outbox) write(j *job) error {
 func (o *Outbox) writeClass(s *stream, recs []json.RawMessage) error {
 	g := s.open()
 	now := o.now()
+	start := g.start(sizeOf(recs))
 	var buf []byte
 	var entries []entry
 	for i, r := range recs {
-		entries = append(entries, entry{seq: s.next + uint64(i), at: now, off: g.size + int64(len(buf))})
+		entries = append(entries, entry{seq: s.next + uint64(i), at: now, off: start + int64(len(buf))})
 		buf = appendEntry(buf, s.id, s.next+uint64(i), now, r)
 	}
-	if g.size+int64(len(buf)) > g.alloc {
+	if start+int64(len(buf)) > g.alloc {
 		return fmt.Errorf("write %s: %w", filepath.Base(g.path), syscall.ENOSPC)
 	}
 	err := o.set.fault("write")
 	if err == nil {
-		_, err = g.f.WriteAt(buf, g.size)
+		_, err = g.f.WriteAt(buf, start)
 	}
 	if err == nil {
 		err = o.set.fault("sync")
@@ -365,7 +371,7 @@ func (o *Outbox) writeClass(s *stream, recs []json.RawMessage) error {
 	for _, e := range entries {
 		g.note(e)
 	}
-	g.size += int64(len(buf))
+	g.size = start + int64(len(buf))
 	g.next += uint64(len(recs))
 	s.next = g.next
 	o.counters.Appended += uint64(len(recs))

@@ -450,3 +450,52 @@ func TestCrashesLeaveNoSlack(t *testing.T) {
 		t.Errorf("after 80 crashes %d records in %d bytes, want 240 in less than 96,000", st.Records, st.Bytes)
 	}
 }
+
+func TestSmallCommitsStayWithinABlock(t *testing.T) {
+	t.Parallel()
+	o := open(t, Settings{Dir: t.TempDir()})
+	rec := json.RawMessage(fmt.Sprintf(`{"kind":"stay","pad":%q}`, strings.Repeat("x", 700)))
+	const n = 100
+	for range n {
+		mustAppend(t, o, rec)
+	}
+	if got := drain(t, o); len(got) != n {
+		t.Fatalf("%d of %d records came back", len(got), n)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	g := o.current[classPeople].open()
+	b, err := os.ReadFile(g.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scan(b, o.current[classPeople].id, 1, func(e entry) bool {
+		if last := e.off + e.size() - 1; e.off/block != last/block {
+			t.Errorf("record %d lies from %d to %d, in two blocks", e.seq, e.off, last)
+		}
+		return true
+	})
+	if size := int64(len(rec)) + headerSize; g.size > (n/(block/size)+1)*block {
+		t.Errorf("%d records take %d bytes", n, g.size)
+	}
+}
+
+func TestStartSparesBlocks(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ size, n, want int64 }{
+		{0, 232, 0},
+		{3900, 196, 3900},         // fits to the last byte
+		{3900, 197, 4096},         // would touch a second block
+		{3000, 1160, 3000},        // more than a quarter would stay empty
+		{3480, 1160, 4096},        // as little as that may
+		{4000, 4192, 4000},        // touches two either way
+		{4000, 8192, 4096},        // two instead of three
+		{8192, 5000, 8192},        // at a block already
+		{4096 - 1, 1 << 20, 4096}, // a large commit likewise
+	} {
+		g := segment{size: c.size}
+		if got := g.start(c.n); got != c.want {
+			t.Errorf("%d bytes behind %d are written at %d, want %d", c.n, c.size, got, c.want)
+		}
+	}
+}

@@ -109,6 +109,18 @@ const (
 	readChunk = 1 << 20 // more than markEvery and two of the largest records
 )
 
+// start returns where to write n bytes: behind the last record, or at the next
+// block of the file system when that spares writing one and leaves no more than
+// a quarter of one empty. Blocks are what the flash wears by, not bytes.
+func (g *segment) start(n int64) int64 {
+	const spare = block / 4
+	touched := func(at int64) int64 { return (at+n-1)/block - at/block }
+	if next := (g.size + block - 1) / block * block; next-g.size <= spare && touched(next) < touched(g.size) {
+		return next
+	}
+	return g.size
+}
+
 func (g *segment) note(e entry) {
 	if n := len(g.marks); n == 0 || e.off-g.marks[n-1].off >= markEvery {
 		g.marks = append(g.marks, mark{e.seq, e.off, e.at})

@@ -65,8 +65,8 @@ func quantile(all []float64, p float64) float64 {
 // brokerDies holds the cloud's side of the broker, waits until the boxes have
 // their PUBACKs, and kills it.
 func brokerDies(ctx context.Context, b *bench) (finding, error) {
-	halls := b.rounds(4, 1)
-	rounds := b.rounds(25, 2)
+	halls := b.rounds(10, 1) // mostly they wait
+	rounds := b.rounds(10, 2)
 	var mu sync.Mutex
 	var all judged
 	var resent, kills uint64

@@ -132,14 +132,20 @@ func playHerd(args []string) error {
 
 // watch notes when the boxes come back, for 65 s from now.
 func (t *herdTold) watch(ctx context.Context, line *chaos.Proxy, c *crew) error {
+	type sample struct {
+		at    time.Time
+		taken int64
+	}
+	var second []sample // the last of them; a busy machine takes fewer
 	back := now()
-	var taken []int64 // each tenth of a second
-	for range 650 {
-		taken = append(taken, line.Taken())
-		if n := len(taken); n > 10 {
-			t.Peak = max(t.Peak, int(taken[n-1]-taken[n-11]))
+	for end := time.Now().Add(65 * time.Second); time.Now().Before(end); {
+		s := sample{time.Now(), line.Taken()}
+		for len(second) > 0 && s.at.Sub(second[0].at) > time.Second {
+			second = second[1:]
 		}
-		if err := stage.Pause(ctx, 100*time.Millisecond); err != nil {
+		second = append(second, s)
+		t.Peak = max(t.Peak, int(s.taken-second[0].taken))
+		if err := stage.Pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
