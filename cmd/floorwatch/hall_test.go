@@ -25,7 +25,7 @@ func TestHallScene(t *testing.T) {
 		{3, 80, 400, 500, 200},
 	}
 	var lines []floorwatch.Frame
-	for i := range 600 {
+	for i := range 1300 { // a minute longer than anybody is there, so that all is certain
 		f := floorwatch.Frame{T: floorwatch.Time(1000 + 100*i), N: int64(i + 1), People: []floorwatch.Person{}}
 		for _, s := range steps {
 			if i >= s.from && i < s.to {
