@@ -315,7 +315,12 @@ func (s *session) resend(now time.Time) (next time.Duration, err error) {
 func (s *session) publish(f *flight, now time.Time) error {
 	t := s.cl.Publish(s.u.topic(floorwatch.LeafUp), 1, false, f.payload)
 	f.puback = t.Done()
-	f.due = now.Add(s.u.time.resend + rand.N(s.u.time.jitter))
+	wait := s.u.time.resend
+	if f.tries == 1 || f.tries == 2 { // another instance may live where one died; soon, but not for ever
+		wait /= 3
+	}
+	f.tries++
+	f.due = now.Add(wait + rand.N(s.u.time.jitter))
 	select {
 	case <-t.Done():
 		if err := t.Error(); err != nil {

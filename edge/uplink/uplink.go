@@ -58,8 +58,8 @@ type timing struct {
 	keepAlive time.Duration // longest silence from us
 	silence   time.Duration // longest silence from the broker; then the link is dead
 	write     time.Duration // longest one write may take
-	resend    time.Duration // an unacknowledged batch goes again after this,
-	jitter    time.Duration // plus up to this
+	resend    time.Duration // an unacknowledged batch goes again after this, twice more after a third of it,
+	jitter    time.Duration // each time plus up to this
 	spread    time.Duration // in which a fleet that was cut off together comes back
 	backOff   time.Duration // longest pause between attempts to reach a broker on this machine
 	retry     time.Duration // after the outbox could not be read
@@ -106,6 +106,7 @@ type flight struct {
 	payload []byte
 	due     time.Time // when to send it again
 	puback  <-chan struct{}
+	tries   int // how often it was published
 }
 
 // Stats is what an uplink says of itself. Counts are since New.
