@@ -280,7 +280,7 @@ func (d *doctor) disk() []check {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return []check{bad("create the folder for the box's user, as the package does", "%v", err)}
 	}
-	out := []check{d.keyFile()}
+	out := []check{d.keyFile(), mountCheck(dir)}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return append(out, bad("check the disk", "%s does not answer: %v", dir, err))

@@ -250,7 +250,7 @@ func (o *Outbox) room(s *stream, n int64) error {
 	if end <= g.alloc {
 		return nil
 	}
-	err := o.grow(g, end, growStep)
+	err := o.grow(g, end, max(growStep, o.reserve.bytes/16/block*block)) // each growth costs a writing of the journal
 	if errors.Is(err, syscall.ENOSPC) {
 		err = o.grow(g, end, block)
 	}

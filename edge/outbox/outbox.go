@@ -34,11 +34,11 @@ const (
 const (
 	segmentsInBudget = 64       // a segment is this part of the budget
 	reserveFiles     = 8        // of one segment each, inside the budget
-	growStep         = 64 << 10 // bytes of zeros written ahead of the records
+	growStep         = 64 << 10 // bytes of zeros written ahead of the records, at least
 	block            = 4 << 10  // of a file system: what the device writes at least
 	maxCommit        = 2 << 20  // bytes of entries written in one go
 	upkeepEvery      = 2 * time.Second
-	stateEvery       = 10 * time.Minute // the state and its copy cost the flash some 60 kB
+	stateEvery       = 30 * time.Minute // the state and its copy cost the flash some 60 kB; a crash, what was settled since sent again
 )
 
 // Settings say where an outbox lies and how much it may hold.

@@ -100,14 +100,17 @@ func wearOf(ctx context.Context, image, commit string, seconds int, opts string)
 	return float64(after-before) / (float64(seconds) - settle.Seconds()), err
 }
 
+// sparing is the mount that docs/deploy.md recommends for a box's data.
+const sparing = "noatime,commit=600"
+
 func wear(ctx context.Context, b *bench) (finding, error) {
 	dir, end, err := b.scratch()
 	if err != nil {
 		return finding{}, err
 	}
 	defer end()
-	const seconds = 300
-	kinds := []struct{ commit, opts string }{{"1s", ""}, {"5s", ""}, {"1s", "lazytime"}, {"5s", "lazytime"}}
+	const seconds = 735 // a few times of all that is written now and then: zeros, the state
+	kinds := []struct{ commit, opts string }{{"1s", sparing}, {"5s", sparing}, {"1s", ""}, {"5s", ""}}
 	got := make([]float64, len(kinds))
 	err = each(ctx, len(kinds), len(kinds), func(ctx context.Context, i int) (err error) {
 		got[i], err = wearOf(ctx, filepath.Join(dir, fmt.Sprint(i, ".img")), kinds[i].commit, seconds, kinds[i].opts)
@@ -115,9 +118,10 @@ func wear(ctx context.Context, b *bench) (finding, error) {
 	})
 	day := func(i int) float64 { return got[i] * 86_400 / 1e6 }
 	return finding{
-		Figure: fmt.Sprintf("records of 204 bytes at 1 per second, ext4: %.0f bytes each, %.0f MB/day with 1 s commits; %.0f bytes, %.0f MB/day with 5 s; "+
-			"mounted with lazytime %.0f bytes, %.0f MB/day and %.0f bytes, %.0f MB/day", got[0], day(0), got[1], day(1), got[2], day(2), got[3], day(3)),
+		Figure: fmt.Sprintf("records of 204 bytes at 1 per second on ext4 mounted with %s: %.0f bytes each, %.0f MB/day with 1 s commits; %.0f bytes, %.0f MB/day with 5 s. "+
+			"Mounted with ext4's defaults, which write the journal every 5 s: %.0f bytes, %.0f MB/day and %.0f bytes, %.0f MB/day",
+			sparing, got[0], day(0), got[1], day(1), got[2], day(2), got[3], day(3)),
 		Reached: err == nil && day(0) <= 450 && day(1) <= 100,
-		Scope:   "285 s each instead of an hour",
+		Scope:   "the verdict is that of the recommended mount; 12 minutes each instead of an hour",
 	}, err
 }
