@@ -63,7 +63,7 @@ type Engine struct {
 	newcomers []*newcomer      // of whom it is not decided who they are, by their first sighting
 	bridge    floorwatch.Time  // the longest of the zones
 	meetings  []meeting        // of people who came close
-	walkers   []*track         // who walks in the present frame
+	present   []*track         // who was seen in the present frame
 	now       floorwatch.Time
 	begun     bool
 	watch     watch
@@ -279,7 +279,7 @@ func (e *Engine) frame(f floorwatch.Frame) {
 			e.arrive(p.ID, e.sighting(f.T, p))
 		}
 	}
-	if len(e.walkers) > 0 || len(e.meetings) > 0 {
+	if e.bridge > 0 {
 		e.meet(f.T)
 	}
 	e.settleDue(f.T)
@@ -332,8 +332,8 @@ func (e *Engine) see(tr *track, s *sighting, known bool, at floorwatch.Time) {
 		}
 	}
 	tr.move(s, known)
-	if e.bridge > 0 && sq(tr.vx)+sq(tr.vy) > sq(walking*tr.height) {
-		e.walkers = append(e.walkers, tr)
+	if e.bridge > 0 && s.at == e.now && !s.found {
+		e.present = append(e.present, tr)
 	}
 }
 
@@ -379,7 +379,7 @@ func (e *Engine) open(f floorwatch.Frame) {
 		e.spare = append(e.spare, tr)
 	}
 	clear(e.tracks)
-	e.meetings, e.walkers = e.meetings[:0], e.walkers[:0]
+	e.meetings, e.present = e.meetings[:0], e.present[:0]
 	e.dark(f.T, CauseReopened)
 	e.by = f.By
 }

@@ -159,12 +159,13 @@ func (tr *track) restore(b body, since floorwatch.Time) {
 	}
 }
 
-// meet notes who is close to somebody who walks, after a frame at t.
+// meet notes who is close to whom, after a frame at t in which the people of
+// e.present were seen.
 func (e *Engine) meet(t floorwatch.Time) {
-	for _, a := range e.walkers {
-		for _, b := range e.tracks {
-			near := meetWithin * a.height
-			if a == b || b.lastSeen != t || t-max(a.born, b.born) < proof || math.Abs(a.ground.X-b.ground.X) > near || math.Abs(a.ground.Y-b.ground.Y) > near {
+	for i, a := range e.present {
+		for _, b := range e.present[:i] {
+			near := meetWithin * max(a.height, b.height)
+			if t-max(a.born, b.born) < proof || math.Abs(a.ground.X-b.ground.X) > near || math.Abs(a.ground.Y-b.ground.Y) > near {
 				continue
 			}
 			if len(e.meetings) < maxMeetings && !e.meeting(a, b) {
@@ -173,7 +174,7 @@ func (e *Engine) meet(t floorwatch.Time) {
 			}
 		}
 	}
-	e.walkers = e.walkers[:0]
+	e.present = e.present[:0]
 }
 
 func (tr *track) body() body { return body{tr.ground, motion{tr.vx, tr.vy}, tr.lastSeen} }
