@@ -151,7 +151,7 @@ func New(set Settings) (*Uplink, error) {
 // Run keeps the link up until ctx ends, and then says "stopped". It returns nil.
 func (u *Uplink) Run(ctx context.Context) error {
 	for failures := 0; ; failures++ {
-		began := time.Now()
+		began, connects := time.Now(), u.Stats().Connects
 		u.set.Pulse.Beat()
 		err := u.session(ctx)
 		u.set.Pulse.Rest()
@@ -161,7 +161,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 		if time.Since(began) > steady {
 			failures = 0
 		}
-		pause := u.pause(failures, time.Since(began))
+		pause := u.pause(failures, u.Stats().Connects > connects, time.Since(began))
 		u.set.Log.Warn("uplink is down; records wait in the outbox", "broker", u.broker.Redacted(), "err", err, "retry_in", pause)
 		select {
 		case <-ctx.Done():
@@ -171,19 +171,23 @@ func (u *Uplink) Run(ctx context.Context) error {
 	}
 }
 
-// pause is how long to wait after an attempt to connect, or the session that came
-// of it, which took so long. After the first of them it is anything up to the
-// spread, and from then on attempts keep that rhythm: so a fleet that was cut off
-// together stays spread out evenly, whenever the broker returns, and no box needs
-// longer than the spread. (Doubling pauses crowd right after the return, as most
-// boxes are then on short ones.) A broker on this machine has no fleet; there it
-// is a back-off with full jitter.
-func (u *Uplink) pause(failures int, took time.Duration) time.Duration {
+// pause is how long to wait after an attempt to connect that failed, or after a
+// session (up) that ended, which took so long. After a session it is anything up
+// to the spread, and from then on attempts keep that rhythm: so a fleet that was
+// cut off together stays spread out evenly, whenever the broker returns, and no
+// box needs longer than the spread. (Doubling pauses crowd right after the return,
+// as most boxes are then on short ones; a rhythm kept over a session crowds with
+// the boxes that drew anew.) Who was thrown out at once waits half a spread more,
+// which is the rhythm again in the mean. A broker on this machine has no fleet;
+// there it is a back-off with full jitter.
+func (u *Uplink) pause(failures int, up bool, took time.Duration) time.Duration {
 	const least = 10 * time.Millisecond
 	switch {
 	case access.Loopback(u.broker.Host):
 		return rand.N(min(u.time.backOff, time.Second<<min(failures, 10))) + least
-	case failures == 0:
+	case up && took < u.time.connect:
+		return u.time.spread/2 + rand.N(u.time.spread)
+	case up || failures == 0:
 		return rand.N(u.time.spread) + least
 	}
 	return u.time.spread - took%u.time.spread + least

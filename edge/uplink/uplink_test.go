@@ -658,7 +658,7 @@ func TestPauseIsJitteredAndBounded(t *testing.T) {
 	u := &Uplink{time: contract, broker: &url.URL{Host: "127.0.0.1:1883"}}
 	seen := map[time.Duration]bool{}
 	for n := range 200 {
-		d := u.pause(n, time.Second)
+		d := u.pause(n, false, time.Second)
 		if d <= 0 || d > contract.backOff+10*time.Millisecond || n == 0 && d > 1100*time.Millisecond {
 			t.Fatalf("pause %v after %d failures", d, n)
 		}
@@ -669,26 +669,34 @@ func TestPauseIsJitteredAndBounded(t *testing.T) {
 	}
 }
 
-// A fleet that is cut off together comes back evenly over the spread, now or
-// after many attempts: 500 boxes are at most 30 in any second.
+// A fleet that is cut off together comes back evenly over the spread, now, after
+// many attempts, and after sessions of whatever length: of 5,000 boxes, 143 a second
+// in the mean, at most 200 in any second.
 func TestFleetComesBackEvenly(t *testing.T) {
 	u := &Uplink{time: contract, broker: &url.URL{Host: "broker.example.com:8883"}}
-	var first, later [36]int
-	for range 500 {
-		at := u.pause(0, time.Minute)
+	const noAnswer = 10 * time.Second
+	var first, later, cut [36]int
+	for range 5000 {
+		at := u.pause(0, true, time.Hour)
 		first[int(at.Seconds())]++
 		for n := 1; n < 5; n++ {
-			took := 10 * time.Second // no answer
-			if n == 3 {
-				took = 50 * time.Second // or a session that did not last
-			}
-			at += took + u.pause(n, took)
+			at += noAnswer + u.pause(n, false, noAnswer)
 		}
-		later[int((at%contract.spread).Seconds())]++
+		at %= contract.spread
+		later[int(at.Seconds())]++
+		// All connections end 65 s after the return: some sessions are older than a
+		// minute then, and some younger.
+		at = u.pause(0, true, 65*time.Second-at)
+		cut[int(at.Seconds())]++
 	}
 	for i := range first {
-		if first[i] > 30 || later[i] > 30 {
-			t.Errorf("second %d: %d boxes at first, %d later", i, first[i], later[i])
+		if first[i] > 200 || later[i] > 200 || cut[i] > 200 {
+			t.Errorf("second %d: %d boxes at first, %d later, %d after a cut", i, first[i], later[i], cut[i])
+		}
+	}
+	for range 100 {
+		if d := u.pause(3, true, time.Second); d < contract.spread/2 || d > contract.spread*3/2 {
+			t.Fatalf("a box that was thrown out at once tries again after %v", d)
 		}
 	}
 }
