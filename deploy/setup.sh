@@ -77,6 +77,8 @@ packages() {
 		fi
 		need openssl "the tests check signatures with a second tool"
 		need iproute2 "the tests run box, broker and cloud in networks of their own"
+		need e2fsprogs "the fault bench cuts the power of disks of its own"
+		need mount "and mounts them"
 		need systemd "the tests check the service units with systemd-analyze"
 	fi
 	install_packages
