@@ -24,6 +24,8 @@ package track
 import (
 	"time"
 
+	"floorwatch/internal/assign"
+
 	"floorwatch"
 )
 
@@ -185,7 +187,7 @@ func (k *Tracker) associate(tracks []*person, dets []floorwatch.Person,
 	if len(tracks) == 0 || len(dets) == 0 {
 		return tracks, dets
 	}
-	match := assign(len(tracks), len(dets), price, func(i, j int) float64 {
+	match := assign.Cheapest(len(tracks), len(dets), price, func(i, j int) float64 {
 		return 1 - like(tracks[i], dets[j])
 	})
 	taken := make([]bool, len(dets))
@@ -227,8 +229,10 @@ func (k *Tracker) hit(p *person, d floorwatch.Person) {
 
 // birth begins a track.
 func (k *Tracker) birth(d floorwatch.Person, confirmed bool) {
-	p := &person{body: newMotion(d), seen: k.last, born: k.last, score: d.Score, box: d, active: true,
-		rest: d.Ground(), restAt: k.last, taught: d.Ground()}
+	p := &person{
+		body: newMotion(d), seen: k.last, born: k.last, score: d.Score, box: d, active: true,
+		rest: d.Ground(), restAt: k.last, taught: d.Ground(),
+	}
 	if confirmed {
 		k.lastID++
 		p.id = k.lastID

@@ -150,54 +150,6 @@ func TestSameInputSameOutput(t *testing.T) {
 	}
 }
 
-// bruteForce tries every assignment.
-func bruteForce(n, m int, price float64, cost func(i, j int) float64) float64 {
-	used := make([]bool, m)
-	var best func(i int) float64
-	best = func(i int) float64 {
-		if i == n {
-			return 0
-		}
-		least := price + best(i+1)
-		for j := range m {
-			if c := cost(i, j); !used[j] && c < price {
-				used[j] = true
-				least = min(least, c+best(i+1))
-				used[j] = false
-			}
-		}
-		return least
-	}
-	return best(0)
-}
-
-func TestAssignIsCheapest(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
-	for round := range 3000 {
-		n, m := 1+r.IntN(6), 1+r.IntN(6)
-		costs := make([]float64, n*m)
-		for i := range costs {
-			costs[i] = float64(r.IntN(12)) / 10 // ties on purpose
-		}
-		cost := func(i, j int) float64 { return costs[i*m+j] }
-		match, sum, seen := assign(n, m, 0.8, cost), 0.0, map[int]bool{}
-		for i, j := range match {
-			switch {
-			case j < 0:
-				sum += 0.8
-			case seen[j] || cost(i, j) >= 0.8:
-				t.Fatalf("round %d: impossible assignment %v of %v", round, match, costs)
-			default:
-				seen[j] = true
-				sum += cost(i, j)
-			}
-		}
-		if want := bruteForce(n, m, 0.8, cost); math.Abs(sum-want) > 1e-9 {
-			t.Fatalf("round %d, %d x %d: cost %v, cheapest is %v", round, n, m, sum, want)
-		}
-	}
-}
-
 func FuzzUpdate(f *testing.F) {
 	f.Add([]byte{10, 10, 20, 40, 200, 100, 12, 10, 20, 40, 200, 100})
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255})

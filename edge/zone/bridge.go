@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/internal/score"
+	"floorwatch/internal/assign"
 )
 
 // # How somebody who was lost is found again
@@ -183,7 +183,7 @@ func (e *Engine) decideAll() {
 // part, so that nobody is given away who is likelier to be one of them.
 func (e *Engine) decide(due, at floorwatch.Time) {
 	lost := e.lostPeople()
-	match := score.Assign(len(e.newcomers), len(lost), func(i, j int) float64 { return e.likely(lost[j], e.newcomers[i]) })
+	match := assign.Heaviest(len(e.newcomers), len(lost), func(i, j int) float64 { return e.likely(lost[j], e.newcomers[i]) })
 	all := e.newcomers
 	e.newcomers = nil
 	for i, n := range all {

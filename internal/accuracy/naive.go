@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/assign"
 	"floorwatch/internal/score"
 )
 
@@ -42,7 +43,7 @@ func (k *iouTracker) update(f floorwatch.Frame) []score.Row {
 		}
 	}
 	k.tracks = slices.DeleteFunc(k.tracks, func(t iouTrack) bool { return f.T.Sub(t.seen) > naiveHold })
-	match := score.Assign(len(k.tracks), len(rows), func(i, j int) float64 {
+	match := assign.Heaviest(len(k.tracks), len(rows), func(i, j int) float64 {
 		if like := score.IoU(k.tracks[i].Row, rows[j]); like >= naiveIoU {
 			return like
 		}

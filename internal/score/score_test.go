@@ -2,7 +2,6 @@ package score
 
 import (
 	"math"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -71,51 +70,6 @@ func TestMOT17LeavesDistractorsOut(t *testing.T) {
 	if s := Tracks(truth, got, Options{First: 2}); s.Frames != 0 {
 		t.Errorf("frames outside: %+v", s)
 	}
-}
-
-// TestAssign compares with all permutations.
-func TestAssign(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 1))
-	for range 300 {
-		n, m := 1+rng.IntN(5), 1+rng.IntN(5)
-		w := make([]float64, n*m)
-		for i := range w {
-			w[i] = max(0, rng.Float64()-0.3)
-		}
-		sum, used := 0.0, map[int]bool{}
-		for i, j := range Assign(n, m, func(i, j int) float64 { return w[i*m+j] }) {
-			if j < 0 {
-				continue
-			}
-			if used[j] || w[i*m+j] == 0 {
-				t.Fatalf("column %d is given wrongly", j)
-			}
-			used[j] = true
-			sum += w[i*m+j]
-		}
-		if best := greatest(w, n, m, 0, 0); math.Abs(sum-best) > 1e-12 {
-			t.Fatalf("%d x %d: %v, want %v", n, m, sum, best)
-		}
-	}
-	if got := Assign(0, 3, nil); len(got) != 0 {
-		t.Error("rows out of nothing")
-	}
-	if got := Assign(2, 0, nil); !slices.Equal(got, []int{-1, -1}) {
-		t.Errorf("%v", got)
-	}
-}
-
-func greatest(w []float64, n, m, row int, used uint) (best float64) {
-	if row == n {
-		return 0
-	}
-	best = greatest(w, n, m, row+1, used)
-	for j := range m {
-		if used&(1<<j) == 0 {
-			best = max(best, w[row*m+j]+greatest(w, n, m, row+1, used|1<<j))
-		}
-	}
-	return best
 }
 
 func TestReadMOT(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"floorwatch/internal/assign"
 )
 
 // Match is the overlap (IoU) from which a box is at the place of the truth's;
@@ -67,7 +69,7 @@ func load(truth, got []Row, o Options) *film {
 // withoutDistractors drops the boxes that lie best on something that is no
 // pedestrian and that the benchmark forgives.
 func withoutDistractors(truth, got []Row) []Row {
-	match := Assign(len(got), len(truth), func(i, j int) float64 { return above(IoU(got[i], truth[j]), Match) })
+	match := assign.Heaviest(len(got), len(truth), func(i, j int) float64 { return above(IoU(got[i], truth[j]), Match) })
 	kept := got[:0]
 	for i, j := range match {
 		if j >= 0 {
@@ -176,7 +178,7 @@ func (t *Tracking) clear(f *film) {
 	for k := range f.moments {
 		m := &f.moments[k]
 		hits := 0
-		match := Assign(len(m.truth), len(m.got), func(i, j int) float64 {
+		match := assign.Heaviest(len(m.truth), len(m.got), func(i, j int) float64 {
 			w := above(m.at(i, j), Match)
 			if w > 0 && previous[m.truth[i]] == m.got[j] {
 				w += stay
@@ -216,7 +218,7 @@ func (t *Tracking) identity(f *film) {
 			}
 		}
 	}
-	for a, b := range Assign(len(f.truth), len(f.got), func(a, b int) float64 { return *common.at(a, b) }) {
+	for a, b := range assign.Heaviest(len(f.truth), len(f.got), func(a, b int) float64 { return *common.at(a, b) }) {
 		if b >= 0 {
 			t.IDTP += int(*common.at(a, b))
 		}
@@ -244,7 +246,7 @@ func (t *Tracking) hota(f *film) {
 	}
 	for k := range f.moments {
 		m := &f.moments[k]
-		match := Assign(len(m.truth), len(m.got), func(i, j int) float64 { return *align.at(m.truth[i], m.got[j]) * m.at(i, j) })
+		match := assign.Heaviest(len(m.truth), len(m.got), func(i, j int) float64 { return *align.at(m.truth[i], m.got[j]) * m.at(i, j) })
 		for k := range thresholds {
 			hits := 0
 			for i, j := range match {
@@ -351,7 +353,7 @@ func Detections(truth, got []Row, o Options) Boxes {
 	b := Boxes{Truth: f.truthN, Got: f.gotN}
 	for k := range f.moments {
 		m := &f.moments[k]
-		for _, j := range Assign(len(m.truth), len(m.got), func(i, j int) float64 { return above(m.at(i, j), Match) }) {
+		for _, j := range assign.Heaviest(len(m.truth), len(m.got), func(i, j int) float64 { return above(m.at(i, j), Match) }) {
 			if j >= 0 {
 				b.Found++
 			}

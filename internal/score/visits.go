@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"floorwatch"
+	"floorwatch/internal/assign"
 )
 
 // Visit is one person in one zone, [Enter, Exit) in seconds. An Exit of +Inf
@@ -233,7 +234,7 @@ func pair(truth, got []Visit, least float64) []int {
 		match[i] = -1
 	}
 	for _, s := range spans(truth, got) {
-		for i, j := range Assign(len(s.truth), len(s.got), func(i, j int) float64 { return shared(truth[s.truth[i]], got[s.got[j]], least) }) {
+		for i, j := range assign.Heaviest(len(s.truth), len(s.got), func(i, j int) float64 { return shared(truth[s.truth[i]], got[s.got[j]], least) }) {
 			if j >= 0 {
 				match[s.truth[i]] = s.got[j]
 			}

@@ -1,15 +1,23 @@
-package track
+// Package assign pairs rows with columns, each at most once, so that the pairs
+// are the best as a whole.
+package assign
 
 import "math"
 
-// assign gives each of n rows at most one of m columns so that the sum of the
+// Heaviest is Cheapest for weights: the sum of the pairs' weights is greatest,
+// and a weight of 0 or less is no pair.
+func Heaviest(n, m int, weight func(i, j int) float64) []int {
+	return Cheapest(n, m, 0, func(i, j int) float64 { return -weight(i, j) })
+}
+
+// Cheapest gives each of n rows at most one of m columns so that the sum of the
 // pairs' costs, plus price for every row left alone, is least. A pair that
 // costs price or more is never made. It returns the column of each row, or -1.
 //
 // Rows and columns that could be paired with nothing in common are solved
 // apart: people stand in small groups, and the effort grows with the cube of a
 // group and not of the crowd.
-func assign(n, m int, price float64, cost func(i, j int) float64) []int {
+func Cheapest(n, m int, price float64, cost func(i, j int) float64) []int {
 	match := make([]int, n)
 	for i := range match {
 		match[i] = -1
@@ -81,7 +89,7 @@ func (g groups) members(n, m int) (rows, cols [][]int) {
 	return rows, cols
 }
 
-// solve is assign for one group: the Hungarian method with potentials and
+// solve is Cheapest for one group: the Hungarian method with potentials and
 // shortest augmenting paths (Kuhn 1955, Munkres 1957; in the form of Jonker
 // and Volgenant 1987). Row i has a column of its own at the given price, which
 // stands for staying alone. Infinite costs are pairs that must not be.
