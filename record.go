@@ -59,6 +59,7 @@ type Stay struct {
 	ErrorS    float64 `json:"error_s"`    // standard error of Exit - Enter by how it was measured, s
 	Tracks    []int64 `json:"tracks"`     // ids of the tracks taken for the person, in order of appearance
 	Person    int64   `json:"-"`          // who it is, inside a box: the same in all stays of a person since the source opened
+	Appeared  Time    `json:"-"`          // inside a box: when the person was first seen, if that was in the midst of the picture; 0: they came in at its edge
 }
 
 // Outcomes of a wait.

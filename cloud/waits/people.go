@@ -35,7 +35,9 @@ type person struct {
 	running          bool      // they still wait at to
 	hidden           []float64 // times out of sight in between, s
 	bridged          bool      // a guess within one record
+	doubted          bool      // its beginning or its end may be another's
 	joins            int       // of records
+	broken           int       // of records without beginning or end
 	variance         float64   // of to - from, by how it was measured
 }
 
@@ -56,9 +58,10 @@ func (p *person) length() floorwatch.Time { return p.to - p.from }
 //   - both are missing, up to lostGap apart;
 //   - both are missing or in a record with guesses, up to guessGap apart, if
 //     nobody was served at that end although there is a counter;
-//   - they coincide within swapGap, as many as do so beyond chance, where that is
-//     more than chance brings; chance is told by how many lie swapNear to swapFar
-//     apart.
+//   - they coincide within swapGap, and both are doubtful by their standard error
+//     (doubtS): somebody leapt over the border, faster than anybody walks. That they
+//     coincide alone says nothing: where a line is longer than its zone, each who
+//     leaves lets another one in.
 //
 // Who is left over came or went while nobody could see them: had they stayed, they
 // would have been found. So what is missing of their wait is part of one time out
@@ -79,7 +82,9 @@ func (p *person) length() floorwatch.Time { return p.to - p.from }
 // guessDoubt for those with guesses, plainDoubt for all others. Beside these, the rules above may fail all
 // together, where people come and go in a way that looks like mistakes: then a
 // share ruleDoubt of the J who are joined or seen in part is not, and m is wrong by
-// ruleDoubt J m/N, which is added in squares, as is borderS. The doubts are measured on simulated
+// ruleDoubt J m/N, which is added in squares, as is borderS. And where B records have
+// no beginning or no end, others are likely to be wrong that do not look so: then m is
+// wrong by brokenDoubt B/(N+B) m. The doubts are measured on simulated
 // halls.
 //
 // Somebody who still waits is another case: their rest comes from the
@@ -96,9 +101,8 @@ type People struct {
 const (
 	lostGap  floorwatch.Time = 300_000
 	guessGap floorwatch.Time = 60_000
-	swapGap  floorwatch.Time = 500
-	swapNear floorwatch.Time = 1_000
-	swapFar  floorwatch.Time = 5_000
+	swapGap  floorwatch.Time = 1_000
+	doubtS                   = 5.0 // s, standard error from which an end or a beginning is doubtful
 )
 
 const (
@@ -108,6 +112,9 @@ const (
 	plainDoubt = 0.02
 	ruleDoubt  = 0.25
 	borderS    = 0.1 // s, by which all borders may be crossed late or early
+	// brokenDoubt is the standard error of the mean where all records are broken, as a
+	// share of it: people may have been hidden for all of their wait, or be counted twice.
+	brokenDoubt = 0.8
 )
 
 // NewPeople puts the records of a zone together; open are the beginnings of those
@@ -130,10 +137,14 @@ func NewPeople(recs []floorwatch.Wait, open []floorwatch.Time, asOf floorwatch.T
 
 func part(r *floorwatch.Wait) person {
 	p := person{
-		from: r.Enter, to: *r.End, began: r.EnterSeen, ended: r.Outcome != floorwatch.OutcomeUnknown,
+		from: r.Enter, to: *r.End, began: r.EnterSeen, ended: r.Outcome != floorwatch.OutcomeUnknown || r.ErrorS > 0 && r.ErrorS < lostS && r.Bridges == 0,
 		variance: r.ErrorS * r.ErrorS,
 	}
 	p.bridged = r.Bridges > 0
+	if !p.began || !p.ended {
+		p.broken = 1
+	}
+	p.doubted = p.began && p.ended && r.ErrorS >= doubtS
 	p.weakFrom = !p.began || p.bridged
 	p.weakTo = !p.ended || p.bridged && r.Outcome == floorwatch.OutcomeAbandoned
 	for range min(r.Bridges, maxBridges) {
@@ -142,13 +153,16 @@ func part(r *floorwatch.Wait) person {
 	return p
 }
 
+// lostS is the standard error, in seconds, of a wait whose end is not known. An
+// unknown outcome with a smaller one is of somebody who was seen to leave.
+const lostS = 20.0
+
 // maxBridges bounds what one record may claim.
 const maxBridges = 1000
 
 // pair is an end of one part and a beginning of another that may be one mistake.
 type pair struct {
 	end, begin int
-	swap       bool
 	cost       floorwatch.Time // how far they are apart, and more the less sure
 }
 
@@ -180,53 +194,26 @@ func join(parts []person) []person {
 
 // pairs returns the ends and beginnings that may be one mistake, the likeliest
 // first.
-func pairs(parts []person) []pair {
-	var swaps, others []pair
-	var chance float64
+func pairs(parts []person) (all []pair) {
 	for i := range parts {
-		reach := swapFar
-		if parts[i].weakTo {
-			reach = lostGap
-		}
-		first := sort.Search(len(parts), func(j int) bool { return parts[j].from >= parts[i].to-reach })
-		for j := first; j < len(parts) && parts[j].from <= parts[i].to+reach; j++ {
-			if i == j || parts[j].to <= parts[i].from {
+		first := sort.Search(len(parts), func(j int) bool { return parts[j].from >= parts[i].to-lostGap })
+		for j := first; j < len(parts) && parts[j].from <= parts[i].to+lostGap; j++ {
+			if i == j || parts[j].to < parts[i].from {
 				continue
 			}
-			switch p, ok := match(&parts[i], &parts[j]); {
-			case ok && p.swap:
-				swaps = append(swaps, pair{i, j, true, p.cost})
-			case ok:
-				others = append(others, pair{i, j, false, p.cost})
-			case parts[i].stood() && parts[j].stood() && byChance(apartBy(&parts[i], &parts[j])):
-				chance += float64(swapGap) / float64(swapFar-swapNear)
+			if p, ok := match(&parts[i], &parts[j]); ok {
+				p.end, p.begin = i, j
+				all = append(all, p)
 			}
 		}
 	}
-	sortPairs(swaps)
-	all := append(swaps[:beyond(len(swaps), chance)], others...)
-	sortPairs(all)
-	return all
-}
-
-// beyond returns how many of n are more than chance brings: none where chance alone
-// could (two standard deviations of a Poisson count).
-func beyond(n int, chance float64) int {
-	more := float64(n) - chance
-	if more < 2*math.Sqrt(chance) {
-		return 0
-	}
-	return int(math.Round(more))
-}
-
-func sortPairs(all []pair) {
 	slices.SortFunc(all, func(a, b pair) int {
 		return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(a.end, b.end), cmp.Compare(a.begin, b.begin))
 	})
+	return all
 }
 
-// byChance tells whether two are so far apart that only chance brought them there.
-func byChance(apart floorwatch.Time) bool { return apart > swapNear && apart <= swapFar }
+func sq(x float64) float64 { return x * x }
 
 // stood tells whether somebody waited at all.
 func (p *person) stood() bool { return p.to > p.from }
@@ -239,8 +226,7 @@ func match(a, b *person) (p pair, ok bool) {
 	switch {
 	case !a.ended && !b.began && p.cost <= lostGap:
 		p.cost += 1000
-	case p.cost <= swapGap && a.stood() && b.stood():
-		p.swap = true
+	case a.doubted && b.doubted && p.cost <= swapGap:
 	case a.weakTo && b.weakFrom && b.stood() && p.cost <= guessGap:
 		p.cost += 2000
 	default:
@@ -263,6 +249,7 @@ func chain(parts []person, next map[int]int, i int) person {
 		}
 		p.hidden = append(p.hidden, q.hidden...)
 		p.to, p.ended, p.joins, p.bridged = q.to, q.ended, p.joins+1, p.bridged || q.bridged
+		p.broken += q.broken
 		p.variance += q.variance
 		i = j
 	}
@@ -317,7 +304,9 @@ func (p *People) mean(in func(*person) bool) (m Mean) {
 	curve := NewCurve(obs)
 	lengths := make([]float64, len(cohort))
 	var sum, variance float64
+	broken := 0.0
 	for i, x := range cohort {
+		broken += float64(x.broken)
 		rest, spread := p.rest(x, curve)
 		lengths[i] = floorwatch.Seconds(x.length().Sub(0)) + rest
 		sum, variance = sum+lengths[i], variance+spread+x.variance
@@ -328,7 +317,7 @@ func (p *People) mean(in func(*person) bool) (m Mean) {
 		variance += q * (1 - q) * (lengths[i] - mean) * (lengths[i] - mean)
 	}
 	n := float64(m.People)
-	m.fill(mean, math.Hypot(math.Hypot(math.Sqrt(variance)/n, borderS), ruleDoubt*float64(m.Joined+m.Partly)/n*mean))
+	m.fill(mean, math.Sqrt(variance/(n*n)+sq(borderS)+sq(ruleDoubt*float64(m.Joined+m.Partly)/n*mean)+sq(brokenDoubt*broken/(n+broken)*mean)))
 	return m
 }
 

@@ -17,6 +17,13 @@ type Lines interface {
 	Now() floorwatch.Time
 }
 
+// lost is a record that a source may give beside these: somebody who had left a
+// queue was seen for the last time at last, near a counter, and not found again. It
+// is certain at at.
+type lost interface {
+	Gone() (person int64, last, at floorwatch.Time)
+}
+
 // Stage is a camera's pipeline from its lines to the records to publish:
 //
 //	line -> Lines -> stays, gaps -> Waits -> waits -> Intervals -> intervals
@@ -136,6 +143,9 @@ func (s *Stage) take(out []any, rec any) ([]any, error) {
 // published.
 func (s *Stage) final(rec any) bool {
 	stay, ok := rec.(*floorwatch.Stay)
+	if _, inner := rec.(lost); inner {
+		return false
+	}
 	if _, crossing := rec.(*floorwatch.Crossing); crossing {
 		return s.intervals == nil // else it is in a count, and in the store once
 	}
@@ -181,6 +191,9 @@ func (s *Stage) publish(out []any, waits []*floorwatch.Wait) ([]any, error) {
 // at returns the moment at which a record settled.
 func at(rec any) floorwatch.Time {
 	switch r := rec.(type) {
+	case lost:
+		_, _, t := r.Gone()
+		return t
 	case *floorwatch.Stay:
 		return r.At
 	case *floorwatch.Wait:

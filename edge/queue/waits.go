@@ -24,7 +24,17 @@ type Waits struct {
 	people   map[int64]*walker
 	gaps     []*floorwatch.Gap // observation gaps that a pending wait may fall into
 	memory   floorwatch.Time   // how long a gap or a finished service matters
+	missing  []missing         // people lost in a queue, by when they were told
 }
+
+// missing is somebody who was lost in a queue.
+type missing struct {
+	zone string
+	at   floorwatch.Time
+}
+
+// missingFor is how long somebody who was lost may come forward, milliseconds.
+const missingFor = floorwatch.Time(5 * 60 * 1000)
 
 // line is a queue zone, times in milliseconds.
 type line struct {
@@ -48,6 +58,8 @@ type join struct {
 	stay *floorwatch.Stay // its latest record
 	done bool             // its wait is out; only the end of the stay is awaited
 	due  floorwatch.Time  // when it is certain that no counter was reached; 0 while inside
+	// vanished: lost on the way to a counter
+	vanished bool
 }
 
 // direct is a stay at a counter that no queue seems to have led to.
@@ -113,6 +125,11 @@ func announce(z floorwatch.Zone) floorwatch.Time {
 // certain by it. Other records than stays and gaps do not matter to it.
 func (w *Waits) Feed(rec any) []*floorwatch.Wait {
 	switch r := rec.(type) {
+	case lost:
+		person, last, _ := r.Gone()
+		if p := w.people[person]; p != nil {
+			p.vanish(w, last)
+		}
 	case *floorwatch.Gap:
 		w.gap(r)
 	case *floorwatch.Stay:
@@ -122,6 +139,9 @@ func (w *Waits) Feed(rec any) []*floorwatch.Wait {
 			w.people[r.Person] = p
 		}
 		if l := w.queues[r.Zone]; l != nil {
+			if r.Exit != nil && !r.ExitSeen {
+				w.missing = append(w.missing, missing{r.Zone, *r.Exit})
+			}
 			return p.queued(l, r)
 		}
 		if queues := w.counters[r.Zone]; len(queues) > 0 {
@@ -160,6 +180,16 @@ func left(s *floorwatch.Stay) string {
 		return floorwatch.OutcomeLeft
 	}
 	return floorwatch.OutcomeUnknown
+}
+
+// vanish takes note that somebody was lost: of whom that was on the way to a counter
+// it is unknown whether they reached it.
+func (p *walker) vanish(w *Waits, last floorwatch.Time) {
+	for _, j := range p.joins {
+		if s := j.stay; s.Exit != nil && last >= *s.Exit && last <= *s.Exit+w.queues[s.Zone].reach {
+			j.vanished = true
+		}
+	}
 }
 
 // claim gives a counter that looked direct to a stay in the queue that had begun
@@ -270,6 +300,7 @@ func (w *Waits) Advance(t floorwatch.Time) []*floorwatch.Wait {
 			delete(w.people, id)
 		}
 	}
+	w.missing = slices.DeleteFunc(w.missing, func(m missing) bool { return m.at+missingFor+w.memory < t })
 	w.gaps = slices.DeleteFunc(w.gaps, func(g *floorwatch.Gap) bool { return g.To != nil && *g.To+2*w.memory < t })
 	return out
 }
@@ -282,7 +313,7 @@ func (w *Waits) drain(t floorwatch.Time) []*floorwatch.Wait {
 				return false
 			}
 			if !j.done {
-				out = append(out, verdict(j.stay, j.due, w.outcome(j.stay)))
+				out = append(out, verdict(j.stay, j.due, w.outcome(j)))
 			}
 			return true
 		})
@@ -301,8 +332,9 @@ func (w *Waits) drain(t floorwatch.Time) []*floorwatch.Wait {
 }
 
 // outcome judges somebody who left the queue and reached no counter.
-func (w *Waits) outcome(s *floorwatch.Stay) string {
-	if !s.ExitSeen || w.blind(*s.Exit, *s.Exit+w.queues[s.Zone].reach) {
+func (w *Waits) outcome(j *join) string {
+	s := j.stay
+	if !s.ExitSeen || j.vanished || w.blind(*s.Exit, *s.Exit+w.queues[s.Zone].reach) {
 		return floorwatch.OutcomeUnknown
 	}
 	return floorwatch.OutcomeAbandoned
@@ -315,7 +347,27 @@ func (w *Waits) walkUp(s *floorwatch.Stay, at floorwatch.Time) *floorwatch.Wait 
 	end := s.Enter
 	wait.Zone, wait.ServiceZone, wait.End, wait.Direct = zone, s.Zone, &end, true
 	wait.ID = zone + strings.TrimPrefix(s.ID, s.Zone)
+	if w.reappeared(s) {
+		wait.EnterSeen, wait.Direct = false, false
+	}
 	return wait
+}
+
+// reappeared tells whether somebody at a counter may be one who was lost in its
+// queue: they came from nowhere, nearer to the counter than reach.
+func (w *Waits) reappeared(s *floorwatch.Stay) bool {
+	if s.Appeared == 0 {
+		return false
+	}
+	i := slices.IndexFunc(w.missing, func(m missing) bool {
+		return m.at <= s.Enter && m.at >= s.Enter-missingFor && s.Appeared >= s.Enter-w.queues[m.zone].reach &&
+			s.Appeared >= m.at && slices.Contains(w.counters[s.Zone], m.zone)
+	})
+	if i < 0 {
+		return false
+	}
+	w.missing = slices.Delete(w.missing, i, i+1)
+	return true
 }
 
 // Restart says that track ids start anew at t: whoever was on the way to a
@@ -336,6 +388,7 @@ func (w *Waits) Restart(t floorwatch.Time) []*floorwatch.Wait {
 	}
 	out = append(out, w.drain(t)...)
 	clear(w.people)
+	w.missing = nil
 	return out
 }
 

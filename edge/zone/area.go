@@ -22,6 +22,7 @@ const (
 // the pixels of its polygon.
 type area struct {
 	name          string
+	role          floorwatch.Role
 	polygon       []floorwatch.Point
 	left, top     float64 // bounding box, widened by bandMax
 	right, bottom float64
@@ -37,7 +38,7 @@ type area struct {
 }
 
 func newArea(z floorwatch.Zone) (area, error) {
-	a := area{name: z.Name, polygon: z.Polygon, minStay: ms(z.MinStay), mergeGap: ms(z.MergeGap), bridge: ms(z.Bridge)}
+	a := area{name: z.Name, role: z.Role, polygon: z.Polygon, minStay: ms(z.MinStay), mergeGap: ms(z.MergeGap), bridge: ms(z.Bridge)}
 	if !floorwatch.ValidName(z.Name) {
 		return a, fmt.Errorf("zone %.50q: a name is %s", z.Name, floorwatch.NameRule)
 	}

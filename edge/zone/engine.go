@@ -203,10 +203,42 @@ func (e *Engine) settleDue(t floorwatch.Time) {
 	for id, tr := range e.tracks {
 		active := e.settleVisits(tr, t)
 		if t-tr.lastSeen > e.forget && !active {
+			e.lose(tr)
 			delete(e.tracks, id)
 			e.meetings = slices.DeleteFunc(e.meetings, func(m meeting) bool { return m.a == tr || m.b == tr })
 			e.spare = append(e.spare, tr)
 		}
+	}
+}
+
+// lostWithin is how long after leaving a queue it matters that somebody is lost,
+// and lostNear how near to a counter, in heights.
+const (
+	lostWithin = floorwatch.Time(60_000)
+	lostNear   = 1.5
+)
+
+// Lost says of somebody who had left a queue that they were lost near a counter,
+// in the midst of the picture, and not found: they may be served there unseen.
+type Lost struct {
+	Person   int64
+	Last, At floorwatch.Time // when they were last seen, when it became certain
+}
+
+// Gone returns who was lost, when they were last seen, and when that was certain.
+func (l *Lost) Gone() (person int64, last, at floorwatch.Time) { return l.Person, l.Last, l.At }
+
+// lose tells of somebody who is forgotten.
+func (e *Engine) lose(tr *track) {
+	if tr.leftAt == 0 || tr.lastSeen-tr.leftAt > lostWithin || tr.edge {
+		return
+	}
+	near := lostNear * tr.height
+	if slices.ContainsFunc(e.areas, func(a area) bool {
+		return a.role == floorwatch.RoleService && borderDistance(a.polygon, tr.ground) <= near
+	}) {
+		at := tr.lastSeen + e.forget + 1
+		e.emit(at, -1, tr.person, &Lost{tr.person, tr.lastSeen, at})
 	}
 }
 
@@ -236,8 +268,17 @@ func (e *Engine) stay(at floorwatch.Time, z int, tr *track, last floorwatch.Time
 		SeenS:    seconds(v.end(last) - v.enter - v.merged - v.bridged),
 		MergedS:  seconds(v.merged),
 		BridgedS: seconds(v.bridged), Bridges: v.bridges, ErrorS: round(math.Sqrt(v.variance)),
-		Tracks: slices.Clone(tr.ids), Person: tr.person,
+		Tracks: slices.Clone(tr.ids), Person: tr.person, Appeared: tr.appeared(),
 	}
+}
+
+// appeared returns when somebody was first seen in the midst of the picture; 0:
+// they came in at its edge.
+func (tr *track) appeared() floorwatch.Time {
+	if tr.inside {
+		return tr.born
+	}
+	return 0
 }
 
 func seconds(t floorwatch.Time) float64 { return float64(t) / 1000 }

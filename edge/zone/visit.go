@@ -12,6 +12,8 @@ type track struct {
 	person   int64           // number among all people of this engine
 	ids      []int64         // all of those tracks, the latest last
 	born     floorwatch.Time // first seen
+	inside   bool            // then, in the midst of the picture
+	leftAt   floorwatch.Time // when they were last seen to leave a queue
 	lastSeen floorwatch.Time
 	absentAt floorwatch.Time // first frame without the person since lastSeen; 0: none
 	decided  floorwatch.Time // when it was decided that sightings are theirs; 0: they never waited
@@ -44,6 +46,7 @@ func (tr *track) move(s *sighting, known bool) {
 		tr.height += w * (s.height - tr.height)
 	} else {
 		tr.height, tr.born, tr.noise = s.height, s.at, 2*sq(precise*s.height)
+		tr.inside = !s.edge
 	}
 	tr.lastSeen, tr.absentAt, tr.ground, tr.edge = s.at, 0, s.ground, s.edge
 }
@@ -87,8 +90,11 @@ func (v *visit) sight(a *area, tr *track, s *sighting, known, in, clear bool) bo
 		tr.decided = max(tr.decided, t)
 	}
 	if in != v.wasIn {
-		if off = seconds(t-tr.lastSeen) / math.Sqrt(12); guess {
+		switch off = seconds(t-tr.lastSeen) / math.Sqrt(12); {
+		case guess:
 			crossed, off = a.crossing(tr, s, v.wasIn)
+		case known && a.bridge > 0 && leaps(tr, s):
+			off = doubt
 		}
 	}
 	switch {
@@ -117,6 +123,20 @@ func (v *visit) sight(a *area, tr *track, s *sighting, known, in, clear bool) bo
 	v.qualified = true
 	return true
 }
+
+// doubt is the standard error, in seconds, of a visit which begins or ends with a
+// leap: it may be another's.
+const doubt = 10.0
+
+// leaps tells whether somebody would have been faster than anybody walks, so that
+// the sighting is rather somebody else's.
+func leaps(tr *track, s *sighting) bool {
+	way := math.Hypot(s.ground.X-tr.ground.X, s.ground.Y-tr.ground.Y)
+	return way > (leap+reachPace*seconds(s.at-tr.lastSeen))*tr.height
+}
+
+// leap is how far a place may be off at most, heights.
+const leap = 0.1
 
 // begin opens a visit. Whoever appears inside is inside; whoever was seen to
 // cross the border has to come clear of it first.
@@ -153,6 +173,9 @@ func (v *visit) resume(tr *track, t floorwatch.Time, guess bool) {
 // it left somewhere in between; the sighting is what we know.
 func (v *visit) leave(a *area, tr *track, t floorwatch.Time, guess bool, at floorwatch.Time, off float64) {
 	v.outAt, v.exitSeen = t, t-tr.lastSeen <= a.patience
+	if a.role == floorwatch.RoleQueue && v.exitSeen {
+		tr.leftAt = t
+	}
 	v.variance += sq(off)
 	switch {
 	case guess:
