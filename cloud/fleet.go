@@ -44,7 +44,14 @@ func (f *fleet) look(all []api.BoxTroubles) {
 		case b.Bad:
 			level = slog.LevelError
 		}
-		f.log.Log(context.Background(), level, text, "store", b.Store, "edge", b.Edge, "troubles", strings.Join(b.What, " "), "before", strings.Join(old, " "))
+		attrs := []any{"store", b.Store, "edge", b.Edge}
+		if len(b.What) > 0 {
+			attrs = append(attrs, "troubles", strings.Join(b.What, " "))
+		}
+		if len(old) > 0 {
+			attrs = append(attrs, "before", strings.Join(old, " "))
+		}
+		f.log.Log(context.Background(), level, text, attrs...)
 	}
 	f.now = all
 }
