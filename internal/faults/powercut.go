@@ -45,7 +45,7 @@ func appender(args []string) error {
 	if err != nil {
 		return err
 	}
-	o, err := outbox.Open(outbox.Settings{Dir: dir, MaxBytes: 8 << 20, Commit: time.Millisecond})
+	o, err := outbox.Open(outbox.Settings{Dir: dir, MaxBytes: 24 << 20, Commit: time.Millisecond})
 	if err != nil {
 		return err
 	}
