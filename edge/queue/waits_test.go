@@ -164,3 +164,55 @@ func TestSettleCoversSlowCounters(t *testing.T) {
 		t.Errorf("settle %v, want %v", got, want)
 	}
 }
+
+// vanished is what a source tells of somebody lost near a counter.
+type vanished struct {
+	person   int64
+	last, at floorwatch.Time
+}
+
+func (v vanished) Gone() (int64, floorwatch.Time, floorwatch.Time) { return v.person, v.last, v.at }
+
+func TestLostOnTheWayIsUnknown(t *testing.T) {
+	for last, want := range map[float64]string{103: floorwatch.OutcomeUnknown, 115: floorwatch.OutcomeAbandoned} {
+		s := bank()
+		w := queue.NewWaits(s)
+		w.Feed(at(s, "line", 1, 50, 0))
+		w.Feed(at(s, "line", 1, 50, 100))
+		w.Feed(vanished{1, sec(last), sec(last) + 2})
+		if out := w.Advance(sec(200)); len(out) != 1 || out[0].Outcome != want {
+			t.Errorf("last seen at %v: %+v, want %s", last, out, want)
+		}
+	}
+}
+
+// TestWhoComesFromNowhereIsNotDirect: who appears near a counter after somebody was
+// lost in its queue may be that one; but one only, and not who came by the door.
+func TestWhoComesFromNowhereIsNotDirect(t *testing.T) {
+	s := bank()
+	w := queue.NewWaits(s)
+	w.Feed(at(s, "line", 1, 50, 0))
+	w.Feed(lost(at(s, "line", 1, 50, 100)))
+	var out []*floorwatch.Wait
+	for track, from := range []float64{2: 0, 3: 140, 4: 140, 5: 120} {
+		if track >= 2 {
+			c := at(s, "till-1", int64(track), 145, 0)
+			c.Appeared = sec(from)
+			w.Feed(c)
+		}
+	}
+	for _, x := range w.Advance(sec(300)) {
+		if x.Outcome == floorwatch.OutcomeServed {
+			out = append(out, x)
+		}
+	}
+	unseen := 0
+	for _, x := range out {
+		if !x.EnterSeen && !x.Direct {
+			unseen++
+		}
+	}
+	if len(out) != 4 || unseen != 1 {
+		t.Errorf("%d waits, %d of them without a beginning, want 4 and 1", len(out), unseen)
+	}
+}

@@ -159,7 +159,7 @@ func (h *Hall) floorZones() []floorZone {
 	add := func(key, name string, label floorwatch.Label, role floorwatch.Role, spots []Spot, serves []string) {
 		zones = append(zones, floorZone{key: key, spots: spots, Zone: floorwatch.Zone{
 			Name: name, Label: label, Role: role, Serves: serves,
-			MinStay: floorwatch.DefaultMinStay, MergeGap: floorwatch.DefaultMergeGap, Reach: h.Reach,
+			MinStay: floorwatch.DefaultMinStay, MergeGap: floorwatch.DefaultMergeGap, Reach: h.Reach, Bridge: floorwatch.DefaultBridge,
 		}})
 	}
 	for i, q := range h.Queues {

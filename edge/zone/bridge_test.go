@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/zone"
 )
 
 // film plays people, each a place for each 100 ms from t=1000 on under an id of
@@ -120,6 +121,48 @@ func TestSwapsAreUndone(t *testing.T) {
 	recs := run(t, bridged(), append(film(450, a, b), event(100_000, floorwatch.EventTick)))
 	if got, want := whole(recs), ">4800-7800> 1000-12800> 0 bridges"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestSwapOfTwoWhoStand: a tracker gives each of two who stand close the other's
+// id; then one leaves.
+func TestSwapOfTwoWhoStand(t *testing.T) {
+	a := part{1, 0, slices.Concat(times(50, 150.0), times(50, 165.0), walkFrom(165, 6, 20)), 150, 0}
+	b := part{2, 0, slices.Concat(times(50, 165.0), times(110, 150.0)), 150, 0}
+	recs := run(t, bridged(), append(film(300, a, b), event(100_000, floorwatch.EventTick)))
+	for _, r := range recs {
+		if s, ok := r.(*floorwatch.Stay); ok && s.Exit != nil && s.ExitSeen && !slices.Equal(s.Tracks, []int64{2, 1}) {
+			t.Errorf("who left had the tracks %v, want those of who was 2 first", s.Tracks)
+		}
+	}
+}
+
+// TestLostBeforeACounter: who leaves a queue and vanishes before a counter is told
+// as lost; who walks on to the picture's edge, or is found again, is not.
+func TestLostBeforeACounter(t *testing.T) {
+	line := square("line", time.Second, time.Second)
+	line.Role, line.Bridge = floorwatch.RoleQueue, 30*time.Second
+	till := floorwatch.Zone{Name: "till", Role: floorwatch.RoleService, Polygon: []floorwatch.Point{{X: 260, Y: 100}, {X: 320, Y: 100}, {X: 320, Y: 200}, {X: 260, Y: 200}}}
+	for name, c := range map[string]struct {
+		parts []part
+		want  int
+	}{
+		"lost":        {[]part{{1, 0, slices.Concat(times(50, 150.0), walkFrom(150, 4, 20)), 150, 0}}, 1},
+		"found again": {[]part{{1, 0, slices.Concat(times(50, 150.0), walkFrom(150, 4, 20)), 150, 0}, {2, 75, walkFrom(246, 4, 110), 150, 0}}, 0},
+		"away":        {[]part{{1, 0, slices.Concat(times(50, 150.0), walkFrom(150, -4, 36)), 150, 0}}, 0},
+	} {
+		n := 0
+		for _, r := range run(t, scene(line, till), append(film(400, c.parts...), event(200_000, floorwatch.EventTick))) {
+			if l, ok := r.(*zone.Lost); ok {
+				n++
+				if person, last, at := l.Gone(); person != 1 || last != 7900 || at <= last {
+					t.Errorf("%s: %+v", name, l)
+				}
+			}
+		}
+		if n != c.want {
+			t.Errorf("%s: told %d times, want %d", name, n, c.want)
+		}
 	}
 }
 

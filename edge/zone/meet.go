@@ -111,7 +111,7 @@ func (e *Engine) unswap(f *floorwatch.Frame) {
 		m.tell(e.glimpse(f, m.a), e.glimpse(f, m.b), f.T)
 		if m.straight.cost > m.crossed.cost+surely {
 			e.swap(m)
-			m.since = 0 // over
+			m.since = f.T - meetFor - 1 // over
 		}
 	}
 }
