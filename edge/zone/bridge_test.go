@@ -119,7 +119,7 @@ func TestSwapsAreUndone(t *testing.T) {
 	a := part{1, 0, slices.Concat(stand[:30+swap], pass[swap:]), 150, 0}
 	b := part{2, 30, slices.Concat(pass[:swap], stand[:60], walkFrom(150, 5, 30)), 152, 0}
 	recs := run(t, bridged(), append(film(450, a, b), event(100_000, floorwatch.EventTick)))
-	if got, want := whole(recs), ">4800-7800> 1000-12800> 0 bridges"; got != want {
+	if got, want := whole(recs), ">4800-6800> 1000-12800> 0 bridges"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
