@@ -114,7 +114,7 @@ const (
 	borderS    = 0.1 // s, by which all borders may be crossed late or early
 	// brokenDoubt is the standard error of the mean where all records are broken, as a
 	// share of it: people may have been hidden for all of their wait, or be counted twice.
-	brokenDoubt = 0.8
+	brokenDoubt = 1.0
 )
 
 // NewPeople puts the records of a zone together; open are the beginnings of those

@@ -79,6 +79,7 @@ type sighting struct {
 	height float64
 	edge   bool // the box touches the picture's edge
 	found  bool // the first under a new number
+	leapt  bool // rather somebody else's
 }
 
 // newcomer is a track of which it is not decided who it is.

@@ -357,6 +357,7 @@ func (e *Engine) see(tr *track, s *sighting, known bool, at floorwatch.Time) {
 	if s.missed != 0 && tr.absentAt == 0 {
 		tr.absentAt = s.missed
 	}
+	s.leapt = known && e.leapt(tr, s)
 	for z := range e.areas {
 		a, v := &e.areas[z], &tr.visits[z]
 		if s.found && s.at-tr.lastSeen > a.find && v.active { // not for this zone

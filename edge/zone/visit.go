@@ -93,7 +93,7 @@ func (v *visit) sight(a *area, tr *track, s *sighting, known, in, clear bool) bo
 		switch off = seconds(t-tr.lastSeen) / math.Sqrt(12); {
 		case guess:
 			crossed, off = a.crossing(tr, s, v.wasIn)
-		case known && a.bridge > 0 && leaps(tr, s):
+		case s.leapt:
 			off = doubt
 		}
 	}
@@ -128,15 +128,34 @@ func (v *visit) sight(a *area, tr *track, s *sighting, known, in, clear bool) bo
 // leap: it may be another's.
 const doubt = 10.0
 
-// leaps tells whether somebody would have been faster than anybody walks, so that
-// the sighting is rather somebody else's.
+// leaps tells whether somebody would have been faster than anybody walks.
 func leaps(tr *track, s *sighting) bool {
 	way := math.Hypot(s.ground.X-tr.ground.X, s.ground.Y-tr.ground.Y)
 	return way > (leap+reachPace*seconds(s.at-tr.lastSeen))*tr.height
 }
 
-// leap is how far a place may be off at most, heights.
-const leap = 0.1
+// leap is how far a place may be off at most, and samePlace how near somebody is at
+// the same place, heights.
+const leap, samePlace = 0.1, 0.3
+
+// leapt tells whether somebody leaps to where somebody else is or just was, so that
+// the sighting is rather the other's.
+func (e *Engine) leapt(tr *track, s *sighting) bool {
+	if e.bridge == 0 || !leaps(tr, s) {
+		return false
+	}
+	near := samePlace * tr.height
+	for _, o := range e.tracks {
+		at := s.ground
+		if o.lastSeen == s.at { // they have changed places
+			at = tr.ground
+		}
+		if o != tr && math.Hypot(o.ground.X-at.X, o.ground.Y-at.Y) <= near {
+			return true
+		}
+	}
+	return false
+}
 
 // begin opens a visit. Whoever appears inside is inside; whoever was seen to
 // cross the border has to come clear of it first.
