@@ -89,16 +89,17 @@ type Outbox struct {
 
 	// Only the committing goroutine, and Open before it, write files and
 	// change segments; it holds mu where others look.
-	mu       sync.Mutex
-	base     string // the current log's id without its class
-	streams  []*stream
-	current  [classes]*stream
-	queue    []*request
-	losses   []loss // found, not yet booked
-	closed   bool
-	moved    bool // a cursor moved since the state was written
-	written  time.Time
-	counters Counters
+	mu          sync.Mutex
+	base        string // the current log's id without its class
+	streams     []*stream
+	backlogTurn bool // Next looks into the backlog first
+	current     [classes]*stream
+	queue       []*request
+	losses      []loss // found, not yet booked
+	closed      bool
+	moved       bool // a cursor moved since the state was written
+	written     time.Time
+	counters    Counters
 }
 
 // request is one Append on its way to the disk.

@@ -12,6 +12,7 @@ import (
 func (o *Outbox) Rewind() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.backlogTurn = false
 	for _, s := range o.streams {
 		s.rewind()
 	}
@@ -20,19 +21,20 @@ func (o *Outbox) Rewind() {
 // Next returns the next run of durable, unsettled records that it has not
 // returned since Rewind: at most maxRecords, with payloads of at most maxBytes
 // in all, counting one byte more for each; N is 0 when there are none. What was
-// appended after Rewind goes before the backlog, and dearer classes before
-// cheaper ones. Store and Edge are left empty. maxBytes must exceed
+// appended after Rewind and the backlog take turns, so that neither waits for
+// the other however slow the cloud is; dearer classes go before cheaper ones. Store and Edge are left empty. maxBytes must exceed
 // floorwatch.MaxRecordBytes.
 func (o *Outbox) Next(maxRecords, maxBytes int) (floorwatch.Batch, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, fresh := range []bool{true, false} {
+	for _, fresh := range []bool{!o.backlogTurn, o.backlogTurn} {
 		for c := classes - 1; c >= 0; c-- {
 			for _, s := range o.streams {
 				if s.class != c {
 					continue
 				}
 				if b, err := o.nextOf(s, fresh, maxRecords, maxBytes); err != nil || b.N > 0 {
+					o.backlogTurn = fresh
 					return b, err
 				}
 			}
