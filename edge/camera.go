@@ -104,6 +104,7 @@ func (c *camera) recorder(source string) *footage.Recorder {
 		Dir: filepath.Join(c.Config.Data, FootageDir), Store: c.Config.Store, Edge: c.Config.Edge, Camera: c.cfg.Name,
 		Source: source, Every: c.Config.Footage.Segment, Key: c.key, Clock: c.Clock, Log: c.Log,
 		Emit: func(rec any) error { return c.append(rec) }, Pulse: c.pulse("recorder of"),
+		GOP: func(apart time.Duration) { c.meters.setGOP(c.cfg.Name, apart) },
 	}
 }
 
