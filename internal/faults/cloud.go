@@ -405,7 +405,7 @@ func overload(ctx context.Context, b *bench) (finding, error) {
 	defer memory.end()
 	ledgers := filepath.Join(b.dir, "ledgers")
 	began := time.Now()
-	c, err := startCrew(ctx, lightBoxes{Dir: filepath.Join(b.dir, "boxes"), Ledger: ledgers, Broker: []string{h.line.Addr}, Boxes: boxes, Rate: 1, Preset: each})
+	c, err := startCrew(ctx, lightBoxes{Dir: filepath.Join(b.dir, "boxes"), Ledger: ledgers, Broker: []string{h.line.Addr}, Boxes: boxes, Rate: 1, Preset: each, Max: 64 << 20})
 	if err != nil {
 		return finding{}, err
 	}
