@@ -414,7 +414,7 @@ func overload(ctx context.Context, b *bench) (finding, error) {
 	var again uint64
 	err = c.until(ctx, "the boxes to be rid of what they hold", 20*time.Minute, func(s boxesSay) bool {
 		again = max(again, s.Again)
-		return s.Acked >= all && s.Oldest < 30
+		return s.Stored >= all && s.Waiting < uint64(boxes)*50 // only fresh ones wait
 	})
 	if err != nil {
 		return finding{}, err
