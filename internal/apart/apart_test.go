@@ -132,8 +132,8 @@ cameras:
     detector: motion
     picture: {width: 768, height: 576}
     zones:
-      - {name: crossing, polygon: [[300, 205], [560, 205], [560, 330], [300, 330]]}
-      - {name: right-road, polygon: [[560, 180], [760, 180], [760, 330], [560, 330]]}
+      - {name: crossing, bridge: 2s, polygon: [[300, 205], [560, 205], [560, 330], [300, 330]]}
+      - {name: right-road, bridge: 2s, polygon: [[560, 180], [760, 180], [760, 330], [560, 330]]}
 `)
 	key, err := exec.Command(d.programs+"/floorwatch-edge", "key", "-config", d.dir+"/edge.yaml").Output()
 	programtest.Must(t, err)
