@@ -41,6 +41,7 @@ func deliveryRows() []row {
 		{
 			id: "A5", property: "The network never stalls the cameras",
 			goal: "hand-off p99.9 ≤ 5 ms with the link dead under load, no frame dropped", run: handOff,
+			long: "milliseconds are nothing that a busy machine can promise",
 		},
 		{
 			id: "A6", property: "A backlog drains without starving live data",

@@ -29,6 +29,7 @@ func TestShortForms(t *testing.T) {
 			if r.long != "" {
 				t.Skip("no short form: " + r.long)
 			}
+			t.Parallel() // most of a row is waiting
 			found, err := r.measure(t.Context(), bin, true, 1)
 			if err != nil {
 				t.Fatal(err)

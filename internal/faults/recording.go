@@ -30,10 +30,12 @@ func recordingRows() []row {
 		{
 			id: "C3", property: "Cameras that hang and get lost: process stopped, line mute, noise, other size, resets",
 			goal: "200 faults: noticed in ≤ 10 s, back ≤ 15 s after the camera is, each outage a signed gap with its cause, no supervisor hangs", run: camerasLost,
+			long: "workers side by side take too long to start on a small machine",
 		},
 		{
 			id: "C4", property: "Crashes of the decoder stay in the camera worker",
 			goal: "1,000 crashes and damaged streams: the recorder loses 0 s, the camera is seen again in ≤ 3 s", run: workersCrash,
+			long: "workers side by side take too long to start on a small machine",
 		},
 		{
 			id: "C5", property: "Retention on a small disk with a dead uplink, killed in the midst of deletions",
