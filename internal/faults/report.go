@@ -68,7 +68,7 @@ const intro = `# Reliability, measured
 
 Each row is a fault that ` + "`make faults`" + ` makes happen to the real programs, on real disks, networks, brokers and databases. The verdict
 compares a ledger that the bench keeps outside the system with what the databases and folders hold in the end. A row that is not
-reached stands here with its figure. ` + "`make test`" + ` runs the short form of the same rows.
+reached stands here with its figure. ` + "`make test`" + ` runs the short form of those that have one.
 
 | id | property | goal | measured | verdict | date, time taken, command |
 | --- | --- | --- | --- | --- | --- |
