@@ -87,7 +87,7 @@ func (c Command) Check() error {
 		return fmt.Errorf("command has version %d, want %d", c.V, Version)
 	case !ValidCommandID(c.ID):
 		return fmt.Errorf("command id %.60q is not 16 to 40 of 0-9, a-f", c.ID)
-	case c.Expires <= 0 || c.Expires > maxTime:
+	case c.Expires <= 0 || c.Expires > MaxTime:
 		return fmt.Errorf("command expires at %d, which is no time", c.Expires)
 	case c.Do != DoSend && c.Do != DoHold && c.Do != DoRelease:
 		return fmt.Errorf("command %.50q is none of send, hold, release", c.Do)
@@ -97,7 +97,7 @@ func (c Command) Check() error {
 		return nil
 	case !ValidName(c.Camera):
 		return fmt.Errorf("camera %.50q: a name is %s", c.Camera, NameRule)
-	case c.From <= 0 || c.From >= c.To || c.To > maxTime:
+	case c.From <= 0 || c.From >= c.To || c.To > MaxTime:
 		return fmt.Errorf("span %d to %d is none", c.From, c.To)
 	case c.To.Sub(c.From) > limit:
 		return fmt.Errorf("span of %v, limit %v", c.To.Sub(c.From), limit)

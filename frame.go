@@ -111,7 +111,7 @@ func ParseFrame(line []byte) (Frame, error) {
 	if err := json.Unmarshal(bytes.TrimSpace(line), &f); err != nil {
 		return f, fmt.Errorf("parse camera line: %w", err)
 	}
-	if f.T < 0 || f.T > maxTime {
+	if f.T < 0 || f.T > MaxTime {
 		return f, fmt.Errorf("camera line: t %d is not Unix milliseconds between 1970 and 2200", f.T)
 	}
 	if f.Event == "" && f.People == nil {
@@ -135,6 +135,3 @@ func ParseFrame(line []byte) (Frame, error) {
 	}
 	return f, nil
 }
-
-// maxTime is the year 2200: stamps beyond it are damage, not time.
-const maxTime Time = 7258118400000

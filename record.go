@@ -33,6 +33,23 @@ type Header struct {
 	Clock
 }
 
+// Head returns the header itself; every record has it by embedding Header.
+func (h *Header) Head() *Header { return h }
+
+// Record is what a box says: a pointer to one of the types of this package
+// (*Stay, *Wait and so on). A kind of record is one type here with its Span and
+// Check, its decoder in cloud/ingest where it comes often, its columns in
+// cloud/influx, and its lines in docs/wire.md.
+type Record interface {
+	Head() *Header
+	// Span is the capture time that the record speaks of, [from, to); to is nil
+	// while that goes on.
+	Span() (from Time, to *Time)
+	// Check tells why the record cannot be true or is no record to store; nil when
+	// it is. Whether its times fit the receiver's clock is the receiver's matter.
+	Check() error
+}
+
 // Clock says by which clock a record's times were taken, so that a wrong wall
 // clock can be put right afterwards.
 type Clock struct {
@@ -62,6 +79,9 @@ type Stay struct {
 	Appeared  Time    `json:"-"`          // inside a box: when the person was first seen, if that was in the midst of the picture; 0: they came in at its edge
 }
 
+// Span implements Record.
+func (r *Stay) Span() (from Time, to *Time) { return r.Enter, r.Exit }
+
 // Outcomes of a wait.
 const (
 	OutcomeServed    = "served"
@@ -86,6 +106,9 @@ type Wait struct {
 	Bridges  int     `json:"bridges"`
 	ErrorS   float64 `json:"error_s"`
 }
+
+// Span implements Record.
+func (r *Wait) Span() (from Time, to *Time) { return r.Enter, r.End }
 
 // Sum is a set of durations in seconds in a form that adds up.
 type Sum struct {
@@ -145,6 +168,9 @@ type Interval struct {
 	Direct    int64 `json:"direct,omitempty"` // of Served: waits of 0 s without a stay in the queue
 }
 
+// Span implements Record.
+func (r *Interval) Span() (from Time, to *Time) { return r.Start, &r.End }
+
 // What a gap is of.
 const (
 	OfFootage     = "footage"
@@ -166,6 +192,9 @@ type Gap struct {
 	Seal  string `json:"seal,omitempty"` // of footage: the gap's seal, verbatim
 }
 
+// Span implements Record.
+func (r *Gap) Span() (from Time, to *Time) { return r.From, r.To }
+
 // OfRecords marks a gap in the sequence of an outbox.
 const OfRecords = "records"
 
@@ -183,6 +212,9 @@ type Segment struct {
 	Seal   string `json:"seal"`
 }
 
+// Span implements Record.
+func (r *Segment) Span() (from Time, to *Time) { return r.Start, &r.End }
+
 // Deleted says that retention removed files of footage; their seals stay. Seal
 // holds the bytes of its own seal verbatim, which names them.
 type Deleted struct {
@@ -196,12 +228,18 @@ type Deleted struct {
 	Seal  string `json:"seal"`
 }
 
+// Span implements Record.
+func (r *Deleted) Span() (from Time, to *Time) { return r.Start, &r.End }
+
 // Health is a box's word about itself, once a minute; Figures by name.
 type Health struct {
 	Header
 	Figures map[string]float64 `json:"figures"`
 	Notes   []string           `json:"notes,omitempty"`
 }
+
+// Span implements Record.
+func (r *Health) Span() (from Time, to *Time) { return r.At, &r.At }
 
 // Alert is an early warning.
 type Alert struct {
@@ -211,6 +249,9 @@ type Alert struct {
 	Value float64 `json:"value"`
 	Limit float64 `json:"limit"`
 }
+
+// Span implements Record.
+func (r *Alert) Span() (from Time, to *Time) { return r.Since, &r.At }
 
 // Count is what crossed a line in [Start, End), or what a counter of another
 // maker said of that span. All counts of a line add up: a late word from a
@@ -231,6 +272,9 @@ type Count struct {
 	Drift *int64 `json:"drift,omitempty"`
 }
 
+// Span implements Record.
+func (r *Count) Span() (from Time, to *Time) { return r.Start, &r.End }
+
 // Crossing is one person seen to cross a line. `floorwatch stays` prints it and
 // `floorwatch intervals` counts it.
 type Crossing struct {
@@ -241,32 +285,93 @@ type Crossing struct {
 	Track int64  `json:"track"`
 }
 
+// Span implements Record.
+func (r *Crossing) Span() (from Time, to *Time) { return r.T, &r.T }
+
+// Encoded is a record as the bytes that are stored and sent. Kind is what its
+// type said, so that nobody has to read the bytes again to learn it.
+type Encoded struct {
+	Kind string
+	JSON json.RawMessage
+}
+
+// Sealed is a record of footage: it carries a seal, verbatim.
+type Sealed interface {
+	Record
+	// Sealed returns the seal's bytes, "" for none, and what the record repeats of
+	// it.
+	Sealed() (raw string, said Seal)
+}
+
+// Sealed implements Sealed.
+func (r *Segment) Sealed() (raw string, said Seal) {
+	return r.Seal, Seal{Kind: SealSegment, Camera: r.Camera, Chain: r.Chain, Seq: r.Seq, Start: r.Start, End: r.End}
+}
+
+// Sealed implements Sealed.
+func (r *Deleted) Sealed() (raw string, said Seal) {
+	return r.Seal, Seal{Kind: SealDeleted, Camera: r.Camera, Chain: r.Chain, Seq: r.Seq, Start: r.Start, End: r.End, Cause: r.Cause}
+}
+
+// Sealed implements Sealed. A gap's record leaves chain and number to its seal; a
+// gap of observation, or from before gaps carried their seals, has none.
+func (r *Gap) Sealed() (raw string, said Seal) {
+	said = Seal{Kind: SealGap, Camera: r.Camera, Start: r.From, Cause: r.Cause}
+	if r.To != nil {
+		said.End = *r.To
+	}
+	return r.Seal, said
+}
+
 // MarshalRecord encodes a record as the bytes that are stored and sent, and
 // refuses one that is larger than a batch may be.
-func MarshalRecord(r any) (json.RawMessage, error) {
+func MarshalRecord(r Record) (Encoded, error) {
 	b, err := json.Marshal(r)
 	if err != nil {
-		return nil, fmt.Errorf("encode record: %w", err)
+		return Encoded{}, fmt.Errorf("encode record: %w", err)
 	}
 	if len(b) > MaxRecordBytes {
-		return nil, fmt.Errorf("record has %d bytes, limit %d", len(b), MaxRecordBytes)
+		return Encoded{}, fmt.Errorf("record has %d bytes, limit %d", len(b), MaxRecordBytes)
 	}
-	return b, nil
+	return Encoded{r.Head().Kind, b}, nil
+}
+
+// NewRecord returns an empty record of a kind, nil for a kind that there is not.
+func NewRecord(kind string) Record {
+	switch kind {
+	case KindInterval:
+		return new(Interval)
+	case KindStay:
+		return new(Stay)
+	case KindWait:
+		return new(Wait)
+	case KindCount:
+		return new(Count)
+	case KindSegment:
+		return new(Segment)
+	case KindGap:
+		return new(Gap)
+	case KindDeleted:
+		return new(Deleted)
+	case KindAlert:
+		return new(Alert)
+	case KindHealth:
+		return new(Health)
+	case KindCrossing:
+		return new(Crossing)
+	}
+	return nil
 }
 
 // ParseRecord decodes one record into the type of its kind: *Stay, *Wait and so
 // on. Unknown fields are ignored; an unknown kind is an error.
-func ParseRecord(b []byte) (any, error) {
+func ParseRecord(b []byte) (Record, error) {
 	var h Header
 	if err := json.Unmarshal(b, &h); err != nil {
 		return nil, fmt.Errorf("parse record: %w", err)
 	}
-	r, ok := map[string]any{
-		KindInterval: new(Interval), KindStay: new(Stay), KindWait: new(Wait),
-		KindCount: new(Count), KindSegment: new(Segment), KindGap: new(Gap), KindDeleted: new(Deleted),
-		KindAlert: new(Alert), KindHealth: new(Health), KindCrossing: new(Crossing),
-	}[h.Kind]
-	if !ok {
+	r := NewRecord(h.Kind)
+	if r == nil {
 		return nil, fmt.Errorf("parse record: unknown kind %q", h.Kind)
 	}
 	if err := json.Unmarshal(b, r); err != nil {

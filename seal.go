@@ -211,11 +211,11 @@ func (s Seal) check() error {
 		return fmt.Errorf("seq %d; they count from 1", s.Seq)
 	case s.Prev != "" && !hexRE.MatchString(s.Prev), s.Lost && s.Prev == "":
 		return fmt.Errorf("prev %.80q is not a SHA-256", s.Prev)
-	case s.At < 0 || s.At > maxTime || s.Start < 0 || s.End > maxTime || s.Start >= s.End:
+	case s.At < 0 || s.At > MaxTime || s.Start < 0 || s.End > MaxTime || s.Start >= s.End:
 		return fmt.Errorf("span %d %d at %d is no span between 1970 and 2200", s.Start, s.End, s.At)
 	case !bootRE.MatchString(s.Boot):
 		return fmt.Errorf("boot %.50q is not 32 hex digits", s.Boot)
-	case s.MonoStart < 0 || s.MonoEnd < s.MonoStart || s.MonoEnd > int64(maxTime):
+	case s.MonoStart < 0 || s.MonoEnd < s.MonoStart || s.MonoEnd > int64(MaxTime):
 		return fmt.Errorf("mono %d %d runs back", s.MonoStart, s.MonoEnd)
 	case len(s.Key) != ed25519.PublicKeySize:
 		return fmt.Errorf("key has %d bytes, want %d", len(s.Key), ed25519.PublicKeySize)

@@ -190,7 +190,7 @@ func TestLargestSealFitsARecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := MarshalRecord(Segment{Header: Header{Kind: KindSegment}, Seal: string(raw)}); err != nil {
+	if _, err := MarshalRecord(&Segment{Header: Header{Kind: KindSegment}, Seal: string(raw)}); err != nil {
 		t.Error(err)
 	}
 	s.Fragments = append(s.Fragments, s.Fragments[1])

@@ -6,6 +6,9 @@ import "time"
 // wire and on disk is one; store-local time exists only on pages and reports.
 type Time int64
 
+// MaxTime is the year 2200: stamps beyond it are damage, not time.
+const MaxTime Time = 7258118400000
+
 // TimeOf converts t, dropping what is finer than a millisecond.
 func TimeOf(t time.Time) Time { return Time(t.UnixMilli()) }
 

@@ -51,7 +51,7 @@ func (c UploadClaim) Sign(key ed25519.PrivateKey) string {
 
 // Fresh refuses a request that was signed too long ago or in the future.
 func (c UploadClaim) Fresh(now Time) error {
-	if c.At < 0 || c.At > maxTime {
+	if c.At < 0 || c.At > MaxTime {
 		return errors.New("the request says no time of signing")
 	}
 	if d := now.Sub(c.At).Abs(); d > UploadFresh {

@@ -53,6 +53,15 @@ type Zone struct {
 	Serves   []string      `json:"serves"`    // of a service zone: its queues
 }
 
+// NewZone returns a zone with the defaults of all that is not given: the ones that
+// a configuration gets that says nothing of it.
+func NewZone(name string, role Role, polygon ...Point) Zone {
+	return Zone{
+		Name: name, Role: role, Polygon: polygon,
+		MinStay: DefaultMinStay, MergeGap: DefaultMergeGap, Bridge: DefaultBridge, Reach: DefaultReach,
+	}
+}
+
 // Line is a directed line; a crossing from its left to its right counts in.
 type Line struct {
 	Name string `json:"name"`

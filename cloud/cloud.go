@@ -106,9 +106,9 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 }
 
 // stored passes confirmed records on to those who watch.
-func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []any) {
+func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []floorwatch.Record) {
 	first := a.First
-	return func(store, edge string, recs []any) {
+	return func(store, edge string, recs []floorwatch.Record) {
 		hub.PublishStored(store, edge, recs)
 		for _, r := range recs {
 			if _, ok := r.(*floorwatch.Interval); ok && first != nil {

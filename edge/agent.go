@@ -15,7 +15,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -186,8 +185,8 @@ func (r *run) retention() *footage.Retention {
 
 // append stores records durably. A record that cannot be encoded is our own
 // mistake and is logged; the others must not wait for it.
-func (r *run) append(recs ...any) error {
-	encoded := make([]json.RawMessage, 0, len(recs))
+func (r *run) append(recs ...floorwatch.Record) error {
+	encoded := make([]floorwatch.Encoded, 0, len(recs))
 	for _, rec := range recs {
 		b, err := floorwatch.MarshalRecord(r.clock.stamp(rec))
 		if err != nil {
@@ -208,7 +207,7 @@ func (r *run) append(recs ...any) error {
 }
 
 // account writes what became durable to the ledger, if there is one.
-func (r *run) account(recs []json.RawMessage) {
+func (r *run) account(recs []floorwatch.Encoded) {
 	if r.Ledger == nil {
 		return
 	}
@@ -219,10 +218,10 @@ func (r *run) account(recs []json.RawMessage) {
 	}
 }
 
-func asBytes(recs []json.RawMessage) [][]byte {
+func asBytes(recs []floorwatch.Encoded) [][]byte {
 	out := make([][]byte, len(recs))
 	for i, r := range recs {
-		out[i] = r
+		out[i] = r.JSON
 	}
 	return out
 }
@@ -230,12 +229,12 @@ func asBytes(recs []json.RawMessage) [][]byte {
 // writer appends records in their order without making the camera wait for the
 // disk: what cannot be stored now is kept and tried again.
 type writer struct {
-	append func(recs ...any) error
+	append func(recs ...floorwatch.Record) error
 	log    *slog.Logger
 	pulse  *watchdog.Pulse
 
 	mu      sync.Mutex
-	queue   []any
+	queue   []floorwatch.Record
 	wake    chan struct{}
 	dropped int
 }
@@ -243,11 +242,11 @@ type writer struct {
 // maxQueued bounds the records that wait for a disk that does not take them.
 const maxQueued = 10000
 
-func newWriter(appendTo func(...any) error, pulse *watchdog.Pulse, log *slog.Logger) *writer {
+func newWriter(appendTo func(...floorwatch.Record) error, pulse *watchdog.Pulse, log *slog.Logger) *writer {
 	return &writer{append: appendTo, pulse: pulse, log: log, wake: make(chan struct{}, 1)}
 }
 
-func (w *writer) add(recs ...any) {
+func (w *writer) add(recs ...floorwatch.Record) {
 	if len(recs) == 0 {
 		return
 	}

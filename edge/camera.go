@@ -103,7 +103,7 @@ func (c *camera) recorder(source string) *footage.Recorder {
 	return &footage.Recorder{
 		Dir: filepath.Join(c.Config.Data, FootageDir), Store: c.Config.Store, Edge: c.Config.Edge, Camera: c.cfg.Name,
 		Source: source, Every: c.Config.Footage.Segment, Key: c.key, Clock: c.Clock, Log: c.Log,
-		Emit: func(rec any) error { return c.append(rec) }, Pulse: c.pulse("recorder of"),
+		Emit: func(rec floorwatch.Record) error { return c.append(rec) }, Pulse: c.pulse("recorder of"),
 		GOP: func(apart time.Duration) { c.meters.setGOP(c.cfg.Name, apart) },
 	}
 }
@@ -278,7 +278,7 @@ func (c *camera) stamp(f floorwatch.Frame) (floorwatch.Time, bool) {
 
 // final keeps the records that are published: not the gaps that still last, and
 // instead of the input's start the time for which no agent ran.
-func (c *camera) final(recs []any) []any {
+func (c *camera) final(recs []floorwatch.Record) []floorwatch.Record {
 	kept := recs[:0]
 	for _, rec := range recs {
 		g, ok := rec.(*floorwatch.Gap)

@@ -71,22 +71,12 @@ func (k *clock) place(t floorwatch.Time) (floorwatch.Time, time.Duration) {
 
 // stamp returns rec with what the clock says of it. Records of footage say it
 // themselves, as their seals do.
-func (k *clock) stamp(rec any) any {
-	switch r := rec.(type) {
-	case *floorwatch.Stay:
-		k.mark(&r.Header, r.Enter)
-	case *floorwatch.Wait:
-		k.mark(&r.Header, r.Enter)
-	case *floorwatch.Interval:
-		k.mark(&r.Header, r.Start)
-	case *floorwatch.Count:
-		k.mark(&r.Header, r.Start)
-	case *floorwatch.Gap:
-		k.mark(&r.Header, r.From)
-	case *floorwatch.Alert:
-		k.mark(&r.Header, r.Since)
-	case *floorwatch.Health:
-		k.mark(&r.Header, r.At)
+func (k *clock) stamp(rec floorwatch.Record) floorwatch.Record {
+	switch rec.(type) {
+	case *floorwatch.Segment, *floorwatch.Deleted:
+	default:
+		from, _ := rec.Span()
+		k.mark(rec.Head(), from)
 	}
 	return rec
 }

@@ -113,7 +113,7 @@ func (m *meters) clockSetBack(camera string) {
 }
 
 // stored books records that became durable.
-func (m *meters) stored(recs []any) {
+func (m *meters) stored(recs []floorwatch.Record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, rec := range recs {
@@ -124,12 +124,8 @@ func (m *meters) stored(recs []any) {
 			}
 		case *floorwatch.Gap:
 			m.gap(r)
-		case floorwatch.Gap:
-			m.gap(&r)
 		case *floorwatch.Segment:
 			m.segment(r)
-		case floorwatch.Segment:
-			m.segment(&r)
 		}
 	}
 }
@@ -217,11 +213,11 @@ func (r *run) reportHealth(ctx context.Context) {
 
 // health returns the box's word about itself: one record without a camera, and
 // one for each camera. The names of figures stay; README.md lists them.
-func (r *run) health() []any {
+func (r *run) health() []floorwatch.Record {
 	now, m := r.now(), r.meters
 	box := healthRecord(now, "", r.boxHealth(now))
 	box.Notes = r.Notes
-	recs := []any{box}
+	recs := []floorwatch.Record{box}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, name := range m.names {

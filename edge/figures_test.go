@@ -41,11 +41,11 @@ func TestMetersCountLinesAndRecords(t *testing.T) {
 		}
 	}
 	end := at.Add(2500_000_000)
-	m.stored([]any{
+	m.stored([]floorwatch.Record{
 		&floorwatch.Gap{Header: floorwatch.Header{Camera: "door"}, Of: floorwatch.OfObservation, From: at, To: &end},
-		floorwatch.Gap{Header: floorwatch.Header{Camera: "door"}, Of: floorwatch.OfFootage, From: at, To: &end},
+		&floorwatch.Gap{Header: floorwatch.Header{Camera: "door"}, Of: floorwatch.OfFootage, From: at, To: &end},
 		&floorwatch.Gap{Header: floorwatch.Header{Camera: "elsewhere"}, Of: floorwatch.OfFootage, From: at, To: &end},
-		floorwatch.Segment{Header: floorwatch.Header{Camera: "door"}, Bytes: 7},
+		&floorwatch.Segment{Header: floorwatch.Header{Camera: "door"}, Bytes: 7},
 		&floorwatch.Interval{Header: floorwatch.Header{Camera: "hall"}, Coverage: 0.25},
 	})
 	want := map[string]float64{

@@ -163,7 +163,7 @@ func (c *camera) lastFrame(ctx context.Context, lines []floorwatch.Frame, last f
 
 // replay returns the records of the lines of the run before, and the time up to
 // which they tell everything.
-func (c *camera) replay(lines []floorwatch.Frame, last floorwatch.Time) (recs []any, now floorwatch.Time, err error) {
+func (c *camera) replay(lines []floorwatch.Frame, last floorwatch.Time) (recs []floorwatch.Record, now floorwatch.Time, err error) {
 	scene := c.cfg.Scene()
 	engine, err := zone.New(c.cfg.Name, scene)
 	if err != nil {
@@ -198,7 +198,7 @@ func (c *camera) settled(now floorwatch.Time) floorwatch.Time {
 
 // recover stores the records that a crash kept from being published, and then
 // notes in the trail that everything before is told.
-func (c *camera) recover(lines []floorwatch.Frame, recs []any, last floorwatch.Time) {
+func (c *camera) recover(lines []floorwatch.Frame, recs []floorwatch.Record, last floorwatch.Time) {
 	told := floorwatch.Time(0) // everything up to here is
 	for _, f := range lines {
 		if closes(f) {
@@ -206,7 +206,7 @@ func (c *camera) recover(lines []floorwatch.Frame, recs []any, last floorwatch.T
 		}
 	}
 	p := c.kept[c.cfg.Name]
-	var missing []any
+	var missing []floorwatch.Record
 	for _, rec := range recs {
 		h, from := measured(rec)
 		if h == nil || h.At <= told || p.has(h) {
@@ -237,20 +237,13 @@ func (c *camera) recover(lines []floorwatch.Frame, recs []any, last floorwatch.T
 
 // measured returns the header and the beginning of a record that stands for
 // itself and is final; nil for others. Crossings are in counts.
-func measured(rec any) (*floorwatch.Header, floorwatch.Time) {
-	switch r := rec.(type) {
-	case *floorwatch.Stay:
-		if r.Exit != nil {
-			return &r.Header, r.Enter
-		}
-	case *floorwatch.Wait:
-		if r.End != nil {
-			return &r.Header, r.Enter
-		}
-	case *floorwatch.Gap:
-		if r.To != nil && r.From > 0 {
-			return &r.Header, r.From
-		}
+func measured(rec floorwatch.Record) (*floorwatch.Header, floorwatch.Time) {
+	if _, crossing := rec.(*floorwatch.Crossing); crossing {
+		return nil, 0
 	}
-	return nil, 0
+	from, to := rec.Span()
+	if _, gap := rec.(*floorwatch.Gap); to == nil || gap && from <= 0 {
+		return nil, 0
+	}
+	return rec.Head(), from
 }

@@ -450,7 +450,7 @@ func TestEvents(t *testing.T) {
 	wantLine(t, sc, `"occupancy":4`)
 	wantLine(t, sc, "event: ping")
 	x := stay("z", t0, 2)
-	hub.PublishStored("s1", "box", []any{&x, "of no kind"})
+	hub.PublishStored("s1", "box", []floorwatch.Record{&x, &floorwatch.Deleted{}})
 	wantLine(t, sc, "event: stay")
 	wantLine(t, sc, `"duration_s":2`)
 	hub.Close()

@@ -148,7 +148,7 @@ func (s *server) readHold(r *http.Request) (c Source, from, to floorwatch.Time, 
 	}
 	why = strings.TrimSpace(body.Why)
 	switch {
-	case body.From <= 0 || body.From >= body.To || body.To > maxTime:
+	case body.From <= 0 || body.From >= body.To || body.To > floorwatch.MaxTime:
 		return c, 0, 0, "", bad("from must lie before to, both after 1970", "the span is none")
 	case body.To.Sub(body.From) > floorwatch.MaxHoldSpan:
 		return c, 0, 0, "", bad("hold at most "+floorwatch.MaxHoldSpan.String()+" at once", "the span is too long")

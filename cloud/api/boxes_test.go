@@ -112,7 +112,7 @@ func TestBoxesInTroubleComeFirst(t *testing.T) {
 		}
 		cam := word("cam", at, "watching", is("cam", 0, 1), "frame_age_s", 0.2, "coverage", 0.98)
 		old := word("", at-60_000, "backlog_s", 9999.0)
-		hub.PublishStored("s1", e, []any{&box, &cam, &old}) // an older word that comes later changes nothing
+		hub.PublishStored("s1", e, []floorwatch.Record{&box, &cam, &old}) // an older word that comes later changes nothing
 	}
 	views := decode[struct{ Boxes []boxView }](t, get(t, c.handler(hub, &now, edges...), "/api/boxes")).Boxes
 	want := []string{"never", "offline", "silent", "safe", "lost", "disk", "camera", "short", "stopped", "clock", "backlog", "gap", ""}
@@ -148,7 +148,7 @@ func TestBoxesAreWatchedByTheirLiveFigures(t *testing.T) {
 	hub, now := NewHub(), floorwatch.TimeOf(time.Now())
 	hub.PublishState("s1", "e0", floorwatch.State{V: 1, State: floorwatch.StateOnline, T: now.Add(-time.Hour)})
 	box, cam := word("", now.Add(-50*time.Second)), word("cam", now.Add(-50*time.Second), "watching", 1.0, "frame_age_s", 0.1)
-	hub.PublishStored("s1", "e0", []any{&box, &cam})
+	hub.PublishStored("s1", "e0", []floorwatch.Record{&box, &cam})
 	c := &chain{}
 	see := func(coverage float64, after time.Duration) []string {
 		hub.PublishLive("s1", "e0", floorwatch.Live{V: 1, Camera: "cam", Zone: "z", T: now, Coverage: coverage})

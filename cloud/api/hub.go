@@ -94,31 +94,24 @@ func (h *Hub) PublishState(store, edge string, st floorwatch.State) {
 	h.send("state", v)
 }
 
-// PublishStored passes on records that are stored for good, as ParseRecord gives
-// them (*floorwatch.Stay and so on) or by value, and keeps the newest of health.
-// Others are left out.
-func (h *Hub) PublishStored(store, edge string, recs []any) {
+// PublishStored passes on records that are stored for good, and keeps the newest
+// of health. Others are left out.
+func (h *Hub) PublishStored(store, edge string, recs []floorwatch.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range recs {
 		switch x := r.(type) {
 		case *floorwatch.Stay:
 			h.send("stay", recordView{store, edge, stayView{*x, stayS(*x)}})
-		case floorwatch.Stay:
-			h.send("stay", recordView{store, edge, stayView{x, stayS(x)}})
 		case *floorwatch.Wait:
 			h.send("wait", recordView{store, edge, waitView{*x, waitS(*x)}})
-		case floorwatch.Wait:
-			h.send("wait", recordView{store, edge, waitView{x, waitS(x)}})
-		case *floorwatch.Interval, floorwatch.Interval:
+		case *floorwatch.Interval:
 			h.send("interval", recordView{store, edge, x})
-		case *floorwatch.Gap, floorwatch.Gap:
+		case *floorwatch.Gap:
 			h.send("gap", recordView{store, edge, x})
-		case *floorwatch.Count, floorwatch.Count:
+		case *floorwatch.Count:
 			h.send("count", recordView{store, edge, x})
 		case *floorwatch.Segment:
-			h.send("segment", recordView{store, edge, x.Header})
-		case floorwatch.Segment:
 			h.send("segment", recordView{store, edge, x.Header})
 		case *floorwatch.Health:
 			h.newer(store, edge, *x)

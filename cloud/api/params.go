@@ -54,9 +54,6 @@ func intParam(v url.Values, name string, def, lo, hi int) (int, error) {
 	return n, nil
 }
 
-// maxTime is the year 2200.
-const maxTime floorwatch.Time = 7258118400000
-
 func timeParam(v url.Values, name string, def floorwatch.Time) (floorwatch.Time, error) {
 	s, err := param(v, name)
 	if err != nil || s == "" {
@@ -68,7 +65,7 @@ func timeParam(v url.Values, name string, def floorwatch.Time) (floorwatch.Time,
 	} else if p, err := time.Parse(time.RFC3339Nano, s); err == nil {
 		t = floorwatch.TimeOf(p)
 	}
-	if t < 0 || t > maxTime {
+	if t < 0 || t > floorwatch.MaxTime {
 		return 0, bad("give Unix milliseconds or RFC 3339, such as 2026-03-01T08:00:00Z", "parameter %s is not a time", name)
 	}
 	return t, nil

@@ -262,7 +262,7 @@ func (b *sum) add(x floorwatch.Interval, rev string, z *ZoneSeries, least float6
 // addStays puts each stay's length into its bucket, by its exit, and returns the
 // time before which stays are missing because the limit cut them off.
 func addStays(sums []sum, stays []floorwatch.Stay, rev string, from floorwatch.Time, at func(floorwatch.Time) int, known trust) (since *floorwatch.Time) {
-	oldest := maxTime
+	oldest := floorwatch.MaxTime
 	for _, x := range stays {
 		oldest = min(oldest, exit(x))
 		if i := at(exit(x)); x.Exit != nil && *x.Exit >= from && i < len(sums) && x.Rev == rev && known.holds(x.Header, *x.Exit) {

@@ -235,7 +235,7 @@ func TestWaitEvents(t *testing.T) {
 	sc := stream(t, h)
 	wantLine(t, sc, "event: ping")
 	x := atWait("a", 1, 3.5, floorwatch.OutcomeServed)
-	hub.PublishStored("s1", "box", []any{&x})
+	hub.PublishStored("s1", "box", []floorwatch.Record{&x})
 	wantLine(t, sc, "event: wait")
 	wantLine(t, sc, `"wait_s":2.5`)
 	hub.Close()

@@ -2,8 +2,6 @@ package influx
 
 import (
 	"context"
-	"encoding/json"
-	"strings"
 
 	"floorwatch"
 )
@@ -17,7 +15,7 @@ const healthRows = 200
 // in [From, To).
 func (c *Client) Health(ctx context.Context, q Query) ([]floorwatch.Health, error) {
 	q.Zone, q.Limit = "", healthRows
-	all, err := selectRows(ctx, c, q, floorwatch.KindHealth, q.within(), decodeHealth)
+	all, err := selectRows(ctx, c, q, floorwatch.KindHealth, q.within(), health.read)
 	if err != nil {
 		return nil, err
 	}
@@ -30,19 +28,4 @@ func (c *Client) Health(ctx context.Context, q Query) ([]floorwatch.Health, erro
 		out = append(out, h)
 	}
 	return out, nil
-}
-
-func decodeHealth(c *cursor) floorwatch.Health {
-	h := floorwatch.Health{Header: c.header(floorwatch.KindHealth), Figures: map[string]float64{}}
-	for column := range c.column {
-		if name, ok := strings.CutPrefix(column, "f_"); ok && c.value(column) != nil {
-			h.Figures[name] = c.float(column)
-		}
-	}
-	if notes := c.text("notes"); notes != "" {
-		if err := json.Unmarshal([]byte(notes), &h.Notes); err != nil {
-			c.fail("notes", notes)
-		}
-	}
-	return h
 }

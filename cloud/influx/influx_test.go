@@ -79,7 +79,7 @@ func stay(zone string, enter, exit floorwatch.Time, id string) *floorwatch.Stay 
 	}
 }
 
-func points(store string, recs ...any) []Point {
+func points(store string, recs ...floorwatch.Record) []Point {
 	out := make([]Point, len(recs))
 	for i, r := range recs {
 		out[i] = Point{Store: store, Edge: "box", Log: testLog, Seq: uint64(i + 1), Record: r}
@@ -163,7 +163,7 @@ func checkRows[T any](t *testing.T, q Query, get func(context.Context, Query) ([
 // Ends on one frame, replays and order must not matter.
 func TestReplaysInAnyOrderGiveTheSamePoints(t *testing.T) {
 	c := client(t)
-	var recs []any
+	var recs []floorwatch.Record
 	for i := range 40 {
 		recs = append(recs, stay([]string{"a", "b"}[i%2], t0, t0+60_000, fmt.Sprint("s", i))) // all end on one frame
 	}
@@ -190,7 +190,7 @@ func TestReplaysInAnyOrderGiveTheSamePoints(t *testing.T) {
 
 func TestQueryWindowLimitAndNames(t *testing.T) {
 	c, ctx := client(t), t.Context()
-	var recs []any
+	var recs []floorwatch.Record
 	for i := range 10 {
 		exit := t0 + floorwatch.Time(i+1)*1000
 		recs = append(recs, stay("table", t0, exit, fmt.Sprint(i)))
@@ -224,7 +224,7 @@ func TestQueryWindowLimitAndNames(t *testing.T) {
 
 func TestOneBadPointInFiveThousand(t *testing.T) {
 	c := client(t)
-	var recs []any
+	var recs []floorwatch.Record
 	for i := range 5000 {
 		recs = append(recs, stay("table", t0, t0+floorwatch.Time(i+1), fmt.Sprint("s", i)))
 	}
@@ -250,15 +250,15 @@ func TestOneBadPointInFiveThousand(t *testing.T) {
 func TestLineRefusals(t *testing.T) {
 	s := stay("table", t0, t0+1000, "x")
 	for name, p := range map[string]Point{
-		"open gap":      {Store: "s", Edge: "e", Record: &floorwatch.Gap{Of: floorwatch.OfFootage}},
-		"open wait":     {Store: "s", Edge: "e", Record: &floorwatch.Wait{}},
-		"segment":       {Store: "s", Edge: "e", Record: &floorwatch.Segment{}},
-		"nothing":       {Store: "s", Edge: "e"},
+		"open gap":      {Store: "s", Edge: "e", Record: &floorwatch.Gap{Header: floorwatch.Header{Kind: floorwatch.KindGap}, Of: floorwatch.OfFootage}},
+		"open wait":     {Store: "s", Edge: "e", Record: &floorwatch.Wait{Header: floorwatch.Header{Kind: floorwatch.KindWait}}},
+		"segment":       {Store: "s", Edge: "e", Record: &floorwatch.Segment{Header: floorwatch.Header{Kind: floorwatch.KindSegment}}},
+		"another kind":  {Store: "s", Edge: "e", Record: &floorwatch.Stay{Header: floorwatch.Header{Kind: floorwatch.KindHealth}}},
 		"store name":    {Store: "s,x=1 ", Edge: "e", Record: s},
 		"zone name":     {Store: "s", Edge: "e", Record: stay("a b", t0, t0+1, "x")},
 		"large number":  {Store: "s", Edge: "e", Seq: 1 << 63, Record: s},
 		"long text":     {Store: "s", Edge: "e", Record: stay("table", t0, t0+1, strings.Repeat("x", maxText+1))},
-		"figure's name": {Store: "s", Edge: "e", Record: &floorwatch.Health{Figures: map[string]float64{"a b": 1}}},
+		"figure's name": {Store: "s", Edge: "e", Record: &floorwatch.Health{Header: floorwatch.Header{Kind: floorwatch.KindHealth}, Figures: map[string]float64{"a b": 1}}},
 	} {
 		if text, err := appendLine(nil, p); err == nil {
 			t.Errorf("%s: encoded as %q, want an error", name, text)

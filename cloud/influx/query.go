@@ -33,31 +33,31 @@ type Query struct {
 
 // Stays returns the stays that ended in [From, To), oldest first.
 func (c *Client) Stays(ctx context.Context, q Query) ([]floorwatch.Stay, error) {
-	return selectRows(ctx, c, q, floorwatch.KindStay, q.within(), decodeStay)
+	return selectRows(ctx, c, q, floorwatch.KindStay, q.within(), stays.read)
 }
 
 // Waits returns the waits that ended in [From, To), oldest first.
 func (c *Client) Waits(ctx context.Context, q Query) ([]floorwatch.Wait, error) {
-	return selectRows(ctx, c, q, floorwatch.KindWait, q.within(), decodeWait)
+	return selectRows(ctx, c, q, floorwatch.KindWait, q.within(), waits.read)
 }
 
 // Intervals returns the intervals that start in [From, To), oldest first.
 func (c *Client) Intervals(ctx context.Context, q Query) ([]floorwatch.Interval, error) {
-	return selectRows(ctx, c, q, floorwatch.KindInterval, q.within(), decodeInterval)
+	return selectRows(ctx, c, q, floorwatch.KindInterval, q.within(), intervals.read)
 }
 
 // Gaps returns the gaps of all kinds that overlap [From, To), in order of their
 // ends.
 func (c *Client) Gaps(ctx context.Context, q Query) ([]floorwatch.Gap, error) {
 	overlap := fmt.Sprintf(`time >= %d AND "from" < %d`, int64(q.From)*1e6, int64(q.To))
-	return selectRows(ctx, c, q, floorwatch.KindGap, overlap, decodeGap)
+	return selectRows(ctx, c, q, floorwatch.KindGap, overlap, gaps.read)
 }
 
 // Counts returns what crossed lines in the counts that ended in [From, To),
 // oldest first. Zone is not looked at.
 func (c *Client) Counts(ctx context.Context, q Query) ([]floorwatch.Count, error) {
 	q.Zone = ""
-	return selectRows(ctx, c, q, floorwatch.KindCount, q.within(), decodeCount)
+	return selectRows(ctx, c, q, floorwatch.KindCount, q.within(), counts.read)
 }
 
 func (q Query) within() string {
@@ -90,7 +90,7 @@ const maxQueryTime floorwatch.Time = 9_000_000_000_000
 
 // selectRows runs one SELECT over the columns that decode asks for and returns
 // its rows by time.
-func selectRows[T any](ctx context.Context, c *Client, q Query, kind, span string, decode func(*cursor) T) ([]T, error) {
+func selectRows[T any](ctx context.Context, c *Client, q Query, kind, span string, decode func(*cursor, string) T) ([]T, error) {
 	tags, err := q.where()
 	if err != nil {
 		return nil, fmt.Errorf("query %s records: %w", kind, err)
@@ -118,7 +118,7 @@ func selectRows[T any](ctx context.Context, c *Client, q Query, kind, span strin
 		cur := newCursor(t.Columns)
 		for _, v := range t.Values {
 			cur.row = v
-			out = append(out, decode(cur))
+			out = append(out, decode(cur, kind))
 		}
 		if cur.err != nil {
 			return nil, fmt.Errorf("query %s records: %w", kind, cur.err)
@@ -217,79 +217,4 @@ func (c *cursor) header(kind string) floorwatch.Header {
 		At: c.time("at"), Rev: c.text("rev"), By: c.text("by"),
 		Clock: floorwatch.Clock{Boot: c.text("boot"), Mono: c.int("mono"), Unsynced: c.flag("unsynced")},
 	}
-}
-
-func (c *cursor) sum(name string) floorwatch.Sum {
-	return floorwatch.Sum{
-		N: c.int(name + "_n"), Sum: c.float(name + "_sum"),
-		Min: c.float(name + "_min"), Max: c.float(name + "_max"),
-	}
-}
-
-func decodeStay(c *cursor) floorwatch.Stay {
-	exit := c.time("exit")
-	s := floorwatch.Stay{
-		Header: c.header(floorwatch.KindStay), Enter: c.time("enter"), Exit: &exit,
-		EnterSeen: c.flag("enter_seen"), ExitSeen: c.flag("exit_seen"),
-		SeenS: c.float("seen_s"), MergedS: c.float("merged_s"),
-		BridgedS: c.float("bridged_s"), Bridges: int(c.int("bridges")), ErrorS: c.float("error_s"),
-	}
-	if err := json.Unmarshal([]byte(c.text("tracks")), &s.Tracks); err != nil {
-		c.fail("tracks", c.text("tracks"))
-	}
-	return s
-}
-
-func decodeWait(c *cursor) floorwatch.Wait {
-	end := c.time("end")
-	return floorwatch.Wait{
-		Header: c.header(floorwatch.KindWait), Enter: c.time("enter"), End: &end,
-		Outcome: c.text("outcome"), ServiceZone: c.text("service_zone"),
-		EnterSeen: c.flag("enter_seen"), Direct: c.flag("direct"),
-		BridgedS: c.float("bridged_s"), Bridges: int(c.int("bridges")), ErrorS: c.float("error_s"),
-	}
-}
-
-func decodeInterval(c *cursor) floorwatch.Interval {
-	v := floorwatch.Interval{
-		Header: c.header(floorwatch.KindInterval), Start: c.time("start"), End: c.time("end"),
-		Coverage: c.float("coverage"), ObservedS: c.float("observed_s"),
-		PersonS: c.float("person_s"), Occupancy: c.float("occupancy"),
-		Min: c.int("occupancy_min"), Max: c.int("occupancy_max"), Inside: c.int("inside"),
-		Arrived: c.int("arrived"), Appeared: c.int("appeared"),
-		Departed: c.int("departed"), Lost: c.int("lost"), Stays: c.sum("stays"),
-		Crossings: c.sum("crossings"), Quality: c.float("quality"),
-	}
-	if c.value("waits_n") != nil {
-		waits := c.sum("waits")
-		v.Waits = &waits
-		v.Served, v.Abandoned, v.Unknown, v.Direct = c.int("served"), c.int("abandoned"), c.int("unknown"), c.int("direct")
-	}
-	return v
-}
-
-func decodeGap(c *cursor) floorwatch.Gap {
-	g := floorwatch.Gap{
-		Header: c.header(floorwatch.KindGap), Of: c.text("of"), From: c.time("from"), Cause: c.text("cause"),
-		Log: c.text("lost_log"), First: uint64(c.int("lost_first")), N: uint64(c.int("lost_n")),
-	}
-	if c.value("to") != nil {
-		to := c.time("to")
-		g.To = &to
-	}
-	return g
-}
-
-func decodeCount(c *cursor) floorwatch.Count {
-	n := floorwatch.Count{
-		Header: c.header(floorwatch.KindCount), Line: c.text("line"),
-		Start: c.time("start"), End: c.time("end"), In: c.int("in"), Out: c.int("out"), Coverage: c.float("coverage"),
-	}
-	if c.value("occupancy") != nil {
-		n.Occupancy = new(c.int("occupancy"))
-	}
-	if c.value("drift") != nil {
-		n.Drift = new(c.int("drift"))
-	}
-	return n
 }

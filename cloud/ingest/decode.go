@@ -25,11 +25,12 @@ type decoder struct {
 // ParseRecord is to be asked.
 type record struct {
 	raw json.RawMessage
-	rec any
+	rec floorwatch.Record
 }
 
 const (
 	maxInterned = 4096
+	maxName     = 200  // bytes of a text that is worth a copy that stays
 	maxNested   = 64   // a value nested deeper is left to encoding/json
 	exactFloat  = 1e15 // integers below are exact, and so is one division by 10^22
 )
@@ -113,7 +114,7 @@ func (d *decoder) records(n int, recs *[]record) bool {
 }
 
 // record reads one whose first key is its kind.
-func (d *decoder) record() (any, bool) {
+func (d *decoder) record() (floorwatch.Record, bool) {
 	start := d.i
 	var kind string
 	if !d.lit(`{"kind":`) || !d.name(&kind) {
@@ -162,7 +163,7 @@ func (d *decoder) header(h *floorwatch.Header, key []byte, seen *fields) (known,
 
 const afterHeader = 10 // the first bit of fields that a kind has for itself
 
-func (d *decoder) stay() (any, bool) {
+func (d *decoder) stay() (floorwatch.Record, bool) {
 	r := &struct { // one piece of memory for all of it
 		floorwatch.Stay
 		exit   floorwatch.Time
@@ -200,7 +201,7 @@ func (d *decoder) stay() (any, bool) {
 	return &r.Stay, ok
 }
 
-func (d *decoder) wait() (any, bool) {
+func (d *decoder) wait() (floorwatch.Record, bool) {
 	r := &struct {
 		floorwatch.Wait
 		end floorwatch.Time
@@ -234,7 +235,7 @@ func (d *decoder) wait() (any, bool) {
 	return &r.Wait, ok
 }
 
-func (d *decoder) count() (any, bool) {
+func (d *decoder) count() (floorwatch.Record, bool) {
 	r := new(floorwatch.Count)
 	var seen fields
 	ok := d.members(func(key []byte) bool {
@@ -258,7 +259,7 @@ func (d *decoder) count() (any, bool) {
 	return r, ok
 }
 
-func (d *decoder) interval() (any, bool) {
+func (d *decoder) interval() (floorwatch.Record, bool) {
 	r := new(floorwatch.Interval)
 	var seen fields
 	ok := d.members(func(key []byte) bool {
@@ -468,7 +469,7 @@ func (d *decoder) name(v *string) bool {
 	if d.names == nil || len(d.names) >= maxInterned {
 		d.names = map[string]string{}
 	}
-	if len(s) <= maxID {
+	if len(s) <= maxName {
 		d.names[*v] = *v
 	}
 	return true

@@ -60,22 +60,22 @@ func marshalled(t testing.TB) (out []string) {
 	}
 	end := t0
 	sum := floorwatch.Sum{N: 3, Sum: 12.345, Min: 0.001, Max: 12345678.5}
-	for _, r := range []any{
-		floorwatch.Stay{Header: h("stay"), Enter: t0 - 9000, Exit: &end, EnterSeen: true, SeenS: 8.12, MergedS: 1, BridgedS: 2.5, Bridges: 3, ErrorS: 0.29, Tracks: []int64{1, 22, 333}},
-		floorwatch.Stay{Header: h("stay"), Enter: t0 - 9000, Exit: &end, Tracks: []int64{}},
-		floorwatch.Stay{Header: h("stay"), Enter: t0 - 9000},
-		floorwatch.Wait{Header: h("wait"), Enter: t0 - 9000, End: &end, Outcome: "served", ServiceZone: "counter-1", Direct: true, BridgedS: 2.5, Bridges: 3, ErrorS: 0.29},
-		floorwatch.Interval{Header: h("interval"), Start: t0 - 300_000, End: t0, Coverage: 0.9999, ObservedS: 299.97, PersonS: math.Pi * 100, Stays: sum, Crossings: sum, Quality: 0.93},
-		floorwatch.Interval{Header: h("interval"), Start: t0, End: t0, Stays: sum, Waits: &sum, Served: 2, Abandoned: 1, Unknown: 4, Direct: 1},
-		floorwatch.Count{Header: h("count"), Line: "door", Start: t0 - 60_000, End: t0, In: 3, Out: 4},
-		floorwatch.Gap{Header: h("gap"), Of: "footage", From: t0 - 9000, To: &end, Cause: "stall \"x\""},
-		floorwatch.Health{Header: h("health"), Figures: map[string]float64{"a": 1.5e-7}, Notes: []string{"<&>"}},
+	for _, r := range []floorwatch.Record{
+		&floorwatch.Stay{Header: h("stay"), Enter: t0 - 9000, Exit: &end, EnterSeen: true, SeenS: 8.12, MergedS: 1, BridgedS: 2.5, Bridges: 3, ErrorS: 0.29, Tracks: []int64{1, 22, 333}},
+		&floorwatch.Stay{Header: h("stay"), Enter: t0 - 9000, Exit: &end, Tracks: []int64{}},
+		&floorwatch.Stay{Header: h("stay"), Enter: t0 - 9000},
+		&floorwatch.Wait{Header: h("wait"), Enter: t0 - 9000, End: &end, Outcome: "served", ServiceZone: "counter-1", Direct: true, BridgedS: 2.5, Bridges: 3, ErrorS: 0.29},
+		&floorwatch.Interval{Header: h("interval"), Start: t0 - 300_000, End: t0, Coverage: 0.9999, ObservedS: 299.97, PersonS: math.Pi * 100, Stays: sum, Crossings: sum, Quality: 0.93},
+		&floorwatch.Interval{Header: h("interval"), Start: t0, End: t0, Stays: sum, Waits: &sum, Served: 2, Abandoned: 1, Unknown: 4, Direct: 1},
+		&floorwatch.Count{Header: h("count"), Line: "door", Start: t0 - 60_000, End: t0, In: 3, Out: 4},
+		&floorwatch.Gap{Header: h("gap"), Of: "footage", From: t0 - 9000, To: &end, Cause: "stall \"x\""},
+		&floorwatch.Health{Header: h("health"), Figures: map[string]float64{"a": 1.5e-7}, Notes: []string{"<&>"}},
 	} {
 		raw, err := floorwatch.MarshalRecord(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, string(raw))
+		out = append(out, string(raw.JSON))
 	}
 	return out
 }

@@ -26,24 +26,16 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/cloud/influx"
 	"floorwatch/internal/watchdog"
 )
-
-// Point is one record and where it comes from; cloud/influx has the very same
-// unnamed type, so that its client is a PointStore without importing this package.
-type Point = struct {
-	Store, Edge string
-	Log         string
-	Seq         uint64
-	Record      any
-}
 
 // PointStore keeps figures. Write returns nil only when every point is durable;
 // points written twice change nothing. An error with a method
 // Bad() map[int]error names, by index, points that can never be stored, all
 // others being durable; any other error is repeated.
 type PointStore interface {
-	Write(ctx context.Context, points []Point) error
+	Write(ctx context.Context, points []influx.Point) error
 }
 
 // SegmentIndex keeps seals of footage: those of segments, and those of gaps and
@@ -88,7 +80,7 @@ type Ingest struct {
 	Retention time.Duration // older records are refused; 400 days when 0
 	// Stored is called after a batch is confirmed, with its stored records
 	// (*floorwatch.Stay and so on), never twice at once; it must not block. nil: none.
-	Stored func(store, edge string, recs []any)
+	Stored func(store, edge string, recs []floorwatch.Record)
 	Dog    *watchdog.Dog    // hears the loops beat; nil: nobody does
 	Log    *slog.Logger     // nil discards
 	Now    func() time.Time // nil: time.Now
@@ -122,7 +114,7 @@ type message struct {
 // item is one record of a batch that passed the checks.
 type item struct {
 	seq uint64
-	rec any
+	rec floorwatch.Record
 	raw json.RawMessage
 }
 
@@ -402,8 +394,8 @@ func (g *Ingest) record(ctx context.Context, edge Edge, it *item, w window) (err
 }
 
 // admit takes the names of a record that become tags or field keys.
-func (g *Ingest) admit(ctx context.Context, edge Edge, rec any) error {
-	h := headOf(rec)
+func (g *Ingest) admit(ctx context.Context, edge Edge, rec floorwatch.Record) error {
+	h := rec.Head()
 	at := place{edge.Store, edge.ID, h.Camera, h.Zone}
 	_, figures := rec.(*floorwatch.Health)
 	if !figures && g.admitted[at] {
@@ -418,7 +410,7 @@ func (g *Ingest) admit(ctx context.Context, edge Edge, rec any) error {
 			return err
 		}
 	}
-	if isPoint(rec) { // the names of others are not asked about
+	if influx.Holds(rec) { // the names of others are not asked about
 		g.admitted[at] = true
 	}
 	return nil
@@ -426,11 +418,11 @@ func (g *Ingest) admit(ctx context.Context, edge Edge, rec any) error {
 
 // namesOf lists the names in a record that become tags or field keys, each with
 // its sort.
-func namesOf(rec any) [][2]string {
-	if !isPoint(rec) {
+func namesOf(rec floorwatch.Record) [][2]string {
+	if !influx.Holds(rec) {
 		return nil
 	}
-	h := headOf(rec)
+	h := rec.Head()
 	var out [][2]string
 	if h.Camera != "" {
 		out = append(out, [2]string{"camera", h.Camera})
@@ -501,7 +493,7 @@ func (g *Ingest) tell(jobs []*job) {
 		if len(j.items) == 0 {
 			continue
 		}
-		recs := make([]any, len(j.items))
+		recs := make([]floorwatch.Record, len(j.items))
 		for i, it := range j.items {
 			recs[i] = it.rec
 		}
@@ -548,13 +540,13 @@ func (g *Ingest) storePoints(ctx context.Context, jobs []*job) error {
 	for _, j := range jobs {
 		n += len(j.items)
 	}
-	points, places := make([]Point, 0, n), make([]origin, 0, n)
+	points, places := make([]influx.Point, 0, n), make([]origin, 0, n)
 	for _, j := range jobs {
 		for i, it := range j.items {
-			if !isPoint(it.rec) {
+			if !influx.Holds(it.rec) {
 				continue
 			}
-			points = append(points, Point{Store: j.store, Edge: j.edge, Log: j.log, Seq: it.seq, Record: it.rec})
+			points = append(points, influx.Point{Store: j.store, Edge: j.edge, Log: j.log, Seq: it.seq, Record: it.rec})
 			places = append(places, origin{j, i})
 		}
 	}

@@ -197,11 +197,11 @@ func (b *box) batch(t testing.TB, first uint64, recs ...any) []byte {
 			m.Records = append(m.Records, bytes)
 			continue
 		}
-		raw, err := floorwatch.MarshalRecord(r)
+		raw, err := floorwatch.MarshalRecord(r.(floorwatch.Record))
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Records = append(m.Records, raw)
+		m.Records = append(m.Records, raw.JSON)
 	}
 	p, err := m.Encode()
 	if err != nil {
@@ -257,7 +257,7 @@ func TestReplaysOfManyBoxesInAnyOrder(t *testing.T) {
 		sync.Mutex
 		n int
 	}
-	b.Stored = func(_, _ string, recs []any) { seen.Lock(); seen.n += len(recs); seen.Unlock() }
+	b.Stored = func(_, _ string, recs []floorwatch.Record) { seen.Lock(); seen.n += len(recs); seen.Unlock() }
 	b.start(t)
 	type one struct {
 		x *box
@@ -620,7 +620,7 @@ func TestSegmentsReachTheIndex(t *testing.T) {
 		until(t, "the range", func() bool { return x.has(1, 5) && b.Stats().Batches == before+1 })
 	}
 	got, err := b.index.Segments(t.Context(), "seals", "box", "hall", 0, b.now)
-	if err != nil || len(got) != 1 || got[0] != b.segment(t, mine, 1) {
+	if err != nil || len(got) != 1 || got[0] != *b.segment(t, mine, 1) {
 		t.Errorf("index holds %d pieces (%v), want the first, unchanged", len(got), err)
 	}
 	letters, err := b.DB.List(t.Context(), 0, 10)
@@ -653,14 +653,14 @@ func TestSealsOfGapsAndDeletionsReachTheIndex(t *testing.T) {
 		return string(raw)
 	}
 	to := b.now - 1000
-	gap := func(seq uint64, key ed25519.PrivateKey) floorwatch.Gap {
-		return floorwatch.Gap{
+	gap := func(seq uint64, key ed25519.PrivateKey) *floorwatch.Gap {
+		return &floorwatch.Gap{
 			Header: floorwatch.Header{Kind: floorwatch.KindGap, Camera: "hall", ID: fmt.Sprint(seq), At: b.now}, Of: floorwatch.OfFootage,
 			From: b.now - 60_000, To: &to, Cause: "test", Seal: seal(floorwatch.SealGap, seq, key),
 		}
 	}
-	deleted := func(seq uint64, key ed25519.PrivateKey) floorwatch.Deleted {
-		return floorwatch.Deleted{
+	deleted := func(seq uint64, key ed25519.PrivateKey) *floorwatch.Deleted {
+		return &floorwatch.Deleted{
 			Header: floorwatch.Header{Kind: floorwatch.KindDeleted, Camera: "hall", ID: fmt.Sprint(seq), At: b.now},
 			Chain:  "00112233aabbccdd", Seq: seq, Start: b.now - 60_000, End: to, Cause: "test", N: 1, Seal: seal(floorwatch.SealDeleted, seq, key),
 		}
@@ -686,7 +686,7 @@ func TestSealsOfGapsAndDeletionsReachTheIndex(t *testing.T) {
 }
 
 // segment is a minute of footage that ended an hour ago, signed with key.
-func (b *bench) segment(t *testing.T, key ed25519.PrivateKey, seq uint64) floorwatch.Segment {
+func (b *bench) segment(t *testing.T, key ed25519.PrivateKey, seq uint64) *floorwatch.Segment {
 	t.Helper()
 	end, hash := b.now-3_600_000, strings.Repeat("ab", 32)
 	seal := floorwatch.Seal{
@@ -702,7 +702,7 @@ func (b *bench) segment(t *testing.T, key ed25519.PrivateKey, seq uint64) floorw
 	if err != nil {
 		t.Fatal(err)
 	}
-	return floorwatch.Segment{
+	return &floorwatch.Segment{
 		Header: floorwatch.Header{Kind: floorwatch.KindSegment, Camera: "hall", At: end},
 		File:   seal.File, Chain: seal.Chain, Seq: seq, Start: seal.Start, End: end, Bytes: seal.Length, SHA256: hash, Seal: string(raw),
 	}

@@ -126,7 +126,7 @@ func (f *figures) one(j *job, now time.Time) {
 		return // a dead letter's age is no delay of the path
 	}
 	for _, it := range j.items {
-		f.fresh.add(now.Sub(headOf(it.rec).At.Time()))
+		f.fresh.add(now.Sub(it.rec.Head().At.Time()))
 	}
 }
 

@@ -159,9 +159,9 @@ func TestBadRecordsAreRefused(t *testing.T) {
 		many[fmt.Sprint("f", i)] = 1
 	}
 	inf := floorwatch.Header{Kind: "alert", At: t0}
-	for _, rec := range []any{
-		nil,
-		floorwatch.Stay{},
+	for _, rec := range []floorwatch.Record{
+		&floorwatch.Stay{},
+		&floorwatch.Crossing{},
 		&floorwatch.Health{Figures: many},
 		&floorwatch.Alert{Header: inf, Level: "w", Since: 1, Value: math.NaN()},
 		&floorwatch.Alert{Header: inf, Level: "w", Since: 1, Limit: math.Inf(1)},
@@ -191,7 +191,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil || check(rec, testWindow) != nil {
 			return
 		}
-		h := headOf(rec)
+		h := rec.Head()
 		if h.At < testWindow.oldest || h.At > testWindow.newest {
 			t.Errorf("at %d passed", h.At)
 		}

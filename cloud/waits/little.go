@@ -99,7 +99,7 @@ func Serve(stays []floorwatch.Stay, ivs []floorwatch.Interval, w Window, served 
 			s.Unsure++
 		}
 	}
-	s.Times = dist(times, maxTime)
+	s.Times = dist(times, floorwatch.MaxTime)
 	s.Times.OverShare = nil // no target is for service
 	for _, iv := range ivs {
 		if w.holds(iv.Start) {
@@ -111,6 +111,3 @@ func Serve(stays []floorwatch.Stay, ivs []floorwatch.Interval, w Window, served 
 	}
 	return s
 }
-
-// maxTime is the year 2200: longer than any service.
-const maxTime floorwatch.Time = 7258118400000

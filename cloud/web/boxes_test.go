@@ -192,7 +192,7 @@ func fleet(hub *api.Hub) []api.Site {
 	}
 	report := func(site, edge, state string, ago time.Duration, box, hall map[string]float64) {
 		hub.PublishState(site, edge, floorwatch.State{V: 1, State: state, T: now.Add(-26 * time.Hour), Version: "0.3.0"})
-		rec := func(camera string, over, base map[string]float64) any {
+		rec := func(camera string, over, base map[string]float64) floorwatch.Record {
 			h := &floorwatch.Health{Header: floorwatch.Header{Kind: floorwatch.KindHealth, Camera: camera, At: now.Add(-ago)}, Figures: base}
 			for k, v := range over {
 				base[k] = v
@@ -202,7 +202,7 @@ func fleet(hub *api.Hub) []api.Site {
 		camera := func() map[string]float64 {
 			return map[string]float64{"watching": 1, "frame_age_s": 0.1, "coverage": 0.996}
 		}
-		hub.PublishStored(site, edge, []any{
+		hub.PublishStored(site, edge, []floorwatch.Record{
 			rec("", box, map[string]float64{
 				"backlog_records": 14, "backlog_s": 2, "dropped_records": 0, "lost_records": 0, "disk_free_bytes": 412e9, "disk_bytes": 960e9,
 				"footage_bytes": 388e9, "clock_synced": 1, "clock_offset_s": 0.004, "uploads_waiting": 3, "uploads_waiting_bytes": 61e6,

@@ -91,8 +91,8 @@ func checkFigures(t *testing.T, ctx context.Context, s *shop, hub *api.Hub) {
 	webtest.Until(t, ctx, `document.querySelector('.badge b').innerText === '7'`)
 	fresh := s.stay("crossing", 9, 1, filmS+30)
 	fresh.ID = "just-ended"
-	hub.PublishStored("demo", "box1", []any{&fresh})
-	hub.PublishStored("demo", "box1", []any{&fresh}) // delivered twice, shown once
+	hub.PublishStored("demo", "box1", []floorwatch.Record{&fresh})
+	hub.PublishStored("demo", "box1", []floorwatch.Record{&fresh}) // delivered twice, shown once
 	webtest.Until(t, ctx, `document.querySelector('#stays li').dataset.key === 'crossing/just-ended'`)
 	webtest.Until(t, ctx, `document.querySelectorAll('[data-key="crossing/just-ended"]').length === 1`)
 	webtest.Run(t, ctx, "gap", chromedp.Click(`#timeline .track:not(.thin) .gap:not(.open)`))

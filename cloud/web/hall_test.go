@@ -355,8 +355,8 @@ func checkWaits(t *testing.T, ctx context.Context, h *hall, hub *api.Hub) {
 	webtest.Until(t, ctx, fig("queue")+`.startsWith('in the queue now 5 ')`)
 	fresh := h.newest()
 	fresh.ID, fresh.End = "just-ended", new(*fresh.End+1)
-	hub.PublishStored("demo", "box1", []any{&fresh})
-	hub.PublishStored("demo", "box1", []any{&fresh}) // delivered twice, shown once
+	hub.PublishStored("demo", "box1", []floorwatch.Record{&fresh})
+	hub.PublishStored("demo", "box1", []floorwatch.Record{&fresh}) // delivered twice, shown once
 	webtest.Until(t, ctx, `document.querySelector('#waitlist li').dataset.key === 'counter-queue/just-ended' && document.querySelectorAll('[data-key="counter-queue/just-ended"]').length === 1`)
 	webtest.Run(t, ctx, "definition", chromedp.Click(`.fig [data-def="little"]`))
 	webtest.Until(t, ctx, `document.querySelector('#defs').open && document.querySelector('#def-little').classList.contains('here')`)

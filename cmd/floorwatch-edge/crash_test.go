@@ -141,7 +141,7 @@ func runAndKill(t *testing.T, self, dir string) {
 }
 
 // final returns what an exact account is kept of.
-func final(rec any) (key string, ok bool) {
+func final(rec floorwatch.Record) (key string, ok bool) {
 	switch r := rec.(type) {
 	case *floorwatch.Stay:
 		return "stay " + r.ID, r.Exit != nil
@@ -198,14 +198,14 @@ func trailRecords(t *testing.T, data string) map[string]any {
 }
 
 // outboxRecords returns what the outbox holds, by its key.
-func outboxRecords(t *testing.T, data string) map[string][]any {
+func outboxRecords(t *testing.T, data string) map[string][]floorwatch.Record {
 	t.Helper()
 	o, err := outbox.Open(outbox.Settings{Dir: filepath.Join(data, "outbox")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	out := map[string][]any{}
+	out := map[string][]floorwatch.Record{}
 	for {
 		b, err := o.Next(floorwatch.MaxBatchRecords, floorwatch.MaxRecordBytes)
 		if err != nil {

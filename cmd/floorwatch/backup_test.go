@@ -86,15 +86,15 @@ func within(t *testing.T, what string, limit time.Duration, ok func() bool) {
 }
 
 // emit stands for the records' way to the cloud, which has tests of its own.
-func (b *backup) emit(rec any) error {
+func (b *backup) emit(rec floorwatch.Record) error {
 	ctx := context.Background()
 	switch r := rec.(type) {
-	case floorwatch.Segment:
-		b.segments = append(b.segments, r)
-		return b.index.PutSegment(ctx, "s1", "box", r)
-	case floorwatch.Gap:
+	case *floorwatch.Segment:
+		b.segments = append(b.segments, *r)
+		return b.index.PutSegment(ctx, "s1", "box", *r)
+	case *floorwatch.Gap:
 		return b.index.PutSeal(ctx, "s1", "box", r.Seal)
-	case floorwatch.Deleted:
+	case *floorwatch.Deleted:
 		return b.index.PutSeal(ctx, "s1", "box", r.Seal)
 	}
 	return errors.New("a record of no kind")
@@ -117,7 +117,7 @@ func (b *backup) record(n int) {
 	count := make(chan struct{}, 100)
 	r := footage.Recorder{
 		Dir: b.dir, Store: "s1", Edge: "box", Camera: "door", Source: camera.URL(), Every: 2 * time.Second, Key: boxKey(1),
-		Emit: func(rec any) error { count <- struct{}{}; return b.emit(rec) },
+		Emit: func(rec floorwatch.Record) error { count <- struct{}{}; return b.emit(rec) },
 	}
 	stop := background(b.t, r.Run)
 	for range n {

@@ -184,7 +184,7 @@ func probe(store, edgeName, log string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return floorwatch.Batch{V: floorwatch.Version, Store: store, Edge: edgeName, Log: log, First: 1, N: 1, Records: []json.RawMessage{rec}}.Encode()
+	return floorwatch.Batch{V: floorwatch.Version, Store: store, Edge: edgeName, Log: log, First: 1, N: 1, Records: []json.RawMessage{rec.JSON}}.Encode()
 }
 
 func wait(t mqtt.Token) error {

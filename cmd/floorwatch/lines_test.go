@@ -18,7 +18,7 @@ const doorLines = `lines:
 `
 
 // countsOf keeps the count records of what a stage gave.
-func countsOf(t *testing.T, recs []any) (out []string, last floorwatch.Time) {
+func countsOf(t *testing.T, recs []floorwatch.Record) (out []string, last floorwatch.Time) {
 	t.Helper()
 	for _, r := range recs {
 		if _, ok := r.(*floorwatch.Crossing); ok {
@@ -37,7 +37,7 @@ func countsOf(t *testing.T, recs []any) (out []string, last floorwatch.Time) {
 	return out, last
 }
 
-func feedAll(t *testing.T, stage *queue.Stage, lines []floorwatch.Frame) (recs []any) {
+func feedAll(t *testing.T, stage *queue.Stage, lines []floorwatch.Frame) (recs []floorwatch.Record) {
 	t.Helper()
 	for _, f := range lines {
 		r, err := stage.Feed(f)

@@ -76,24 +76,24 @@ func logScene() floorwatch.Scene {
 
 // script is the source of a stage: one record per line.
 type script struct {
-	recs []any
+	recs []floorwatch.Record
 	now  floorwatch.Time
 }
 
-func (s *script) Feed(f floorwatch.Frame) (out []any, err error) {
+func (s *script) Feed(f floorwatch.Frame) (out []floorwatch.Record, err error) {
 	if s.now = f.T; len(s.recs) > 0 {
 		out, s.recs = s.recs[:1], s.recs[1:]
 	}
 	return out, nil
 }
-func (s *script) Close() []any         { return nil }
-func (s *script) Now() floorwatch.Time { return s.now }
+func (s *script) Close() []floorwatch.Record { return nil }
+func (s *script) Now() floorwatch.Time       { return s.now }
 
 // replay turns one session into records by way of the box's own stage.
-func replay(t *testing.T, day floorwatch.Time, people []person, cuts map[int64][2]int64) (out []any) {
+func replay(t *testing.T, day floorwatch.Time, people []person, cuts map[int64][2]int64) (out []floorwatch.Record) {
 	t.Helper()
 	scene := logScene()
-	recs := []any{&floorwatch.Gap{
+	recs := []floorwatch.Record{&floorwatch.Gap{
 		Header: floorwatch.Header{Kind: floorwatch.KindGap, Camera: "cam", ID: "start", At: day, Rev: scene.Rev()},
 		Of:     floorwatch.OfObservation, To: &day,
 	}}
@@ -126,14 +126,14 @@ func replay(t *testing.T, day floorwatch.Time, people []person, cuts map[int64][
 			stay("till", p, p.start, p.end)
 		}
 	}
-	slices.SortStableFunc(recs, func(a, b any) int { return int(recordAt(a) - recordAt(b)) })
+	slices.SortStableFunc(recs, func(a, b floorwatch.Record) int { return int(a.Head().At - b.Head().At) })
 	stage, err := queue.NewStage(&script{recs: recs}, scene, 5*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := recordAt(recs[len(recs)-1]) + 10*60*1000
+	last := recs[len(recs)-1].Head().At + 10*60*1000
 	for _, r := range append(recs, &floorwatch.Gap{Header: floorwatch.Header{At: last}}) {
-		more, err := stage.Feed(floorwatch.Frame{T: recordAt(r)})
+		more, err := stage.Feed(floorwatch.Frame{T: r.Head().At})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,30 +142,16 @@ func replay(t *testing.T, day floorwatch.Time, people []person, cuts map[int64][
 	return out
 }
 
-func recordAt(rec any) floorwatch.Time {
-	switch r := rec.(type) {
-	case *floorwatch.Stay:
-		return r.At
-	case *floorwatch.Wait:
-		return r.At
-	case *floorwatch.Interval:
-		return r.At
-	case *floorwatch.Gap:
-		return r.At
-	}
-	return 0
-}
-
 // published answers queries from what a box had published by a moment.
 type published struct {
-	recs []any
+	recs []floorwatch.Record
 	by   floorwatch.Time
 }
 
 func pick[T any](p published, q api.Query, zone func(*T) string, at func(*T) floorwatch.Time) (out []T) {
 	for _, r := range p.recs {
-		x, ok := r.(*T)
-		if ok && recordAt(r) <= p.by && at(x) >= q.From && at(x) < q.To && (q.Zone == "" || q.Zone == zone(x)) {
+		x, ok := any(r).(*T)
+		if ok && r.Head().At <= p.by && at(x) >= q.From && at(x) < q.To && (q.Zone == "" || q.Zone == zone(x)) {
 			out = append(out, *x)
 		}
 	}
@@ -314,7 +300,7 @@ func TestWaitsOfRealQueues(t *testing.T) {
 	}
 }
 
-func checkEveryWait(t *testing.T, day floorwatch.Time, people []person, recs []any) int {
+func checkEveryWait(t *testing.T, day floorwatch.Time, people []person, recs []floorwatch.Record) int {
 	t.Helper()
 	known := map[string]*floorwatch.Wait{}
 	for _, r := range recs {
@@ -345,9 +331,9 @@ func checkEveryWait(t *testing.T, day floorwatch.Time, people []person, recs []a
 
 // checkWindows compares windows of an hour, of the booths also of 5 minutes, and
 // the whole day, in both cohorts.
-func checkWindows(t *testing.T, day floorwatch.Time, people []person, recs []any, booths bool) {
+func checkWindows(t *testing.T, day floorwatch.Time, people []person, recs []floorwatch.Record, booths bool) {
 	t.Helper()
-	all := published{recs, recordAt(recs[len(recs)-1])}
+	all := published{recs, recs[len(recs)-1].Head().At}
 	first, last := people[0].arrive, int64(0)
 	for _, p := range people {
 		first, last = min(first, p.arrive), max(last, p.end)
@@ -453,7 +439,7 @@ func TestLittlesLawAtTheBooths(t *testing.T) {
 	for session, people := range readLog(t, "wellington.csv") {
 		day := logDay(session)
 		recs := replay(t, day, people, nil)
-		s := ask[api.WaitSeries](t, published{recs, recordAt(recs[len(recs)-1])},
+		s := ask[api.WaitSeries](t, published{recs, recs[len(recs)-1].Head().At},
 			fmt.Sprintf("/api/waits/series?step=300&from=%d&to=%d", day, day+86400_000))
 		z := s.Zones[0]
 		for i, from := range z.T {

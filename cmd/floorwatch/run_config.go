@@ -72,11 +72,10 @@ func (c *runConfig) useSource(source string) {
 	cam := edge.Camera{Name: ownCamera, Label: floorwatch.Label{ZH: "我的摄像机", EN: "My camera"}, Source: source}
 	cam.SetDefaults()
 	cam.Picture = floorwatch.Size{Width: 100, Height: 100}
-	cam.AddZone(floorwatch.Zone{
-		Name: "all", Label: floorwatch.Label{ZH: "全画面", EN: "Whole picture"}, Role: floorwatch.RoleArea,
-		Polygon: []floorwatch.Point{{X: -1, Y: -1}, {X: 101, Y: -1}, {X: 101, Y: 101}, {X: -1, Y: 101}},
-		MinStay: floorwatch.DefaultMinStay, MergeGap: floorwatch.DefaultMergeGap, Reach: floorwatch.DefaultReach,
-	})
+	all := floorwatch.NewZone("all", floorwatch.RoleArea,
+		floorwatch.Point{X: -1, Y: -1}, floorwatch.Point{X: 101, Y: -1}, floorwatch.Point{X: 101, Y: 101}, floorwatch.Point{X: -1, Y: 101})
+	all.Label = floorwatch.Label{ZH: "全画面", EN: "Whole picture"}
+	cam.AddZone(all)
 	c.Edge.Cameras = []edge.Camera{cam}
 	c.Notice = floorwatch.Label{
 		ZH: "尚未划区：整个画面算作一个区域。在静态画面上点击即可画出区域，复制为 YAML 后写入配置。",

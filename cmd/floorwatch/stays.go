@@ -91,13 +91,13 @@ func stays(ctx context.Context, stage *queue.Stage, std stdio) error {
 
 // printRecords writes records as JSON lines and flushes, so that whoever reads
 // the pipe has them when they settle.
-func printRecords[R any](w *bufio.Writer, recs []R) error {
+func printRecords[R floorwatch.Record](w *bufio.Writer, recs []R) error {
 	for _, r := range recs {
 		b, err := floorwatch.MarshalRecord(r)
 		if err != nil {
 			return err
 		}
-		w.Write(b) // an error of the writer stays until Flush
+		w.Write(b.JSON) // an error of the writer stays until Flush
 		w.WriteByte('\n')
 	}
 	if len(recs) == 0 {

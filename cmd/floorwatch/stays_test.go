@@ -252,9 +252,9 @@ func live(t *testing.T, scene floorwatch.Scene, lines []floorwatch.Frame) (inter
 				t.Fatal(err)
 			}
 			if _, ok := r.(*floorwatch.Interval); ok {
-				intervals = append(intervals, string(b))
+				intervals = append(intervals, string(b.JSON))
 			} else {
-				rest = append(rest, string(b))
+				rest = append(rest, string(b.JSON))
 			}
 		}
 	}
@@ -432,7 +432,7 @@ func replayWaits(t *testing.T, session string, rows [][]float64) {
 	}
 	stage := newStage(t, scene, 0)
 	waits := map[int64]*floorwatch.Wait{}
-	take := func(recs []any) {
+	take := func(recs []floorwatch.Record) {
 		for _, r := range recs {
 			if w, ok := r.(*floorwatch.Wait); ok {
 				id, err := strconv.ParseInt(w.ID[strings.LastIndexByte(w.ID, '-')+1:], 10, 64)
@@ -484,7 +484,7 @@ func TestRestartPublishesTheSame(t *testing.T) {
 	want, _ := live(t, scene, lines)
 
 	var got []string
-	var kept []any
+	var kept []floorwatch.Record
 	var published floorwatch.Time
 	take := func(stage *queue.Stage, lines []floorwatch.Frame) {
 		for _, f := range lines {
@@ -498,7 +498,7 @@ func TestRestartPublishesTheSame(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					got, published = append(got, string(b)), iv.End
+					got, published = append(got, string(b.JSON)), iv.End
 				}
 			}
 			kept = append(kept, recs...)

@@ -35,9 +35,9 @@ func TestVerifyAcceptsWhatTheRecorderKeeps(t *testing.T) {
 		segments := make(chan floorwatch.Segment, 100)
 		r := footage.Recorder{
 			Dir: dir, Store: "s1", Edge: "box", Camera: "door", Source: camera.URL(), Every: 2 * time.Second, Key: boxKey(1),
-			Emit: func(rec any) error {
-				if s, ok := rec.(floorwatch.Segment); ok {
-					segments <- s
+			Emit: func(rec floorwatch.Record) error {
+				if s, ok := rec.(*floorwatch.Segment); ok {
+					segments <- *s
 				}
 				return nil
 			},

@@ -35,7 +35,7 @@ func newBench(t *testing.T, clock string, series ...Series) *bench {
 	var err error
 	b.f, err = New(Settings{
 		Config: cfg, Dir: t.TempDir(), Every: time.Minute, Now: func() floorwatch.Time { return b.now },
-		Emit: func(recs ...any) error {
+		Emit: func(recs ...floorwatch.Record) error {
 			for _, r := range recs {
 				b.out = append(b.out, *r.(*floorwatch.Count))
 			}

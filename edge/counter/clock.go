@@ -56,7 +56,7 @@ func (c clock) read(s Stamp) (floorwatch.Time, error) {
 		t = time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), c.zone)
 	}
 	ms := floorwatch.TimeOf(t)
-	if ms <= 0 || ms > maxTime {
+	if ms <= 0 || ms > floorwatch.MaxTime {
 		return 0, fmt.Errorf("%q is not between 1970 and 2200", s.text)
 	}
 	return ms, nil

@@ -33,7 +33,7 @@ type Settings struct {
 	ClientID string        // at the MQTT broker
 	// Emit stores records durably; nil says that it has taken all of them. It is
 	// called by one goroutine.
-	Emit func(recs ...any) error
+	Emit func(recs ...floorwatch.Record) error
 	Log  *slog.Logger
 	// Pulse beats once a second.
 	Pulse *watchdog.Pulse
@@ -455,7 +455,7 @@ func (f *Feeds) emit(pending []*floorwatch.Count) bool {
 	if len(pending) == 0 {
 		return false
 	}
-	recs := make([]any, len(pending))
+	recs := make([]floorwatch.Record, len(pending))
 	for i, c := range pending {
 		recs[i] = c
 	}

@@ -94,7 +94,7 @@ func (s *shop) start(t *testing.T, cfg Config, dir string) *Feeds {
 			defer s.mu.Unlock()
 			return max(s.now, floorwatch.TimeOf(time.Now()))
 		},
-		Emit: func(recs ...any) error {
+		Emit: func(recs ...floorwatch.Record) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if s.full {

@@ -75,15 +75,12 @@ func (s *Stamp) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	ms, err := strconv.ParseInt(string(b), 10, 64)
-	if err != nil || ms <= 0 || ms > int64(maxTime) {
+	if err != nil || ms <= 0 || ms > int64(floorwatch.MaxTime) {
 		return errors.New("want RFC 3339 or Unix milliseconds between 1970 and 2200")
 	}
 	s.ms = ms
 	return nil
 }
-
-// maxTime is the year 2200.
-const maxTime floorwatch.Time = 7258118400000
 
 // Parse reads a message. An item that cannot be true is refused for itself and
 // does not take the others with it; an error means that nothing can be read.

@@ -56,10 +56,10 @@ func startCamera(t *testing.T, film string) (url string, stop func()) {
 // records collects what a recorder emits.
 type records struct {
 	mu   sync.Mutex
-	list []any
+	list []floorwatch.Record
 }
 
-func (r *records) emit(rec any) error {
+func (r *records) emit(rec floorwatch.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.list = append(r.list, rec)
@@ -70,8 +70,8 @@ func (r *records) segments() (out []floorwatch.Segment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, x := range r.list {
-		if s, ok := x.(floorwatch.Segment); ok {
-			out = append(out, s)
+		if s, ok := x.(*floorwatch.Segment); ok {
+			out = append(out, *s)
 		}
 	}
 	return out
@@ -81,15 +81,15 @@ func (r *records) gaps() (out []floorwatch.Gap) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, x := range r.list {
-		if g, ok := x.(floorwatch.Gap); ok {
-			out = append(out, g)
+		if g, ok := x.(*floorwatch.Gap); ok {
+			out = append(out, *g)
 		}
 	}
 	return out
 }
 
 // startRecorder runs a recorder of camera "door" until stop is called.
-func startRecorder(t *testing.T, dir, url string, emit func(any) error) (stop func()) {
+func startRecorder(t *testing.T, dir, url string, emit func(floorwatch.Record) error) (stop func()) {
 	t.Helper()
 	r := &footage.Recorder{
 		Dir: dir, Store: "s1", Edge: "box", Camera: "door", Source: url, Every: 3 * time.Second,

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		dir, url, _ := strings.Cut(arg, "|")
 		r := &footage.Recorder{
 			Dir: dir, Store: "s1", Edge: "box", Camera: "door", Source: url, Every: time.Minute,
-			Key: testKey(), Emit: func(any) error { return nil },
+			Key: testKey(), Emit: func(floorwatch.Record) error { return nil },
 		}
 		if err := r.Run(context.Background()); err != nil {
 			panic(err)
@@ -132,7 +132,7 @@ func TestRefusedRecordComesAgain(t *testing.T) {
 	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
-	stop := startRecorder(t, dir, url, func(any) error { return errors.New("outbox is full") })
+	stop := startRecorder(t, dir, url, func(floorwatch.Record) error { return errors.New("outbox is full") })
 	waitFor(t, "two seals", 30*time.Second, func() bool {
 		paths, _ := filepath.Glob(filepath.Join(dir, "door", "*", "*.seal"))
 		return len(paths) >= 2

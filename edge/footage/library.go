@@ -81,7 +81,7 @@ func (l *Library) Gaps(camera string, from, to floorwatch.Time) ([]floorwatch.Ga
 			out[n-1].To = &end
 			continue
 		}
-		out = append(out, recordOf(s.Seal, nil).(floorwatch.Gap))
+		out = append(out, *recordOf(s.Seal, nil).(*floorwatch.Gap))
 	}
 	return out, nil
 }

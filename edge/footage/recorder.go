@@ -43,7 +43,7 @@ type Recorder struct {
 	// Emit appends a floorwatch.Segment, Gap or Deleted durably. What it refuses
 	// is offered again after the next seal and after a restart, so a record may
 	// come twice, with the same ID.
-	Emit func(rec any) error
+	Emit func(rec floorwatch.Record) error
 	// GOP is told when the stream's key frames are found further apart than
 	// MaxGOP, and 0 when they no longer are: a power cut takes that much footage
 	// and a second. nil = nobody is told.
@@ -597,7 +597,7 @@ func eachSealAfter(dir string, seq uint64, do func(floorwatch.Seal, []byte) erro
 }
 
 // recordOf returns the wire record of a seal.
-func recordOf(s floorwatch.Seal, raw []byte) any {
+func recordOf(s floorwatch.Seal, raw []byte) floorwatch.Record {
 	h := floorwatch.Header{
 		Camera: s.Camera, ID: s.Chain + "-" + strconv.FormatUint(s.Seq, 10), At: s.At,
 		Clock: floorwatch.Clock{Boot: s.Boot[:8], Mono: s.MonoEnd, Unsynced: !s.Synced},
@@ -605,16 +605,16 @@ func recordOf(s floorwatch.Seal, raw []byte) any {
 	switch s.Kind {
 	case floorwatch.SealSegment:
 		h.Kind = floorwatch.KindSegment
-		return floorwatch.Segment{
+		return &floorwatch.Segment{
 			Header: h, File: s.File, Chain: s.Chain, Seq: s.Seq, Start: s.Start, End: s.End,
 			Bytes: s.Length, SHA256: s.SHA256, Seal: string(raw),
 		}
 	case floorwatch.SealGap:
 		h.Kind = floorwatch.KindGap
-		return floorwatch.Gap{Header: h, Of: floorwatch.OfFootage, From: s.Start, To: &s.End, Cause: s.Cause, Seal: string(raw)}
+		return &floorwatch.Gap{Header: h, Of: floorwatch.OfFootage, From: s.Start, To: &s.End, Cause: s.Cause, Seal: string(raw)}
 	}
 	h.Kind = floorwatch.KindDeleted
-	return floorwatch.Deleted{
+	return &floorwatch.Deleted{
 		Header: h, Chain: s.Chain, Seq: s.Seq, Start: s.Start, End: s.End, Cause: s.Cause, N: len(s.Gone), Seal: string(raw),
 	}
 }

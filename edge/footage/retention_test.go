@@ -158,7 +158,7 @@ func TestFullDiskStopsRecordingWithItsCause(t *testing.T) {
 	full := true
 	r := &Recorder{
 		Dir: dir, Store: "s1", Edge: "box", Camera: "door", Source: "rtsp://127.0.0.1:1/", Key: insideKey(),
-		Emit: func(any) error { return nil }, free: func(string) (float64, error) {
+		Emit: func(floorwatch.Record) error { return nil }, free: func(string) (float64, error) {
 			if full {
 				return 0.049, nil
 			}
@@ -204,7 +204,7 @@ func TestLostHeadBeginsANewChain(t *testing.T) {
 }
 
 func TestRunRefusesSettingsThatCannotWork(t *testing.T) {
-	good := Recorder{Dir: t.TempDir(), Store: "s1", Edge: "box", Camera: "door", Source: "rtsp://x", Key: insideKey(), Emit: func(any) error { return nil }}
+	good := Recorder{Dir: t.TempDir(), Store: "s1", Edge: "box", Camera: "door", Source: "rtsp://x", Key: insideKey(), Emit: func(floorwatch.Record) error { return nil }}
 	for _, spoil := range []func(*Recorder){
 		func(r *Recorder) { r.Camera = "../x" },
 		func(r *Recorder) { r.Source = "-f" },

@@ -96,7 +96,7 @@ func (j *job) book(l loss, now floorwatch.Time) {
 		from = now
 	}
 	to = max(from, to)
-	b, err := floorwatch.MarshalRecord(floorwatch.Gap{
+	b, err := floorwatch.MarshalRecord(&floorwatch.Gap{
 		Header: floorwatch.Header{Kind: floorwatch.KindGap, ID: fmt.Sprintf("%s-%d", l.s.id, l.First), At: now},
 		Of:     floorwatch.OfRecords, From: from, To: &to, Cause: l.cause,
 		Log: l.s.id, First: l.First, N: l.End - l.First,
@@ -104,7 +104,7 @@ func (j *job) book(l loss, now floorwatch.Time) {
 	if err != nil { // a struct of strings and numbers always encodes
 		panic(fmt.Sprintf("encode gap: %v", err))
 	}
-	j.recs[classGaps] = append(j.recs[classGaps], b)
+	j.recs[classGaps] = append(j.recs[classGaps], b.JSON)
 }
 
 // short tells whether records were dropped to make room, and some of the job's

@@ -43,7 +43,7 @@ func child(dir string) int {
 		wg.Go(func() {
 			for i := 0; ; i++ {
 				r := fmt.Sprintf(`{"kind":%q,"id":"%d-%d-%d","pad":%q}`, kinds[i%3], os.Getpid(), g, i, strings.Repeat("p", i%200))
-				if o.Append(json.RawMessage(r)) != nil {
+				if o.Append(encoded(json.RawMessage(r))...) != nil {
 					return
 				}
 				mu.Lock()
@@ -364,7 +364,7 @@ func TestDiskFull(t *testing.T) {
 	add := func(kind string, n int) (refused int) {
 		for i := range n {
 			r := json.RawMessage(fmt.Sprintf(`{"kind":%q,"id":"%d-%d","pad":%q}`, kind, len(confirmed), i, strings.Repeat("d", 3000)))
-			if o.Append(r) == nil {
+			if o.Append(encoded(r)...) == nil {
 				confirmed[string(r)] = true
 			} else {
 				refused++
@@ -453,7 +453,7 @@ func injectedDiskFull(t *testing.T) {
 	set(true)
 	var err error
 	for range 5 {
-		err = errors.Join(err, o.Append(big))
+		err = errors.Join(err, o.Append(encoded(big)...))
 	}
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("append to a full disk: %v", err)
@@ -541,7 +541,7 @@ func BenchmarkAppend(b *testing.B) {
 			for g := range writers {
 				wg.Go(func() {
 					for i := g; i < b.N; i += writers {
-						if err := o.Append(r); err != nil {
+						if err := o.Append(encoded(r)...); err != nil {
 							b.Error(err)
 						}
 					}

@@ -176,29 +176,26 @@ func (o *Outbox) Log() string {
 func (o *Outbox) Changed() <-chan struct{} { return o.changed }
 
 // Append stores records and returns once they are on disk. Nothing is stored
-// when a record is not a JSON object with a kind or is larger than
-// floorwatch.MaxRecordBytes, or all are together larger than MaxAppend. After any other error the records are not stored
-// and may be appended again.
-func (o *Outbox) Append(recs ...json.RawMessage) error {
+// when a record has no kind or is larger than floorwatch.MaxRecordBytes, or all
+// are together larger than MaxAppend. After any other error the records are not
+// stored and may be appended again.
+func (o *Outbox) Append(recs ...floorwatch.Encoded) error {
 	if len(recs) == 0 {
 		return nil
 	}
 	r := &request{done: make(chan error, 1)}
 	total := 0
 	for i, rec := range recs {
-		if len(rec) > floorwatch.MaxRecordBytes {
-			return fmt.Errorf("append record %d of %d: it has %d bytes, limit %d", i+1, len(recs), len(rec), floorwatch.MaxRecordBytes)
+		if len(rec.JSON) > floorwatch.MaxRecordBytes {
+			return fmt.Errorf("append record %d of %d: it has %d bytes, limit %d", i+1, len(recs), len(rec.JSON), floorwatch.MaxRecordBytes)
 		}
-		var h struct {
-			Kind string `json:"kind"`
+		if rec.Kind == "" {
+			return fmt.Errorf("append record %d of %d: it has no kind", i+1, len(recs))
 		}
-		if err := json.Unmarshal(rec, &h); err != nil || h.Kind == "" {
-			return fmt.Errorf("append record %d of %d: it is not a JSON object with a kind", i+1, len(recs))
-		}
-		c := classOf(h.Kind)
-		r.recs[c] = append(r.recs[c], rec)
-		r.bytes += headerSize + len(rec)
-		if total += len(rec); total > MaxAppend {
+		c := classOf(rec.Kind)
+		r.recs[c] = append(r.recs[c], rec.JSON)
+		r.bytes += headerSize + len(rec.JSON)
+		if total += len(rec.JSON); total > MaxAppend {
 			return fmt.Errorf("append %d records: more than %d bytes together; append them in parts", len(recs), MaxAppend)
 		}
 	}

@@ -89,9 +89,21 @@ func values(m map[key]string) map[string]int {
 	return out
 }
 
+// encoded says of a record's bytes what MarshalRecord would.
+func encoded(recs ...json.RawMessage) (out []floorwatch.Encoded) {
+	for _, r := range recs {
+		var h struct {
+			Kind string `json:"kind"`
+		}
+		_ = json.Unmarshal(r, &h)
+		out = append(out, floorwatch.Encoded{Kind: h.Kind, JSON: r})
+	}
+	return out
+}
+
 func mustAppend(t testing.TB, o *Outbox, recs ...json.RawMessage) {
 	t.Helper()
-	if err := o.Append(recs...); err != nil {
+	if err := o.Append(encoded(recs...)...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -168,10 +180,9 @@ func TestAppendRefuses(t *testing.T) {
 	big := json.RawMessage(`{"kind":"stay","pad":"` + strings.Repeat("x", floorwatch.MaxRecordBytes) + `"}`)
 	ok := record("stay", 1)
 	for name, recs := range map[string][]json.RawMessage{
-		"too large": {ok, big}, "not JSON": {ok, json.RawMessage(`{"kind":`)}, "no kind": {ok, json.RawMessage(`{}`)},
-		"no object": {json.RawMessage(`7`)}, "empty": {nil}, "two": {json.RawMessage(`{"kind":"a"}{"kind":"b"}`)},
+		"too large": {ok, big}, "no kind": {ok, json.RawMessage(`{}`)}, "empty": {nil},
 	} {
-		if err := o.Append(recs...); err == nil {
+		if err := o.Append(encoded(recs...)...); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -189,7 +200,7 @@ func TestAppendRefuses(t *testing.T) {
 	if err := o.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.Append(ok); !errors.Is(err, ErrClosed) {
+	if err := o.Append(encoded(ok)...); !errors.Is(err, ErrClosed) {
 		t.Errorf("append after close: %v", err)
 	}
 }
@@ -232,7 +243,7 @@ func TestManyAppendersShareSyncs(t *testing.T) {
 	for g := range 20 {
 		wg.Go(func() {
 			for i := range 10 {
-				if err := o.Append(record("stay", g*1000+i)); err != nil {
+				if err := o.Append(encoded(record("stay", g*1000+i))...); err != nil {
 					t.Error(err)
 				}
 			}
@@ -335,7 +346,7 @@ func TestFaults(t *testing.T) {
 			stored := make(map[string]bool)
 			for i := range 300 {
 				r := record("stay", i)
-				if o.Append(r) == nil {
+				if o.Append(encoded(r)...) == nil {
 					stored[string(r)] = true
 				}
 			}

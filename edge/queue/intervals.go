@@ -65,7 +65,7 @@ func NewIntervals(scene floorwatch.Scene, every time.Duration) (*Intervals, erro
 // Feed takes one record in; kinds that do not matter to intervals are ignored.
 // A record that cannot be true or was measured with other zones is an error and
 // changes nothing.
-func (iv *Intervals) Feed(rec any) error {
+func (iv *Intervals) Feed(rec floorwatch.Record) error {
 	switch r := rec.(type) {
 	case *floorwatch.Stay:
 		return iv.stay(r)
@@ -106,12 +106,8 @@ func (iv *Intervals) wait(w *floorwatch.Wait) error {
 }
 
 // maxSilence is the longest time without any record that is believed: what comes
-// after it is from a broken clock and would cost millions of intervals. maxTime
-// is the year 2200.
-const (
-	maxSilence                 = 366 * maxBlank
-	maxTime    floorwatch.Time = 7258118400000
-)
+// after it is from a broken clock and would cost millions of intervals.
+const maxSilence = 366 * maxBlank
 
 // ledger checks a record and returns the ledger of its zone.
 func (iv *Intervals) ledger(h floorwatch.Header, from floorwatch.Time, to *floorwatch.Time) (*ledger, error) {
@@ -134,7 +130,7 @@ func (iv *Intervals) check(h floorwatch.Header, from floorwatch.Time, to *floorw
 		return fmt.Errorf("%s record %.100q ends before it begins", h.Kind, h.ID)
 	case h.ID == "":
 		return fmt.Errorf("%s record at %d has no id", h.Kind, int64(from))
-	case from < 0 || h.At < 0 || max(from, h.At) > maxTime || to != nil && *to > maxTime:
+	case from < 0 || h.At < 0 || max(from, h.At) > floorwatch.MaxTime || to != nil && *to > floorwatch.MaxTime:
 		return fmt.Errorf("%s record %.100q has a time that is not between 1970 and 2200", h.Kind, h.ID)
 	case iv.last > 0 && from > iv.last+maxSilence:
 		return fmt.Errorf("%s record %.100q begins more than a year after all before it: check the clock of the camera", h.Kind, h.ID)

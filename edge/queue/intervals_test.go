@@ -20,7 +20,7 @@ func newIntervals(t *testing.T, s floorwatch.Scene, every time.Duration) *queue.
 	return iv
 }
 
-func feed(t *testing.T, iv *queue.Intervals, recs ...any) {
+func feed(t *testing.T, iv *queue.Intervals, recs ...floorwatch.Record) {
 	t.Helper()
 	for _, r := range recs {
 		if err := iv.Feed(r); err != nil {
@@ -161,7 +161,7 @@ func TestFeedRefuses(t *testing.T) {
 
 func FuzzRecords(f *testing.F) {
 	s := bank()
-	for _, r := range []any{
+	for _, r := range []floorwatch.Record{
 		dark(s, 0, 10), at(s, "hall", 1, 20, 0), at(s, "hall", 1, 20, 300), wait(s, 2, 80, 110, floorwatch.OutcomeServed),
 		dark(s, 300, 0), dark(s, 300, 100000), dark(s, 0, 100100), at(s, "line", 3, 7e7, 0),
 	} {

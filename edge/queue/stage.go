@@ -6,22 +6,16 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/zone"
 )
 
 // Lines is a source of stays, crossings and gaps, a zone engine: deterministic, every
 // record ordered by At, running stays told with Exit nil as soon as they are
 // recognised. Now is the time up to which it has told everything.
 type Lines interface {
-	Feed(f floorwatch.Frame) ([]any, error)
-	Close() []any
+	Feed(f floorwatch.Frame) ([]floorwatch.Record, error)
+	Close() []floorwatch.Record
 	Now() floorwatch.Time
-}
-
-// lost is a record that a source may give beside these: somebody who had left a
-// queue was seen for the last time at last, near a counter, and not found again. It
-// is certain at at.
-type lost interface {
-	Gone() (person int64, last, at floorwatch.Time)
 }
 
 // Stage is a camera's pipeline from its lines to the records to publish:
@@ -35,13 +29,12 @@ type Stage struct {
 	lines     Lines
 	waits     *Waits
 	intervals *Intervals // nil: none wanted
-	running   map[string]*floorwatch.Stay
 }
 
 // NewStage ties lines to the waits of a scene, and to its intervals unless every
 // is 0.
 func NewStage(lines Lines, scene floorwatch.Scene, every time.Duration) (*Stage, error) {
-	s := &Stage{lines: lines, waits: NewWaits(scene), running: make(map[string]*floorwatch.Stay)}
+	s := &Stage{lines: lines, waits: NewWaits(scene)}
 	if every == 0 {
 		return s, nil
 	}
@@ -53,12 +46,12 @@ func NewStage(lines Lines, scene floorwatch.Scene, every time.Duration) (*Stage,
 // Feed takes one camera line in and returns the records that have settled, all
 // of them final but for gaps that last. A line that the source of stays refuses
 // changes nothing.
-func (s *Stage) Feed(f floorwatch.Frame) ([]any, error) {
+func (s *Stage) Feed(f floorwatch.Frame) ([]floorwatch.Record, error) {
 	recs, err := s.lines.Feed(f)
 	if err != nil {
 		return nil, err
 	}
-	var out []any
+	var out []floorwatch.Record
 	for _, r := range recs {
 		if out, err = s.take(out, r); err != nil {
 			return nil, err
@@ -72,15 +65,15 @@ func (s *Stage) Feed(f floorwatch.Frame) ([]any, error) {
 	if out, err = s.advance(out, s.lines.Now()); err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(out, func(a, b any) int { return cmp.Compare(at(a), at(b)) })
+	slices.SortStableFunc(out, func(a, b floorwatch.Record) int { return cmp.Compare(a.Head().At, b.Head().At) })
 	return out, nil
 }
 
 // Close returns what is left at the end of the input: what is certain, and the
 // stays and waits that still run. It publishes no interval that the end has cut
 // short, for a restart may go on with it.
-func (s *Stage) Close() ([]any, error) {
-	var out []any
+func (s *Stage) Close() ([]floorwatch.Record, error) {
+	var out []floorwatch.Record
 	for _, r := range s.lines.Close() {
 		if stay, ok := r.(*floorwatch.Stay); ok && stay.Exit == nil {
 			out = append(out, r) // was taken in when it was recognised
@@ -97,7 +90,7 @@ func (s *Stage) Close() ([]any, error) {
 // Replay takes records of an earlier run in, before the first line, so that an
 // interval which a restart has cut in two is published whole. Intervals that
 // ended by the time given count as published.
-func (s *Stage) Replay(recs []any, published floorwatch.Time) error {
+func (s *Stage) Replay(recs []floorwatch.Record, published floorwatch.Time) error {
 	if s.intervals == nil {
 		return nil
 	}
@@ -110,21 +103,9 @@ func (s *Stage) Replay(recs []any, published floorwatch.Time) error {
 	return nil
 }
 
-// Running returns the stays that are recognised and not over, by Enter.
-func (s *Stage) Running() []*floorwatch.Stay {
-	stays := make([]*floorwatch.Stay, 0, len(s.running))
-	for _, r := range s.running {
-		stays = append(stays, r)
-	}
-	slices.SortFunc(stays, func(a, b *floorwatch.Stay) int {
-		return cmp.Or(cmp.Compare(a.Enter, b.Enter), cmp.Compare(a.ID, b.ID))
-	})
-	return stays
-}
-
 // take advances to the time of a record of the source and passes it on.
-func (s *Stage) take(out []any, rec any) ([]any, error) {
-	out, err := s.advance(out, at(rec))
+func (s *Stage) take(out []floorwatch.Record, rec floorwatch.Record) ([]floorwatch.Record, error) {
+	out, err := s.advance(out, rec.Head().At)
 	if err != nil {
 		return nil, err
 	}
@@ -139,29 +120,21 @@ func (s *Stage) take(out []any, rec any) ([]any, error) {
 	return s.publish(out, s.waits.Feed(rec))
 }
 
-// final keeps the list of running stays and tells whether a record is to be
-// published.
-func (s *Stage) final(rec any) bool {
-	stay, ok := rec.(*floorwatch.Stay)
-	if _, inner := rec.(lost); inner {
+// final tells whether a record is to be published.
+func (s *Stage) final(rec floorwatch.Record) bool {
+	switch r := rec.(type) {
+	case *zone.Lost:
 		return false
-	}
-	if _, crossing := rec.(*floorwatch.Crossing); crossing {
+	case *floorwatch.Crossing:
 		return s.intervals == nil // else it is in a count, and in the store once
+	case *floorwatch.Stay:
+		return r.Exit != nil
 	}
-	if !ok {
-		return true
-	}
-	if stay.Exit == nil {
-		s.running[stay.ID] = stay
-		return false
-	}
-	delete(s.running, stay.ID)
 	return true
 }
 
 // advance settles what is certain at t.
-func (s *Stage) advance(out []any, t floorwatch.Time) ([]any, error) {
+func (s *Stage) advance(out []floorwatch.Record, t floorwatch.Time) ([]floorwatch.Record, error) {
 	out, err := s.publish(out, s.waits.Advance(t))
 	if err != nil || s.intervals == nil {
 		return out, err
@@ -176,7 +149,7 @@ func (s *Stage) advance(out []any, t floorwatch.Time) ([]any, error) {
 }
 
 // publish appends waits and counts them.
-func (s *Stage) publish(out []any, waits []*floorwatch.Wait) ([]any, error) {
+func (s *Stage) publish(out []floorwatch.Record, waits []*floorwatch.Wait) ([]floorwatch.Record, error) {
 	for _, w := range waits {
 		if s.intervals != nil {
 			if err := s.intervals.Feed(w); err != nil {
@@ -186,26 +159,4 @@ func (s *Stage) publish(out []any, waits []*floorwatch.Wait) ([]any, error) {
 		out = append(out, w)
 	}
 	return out, nil
-}
-
-// at returns the moment at which a record settled.
-func at(rec any) floorwatch.Time {
-	switch r := rec.(type) {
-	case lost:
-		_, _, t := r.Gone()
-		return t
-	case *floorwatch.Stay:
-		return r.At
-	case *floorwatch.Wait:
-		return r.At
-	case *floorwatch.Gap:
-		return r.At
-	case *floorwatch.Interval:
-		return r.At
-	case *floorwatch.Crossing:
-		return r.At
-	case *floorwatch.Count:
-		return r.At
-	}
-	return 0
 }

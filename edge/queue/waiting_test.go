@@ -9,21 +9,21 @@ import (
 
 // source hands records to a stage, one list for each line.
 type source struct {
-	lists [][]any
+	lists [][]floorwatch.Record
 	now   floorwatch.Time
 }
 
-func (s *source) Feed(f floorwatch.Frame) ([]any, error) {
+func (s *source) Feed(f floorwatch.Frame) ([]floorwatch.Record, error) {
 	out := s.lists[0]
 	s.lists, s.now = s.lists[1:], f.T
 	return out, nil
 }
-func (s *source) Close() []any         { return nil }
-func (s *source) Now() floorwatch.Time { return s.now }
+func (s *source) Close() []floorwatch.Record { return nil }
+func (s *source) Now() floorwatch.Time       { return s.now }
 
 func TestWaitingNow(t *testing.T) {
 	s := bank()
-	lists := [][]any{
+	lists := [][]floorwatch.Record{
 		{appeared(at(s, "line", 1, 5, 0)), at(s, "line", 2, 10, 0), at(s, "line", 3, 12, 0)},
 		{at(s, "till-1", 2, 30, 0)}, // served, the counter lies inside the queue zone
 		{at(s, "line", 3, 12, 40)},

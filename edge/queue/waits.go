@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/zone"
 )
 
 // Waits tells for everybody who stood in a queue zone how long they waited and
@@ -123,12 +124,11 @@ func announce(z floorwatch.Zone) floorwatch.Time {
 
 // Feed takes one record in, in order of At, and returns the waits that are
 // certain by it. Other records than stays and gaps do not matter to it.
-func (w *Waits) Feed(rec any) []*floorwatch.Wait {
+func (w *Waits) Feed(rec floorwatch.Record) []*floorwatch.Wait {
 	switch r := rec.(type) {
-	case lost:
-		person, last, _ := r.Gone()
-		if p := w.people[person]; p != nil {
-			p.vanish(w, last)
+	case *zone.Lost:
+		if p := w.people[r.Person]; p != nil {
+			p.vanish(w, r.Last)
 		}
 	case *floorwatch.Gap:
 		w.gap(r)

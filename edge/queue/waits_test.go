@@ -8,6 +8,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/queue"
+	"floorwatch/edge/zone"
 )
 
 func ptr(t floorwatch.Time) *floorwatch.Time { return &t }
@@ -83,24 +84,24 @@ func TestWaits(t *testing.T) {
 	s := bank()
 	for _, c := range []struct {
 		name string
-		recs []any
+		recs []floorwatch.Record
 		want string
 	}{
-		{"served", []any{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), at(s, "till-2", 1, 75, 0), at(s, "till-2", 1, 75, 200)}, "line 10-75 served till-2 @76"},
-		{"served at the end of reach", []any{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), at(s, "till-1", 1, 80, 0)}, "line 10-80 served till-1 @81"},
-		{"abandoned", []any{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70)}, "line 10-70 abandoned @83.001"},
-		{"too late for the counter", []any{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), at(s, "till-1", 1, 80.001, 0)}, "line 10-70 abandoned @83.001; line 80.001-80.001 served till-1 direct @83.002"},
-		{"another track at the counter", []any{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), appeared(at(s, "till-1", 2, 72, 0))}, "line 10-70 abandoned @83.001"},
-		{"lost in the queue", []any{at(s, "line", 1, 10, 0), lost(at(s, "line", 1, 10, 70))}, "line 10-70 unknown @83.001"},
-		{"lost and found at the counter", []any{at(s, "line", 1, 10, 0), lost(at(s, "line", 1, 10, 70)), appeared(at(s, "till-1", 1, 73, 0))}, "line 10-73 served till-1 @74"},
-		{"the camera did not watch", []any{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), dark(s, 71, 0), dark(s, 71, 74)}, "line 10-70 unknown @83.001"},
-		{"direct", []any{at(s, "till-1", 1, 10, 0), at(s, "till-1", 1, 10, 50)}, "line 10-10 served till-1 direct @13.001"},
-		{"appears at the counter", []any{appeared(at(s, "till-1", 1, 10, 0))}, ""},
-		{"from counter to counter", []any{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 20), at(s, "till-1", 1, 22, 0), at(s, "till-1", 1, 22, 25), at(s, "till-2", 1, 27, 0)}, "line 10-22 served till-1 @23"},
-		{"comes again", []any{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 20), at(s, "till-1", 1, 22, 0), at(s, "till-1", 1, 22, 25), at(s, "till-1", 1, 60, 0)}, "line 10-22 served till-1 @23; line 60-60 served till-1 direct @63.001"},
-		{"counter inside the queue zone", []any{at(s, "line", 1, 10, 0), at(s, "till-1", 1, 40, 0), at(s, "line", 1, 10, 45), at(s, "till-1", 1, 40, 90)}, "line 10-40 served till-1 @41"},
-		{"start not seen", []any{appeared(at(s, "line", 1, 10, 0)), at(s, "hall", 1, 12, 0)}, "line 10- unseen @200"},
-		{"runs at the end", []any{at(s, "line", 1, 195, 0), at(s, "line", 2, 100, 0), at(s, "line", 2, 100, 196)}, "line 100- @200; line 195- @200"},
+		{"served", []floorwatch.Record{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), at(s, "till-2", 1, 75, 0), at(s, "till-2", 1, 75, 200)}, "line 10-75 served till-2 @76"},
+		{"served at the end of reach", []floorwatch.Record{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), at(s, "till-1", 1, 80, 0)}, "line 10-80 served till-1 @81"},
+		{"abandoned", []floorwatch.Record{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70)}, "line 10-70 abandoned @83.001"},
+		{"too late for the counter", []floorwatch.Record{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), at(s, "till-1", 1, 80.001, 0)}, "line 10-70 abandoned @83.001; line 80.001-80.001 served till-1 direct @83.002"},
+		{"another track at the counter", []floorwatch.Record{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), appeared(at(s, "till-1", 2, 72, 0))}, "line 10-70 abandoned @83.001"},
+		{"lost in the queue", []floorwatch.Record{at(s, "line", 1, 10, 0), lost(at(s, "line", 1, 10, 70))}, "line 10-70 unknown @83.001"},
+		{"lost and found at the counter", []floorwatch.Record{at(s, "line", 1, 10, 0), lost(at(s, "line", 1, 10, 70)), appeared(at(s, "till-1", 1, 73, 0))}, "line 10-73 served till-1 @74"},
+		{"the camera did not watch", []floorwatch.Record{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), dark(s, 71, 0), dark(s, 71, 74)}, "line 10-70 unknown @83.001"},
+		{"direct", []floorwatch.Record{at(s, "till-1", 1, 10, 0), at(s, "till-1", 1, 10, 50)}, "line 10-10 served till-1 direct @13.001"},
+		{"appears at the counter", []floorwatch.Record{appeared(at(s, "till-1", 1, 10, 0))}, ""},
+		{"from counter to counter", []floorwatch.Record{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 20), at(s, "till-1", 1, 22, 0), at(s, "till-1", 1, 22, 25), at(s, "till-2", 1, 27, 0)}, "line 10-22 served till-1 @23"},
+		{"comes again", []floorwatch.Record{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 20), at(s, "till-1", 1, 22, 0), at(s, "till-1", 1, 22, 25), at(s, "till-1", 1, 60, 0)}, "line 10-22 served till-1 @23; line 60-60 served till-1 direct @63.001"},
+		{"counter inside the queue zone", []floorwatch.Record{at(s, "line", 1, 10, 0), at(s, "till-1", 1, 40, 0), at(s, "line", 1, 10, 45), at(s, "till-1", 1, 40, 90)}, "line 10-40 served till-1 @41"},
+		{"start not seen", []floorwatch.Record{appeared(at(s, "line", 1, 10, 0)), at(s, "hall", 1, 12, 0)}, "line 10- unseen @200"},
+		{"runs at the end", []floorwatch.Record{at(s, "line", 1, 195, 0), at(s, "line", 2, 100, 0), at(s, "line", 2, 100, 196)}, "line 100- @200; line 195- @200"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := queue.NewWaits(s)
@@ -131,7 +132,7 @@ func TestQueueWithoutCounterInView(t *testing.T) {
 	s := floorwatch.Scene{Zones: []floorwatch.Zone{zoneOf("line", floorwatch.RoleQueue), zoneOf("other", floorwatch.RoleQueue), zoneOf("till", floorwatch.RoleService, "other")}}
 	w := queue.NewWaits(s)
 	var got []*floorwatch.Wait
-	for _, r := range []any{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), at(s, "line", 2, 20, 0), lost(at(s, "line", 2, 20, 80))} {
+	for _, r := range []floorwatch.Record{at(s, "line", 1, 10, 0), at(s, "line", 1, 10, 70), at(s, "line", 2, 20, 0), lost(at(s, "line", 2, 20, 80))} {
 		got = append(got, w.Feed(r)...)
 	}
 	if want := "line 10-70 left @71.001; line 20-80 unknown @81.001"; tell(got) != want {
@@ -165,21 +166,13 @@ func TestSettleCoversSlowCounters(t *testing.T) {
 	}
 }
 
-// vanished is what a source tells of somebody lost near a counter.
-type vanished struct {
-	person   int64
-	last, at floorwatch.Time
-}
-
-func (v vanished) Gone() (int64, floorwatch.Time, floorwatch.Time) { return v.person, v.last, v.at }
-
 func TestLostOnTheWayIsUnknown(t *testing.T) {
 	for last, want := range map[float64]string{103: floorwatch.OutcomeUnknown, 115: floorwatch.OutcomeAbandoned} {
 		s := bank()
 		w := queue.NewWaits(s)
 		w.Feed(at(s, "line", 1, 50, 0))
 		w.Feed(at(s, "line", 1, 50, 100))
-		w.Feed(vanished{1, sec(last), sec(last) + 2})
+		w.Feed(&zone.Lost{Header: floorwatch.Header{At: sec(last) + 2}, Person: 1, Last: sec(last)})
 		if out := w.Advance(sec(200)); len(out) != 1 || out[0].Outcome != want {
 			t.Errorf("last seen at %v: %+v, want %s", last, out, want)
 		}

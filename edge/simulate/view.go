@@ -157,10 +157,9 @@ type floorZone struct {
 func (h *Hall) floorZones() []floorZone {
 	var zones []floorZone
 	add := func(key, name string, label floorwatch.Label, role floorwatch.Role, spots []Spot, serves []string) {
-		zones = append(zones, floorZone{key: key, spots: spots, Zone: floorwatch.Zone{
-			Name: name, Label: label, Role: role, Serves: serves,
-			MinStay: floorwatch.DefaultMinStay, MergeGap: floorwatch.DefaultMergeGap, Reach: h.Reach, Bridge: floorwatch.DefaultBridge,
-		}})
+		z := floorwatch.NewZone(name, role)
+		z.Label, z.Serves, z.Reach = label, serves, h.Reach
+		zones = append(zones, floorZone{key: key, spots: spots, Zone: z})
 	}
 	for i, q := range h.Queues {
 		add(item("queues", i), q.Name, q.Label, floorwatch.RoleQueue, q.Zone, nil)

@@ -27,22 +27,22 @@ func WriteZones(to io.Writer, s floorwatch.Scene) error {
 // WriteTruth writes the records as JSON lines: stays, then waits.
 func WriteTruth(to io.Writer, t Truth) error {
 	w := bufio.NewWriter(to)
-	write := func(rec any) error {
+	write := func(rec floorwatch.Record) error {
 		b, err := floorwatch.MarshalRecord(rec)
 		if err != nil {
 			return err
 		}
-		w.Write(b) // an error of the writer stays until Flush
+		w.Write(b.JSON) // an error of the writer stays until Flush
 		w.WriteByte('\n')
 		return nil
 	}
 	for _, s := range t.Stays {
-		if err := write(s); err != nil {
+		if err := write(&s); err != nil {
 			return err
 		}
 	}
 	for _, r := range t.Waits {
-		if err := write(r); err != nil {
+		if err := write(&r); err != nil {
 			return err
 		}
 	}

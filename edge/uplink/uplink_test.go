@@ -231,13 +231,13 @@ func (b *box) put(t testing.TB, n int) {
 
 func (b *box) putBatch(t testing.TB, n int) {
 	t.Helper()
-	var recs []json.RawMessage
+	var recs []floorwatch.Encoded
 	kinds := []string{"stay", "interval", "alert"}
 	for range n {
 		i := len(b.ledger)
 		r := fmt.Sprintf(`{"kind":%q, "id":"%d","note":"<&>  排队区"}`, kinds[i%3], i)
 		b.ledger[r] = true
-		recs = append(recs, json.RawMessage(r))
+		recs = append(recs, floorwatch.Encoded{Kind: kinds[i%3], JSON: json.RawMessage(r)})
 	}
 	if err := b.Append(recs...); err != nil {
 		t.Fatal(err)

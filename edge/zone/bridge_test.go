@@ -58,7 +58,7 @@ func bridged() floorwatch.Scene {
 }
 
 // whole prints final stays as told, and the bridges they rest on.
-func whole(recs []any) string {
+func whole(recs []floorwatch.Record) string {
 	out := told(recs)
 	n := 0
 	for _, r := range recs {
@@ -155,7 +155,7 @@ func TestLostBeforeACounter(t *testing.T) {
 		for _, r := range run(t, scene(line, till), append(film(400, c.parts...), event(200_000, floorwatch.EventTick))) {
 			if l, ok := r.(*zone.Lost); ok {
 				n++
-				if person, last, at := l.Gone(); person != 1 || last != 7900 || at <= last {
+				if l.Person != 1 || l.Last != 7900 || l.At <= l.Last {
 					t.Errorf("%s: %+v", name, l)
 				}
 			}

@@ -35,6 +35,7 @@ package zone
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -76,7 +77,7 @@ type settled struct {
 	at   floorwatch.Time
 	zone int
 	id   int64
-	rec  any
+	rec  floorwatch.Record
 }
 
 // New prepares an engine for one camera. It refuses a scene with a zone that
@@ -123,7 +124,7 @@ func (e *Engine) Now() floorwatch.Time { return e.now }
 // once more when it is over, *floorwatch.Crossing, and *floorwatch.Gap, with To nil when the gap has
 // just been noticed and once more, under the same ID, when it has ended. A line
 // whose stamp is not after the lines before it changes nothing and is an error.
-func (e *Engine) Feed(f floorwatch.Frame) ([]any, error) {
+func (e *Engine) Feed(f floorwatch.Frame) ([]floorwatch.Record, error) {
 	if f.Event == floorwatch.EventTick {
 		if t := f.T.Add(-TickLag); e.begun && t > e.now {
 			e.advance(t)
@@ -154,7 +155,7 @@ func (e *Engine) Feed(f floorwatch.Frame) ([]any, error) {
 // Close returns what is left at the end of the input: stays whose person had
 // left or was out of sight, which nothing can continue any more, the other stays
 // with Exit nil, and a gap without end. The engine is of no use afterwards.
-func (e *Engine) Close() []any {
+func (e *Engine) Close() []floorwatch.Record {
 	if !e.begun {
 		return nil
 	}
@@ -220,15 +221,20 @@ const (
 
 // Lost says of somebody who had left a queue that they were lost near a counter,
 // in the midst of the picture, and not found: they may be served there unseen.
+//
+// It is for queue alone and never published: its header says when it became certain.
 type Lost struct {
-	Person   int64
-	Last, At floorwatch.Time // when they were last seen, when it became certain
+	floorwatch.Header
+	Person int64
+	Last   floorwatch.Time // when they were last seen
 }
 
-// Gone returns who was lost, when they were last seen, and when that was certain.
-func (l *Lost) Gone() (person int64, last, at floorwatch.Time) { return l.Person, l.Last, l.At }
+// Span implements floorwatch.Record.
+func (l *Lost) Span() (from floorwatch.Time, to *floorwatch.Time) { return l.Last, &l.At }
 
-// lose tells of somebody who is forgotten.
+// Check implements floorwatch.Record.
+func (l *Lost) Check() error { return errors.New("that somebody was lost is no record that is stored") }
+
 func (e *Engine) lose(tr *track) {
 	if tr.leftAt == 0 || tr.lastSeen-tr.leftAt > lostWithin || tr.edge {
 		return
@@ -238,7 +244,7 @@ func (e *Engine) lose(tr *track) {
 		return a.role == floorwatch.RoleService && borderDistance(a.polygon, tr.ground) <= near
 	}) {
 		at := tr.lastSeen + e.forget + 1
-		e.emit(at, -1, tr.person, &Lost{tr.person, tr.lastSeen, at})
+		e.emit(at, -1, tr.person, &Lost{floorwatch.Header{At: at}, tr.person, tr.lastSeen})
 	}
 }
 
@@ -426,20 +432,20 @@ func (e *Engine) open(f floorwatch.Frame) {
 	e.by = f.By
 }
 
-func (e *Engine) emit(at floorwatch.Time, zone int, id int64, rec any) {
+func (e *Engine) emit(at floorwatch.Time, zone int, id int64, rec floorwatch.Record) {
 	e.out = append(e.out, settled{at, zone, id, rec})
 }
 
 // flush returns the records in an order that does not depend on chance: by time,
 // gaps first, then by zone, line and track, a stay's beginning before its end.
-func (e *Engine) flush() []any {
+func (e *Engine) flush() []floorwatch.Record {
 	if len(e.out) == 0 {
 		return nil
 	}
 	slices.SortStableFunc(e.out, func(a, b settled) int {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.zone, b.zone), cmp.Compare(a.id, b.id))
 	})
-	recs := make([]any, len(e.out))
+	recs := make([]floorwatch.Record, len(e.out))
 	for i, s := range e.out {
 		recs[i] = s.rec
 	}

@@ -39,13 +39,13 @@ func event(t floorwatch.Time, name string) floorwatch.Frame {
 }
 
 // run feeds lines and returns what came out, the end of the input included.
-func run(t *testing.T, s floorwatch.Scene, lines []floorwatch.Frame) []any {
+func run(t *testing.T, s floorwatch.Scene, lines []floorwatch.Frame) []floorwatch.Record {
 	t.Helper()
 	e, err := zone.New("cam", s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []any
+	var out []floorwatch.Record
 	for _, f := range lines {
 		recs, err := e.Feed(f)
 		if err != nil {
@@ -58,7 +58,7 @@ func run(t *testing.T, s floorwatch.Scene, lines []floorwatch.Frame) []any {
 
 // told prints final stays as "enter-exit" with < and > where a border was seen
 // crossed, and those that run at the end as "enter-".
-func told(recs []any) string {
+func told(recs []floorwatch.Record) string {
 	var out []string
 	final := map[string]bool{}
 	for _, r := range slices.Backward(recs) {
@@ -186,7 +186,7 @@ func TestMeanDwellHasNoBias(t *testing.T) {
 }
 
 // gaps prints observation gaps as "from-to cause", those that last as "from-".
-func gaps(recs []any) string {
+func gaps(recs []floorwatch.Record) string {
 	var out []string
 	for _, r := range recs {
 		if g, ok := r.(*floorwatch.Gap); ok {
@@ -243,7 +243,7 @@ func TestDeadCameraEndsStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var recs []any
+	var recs []floorwatch.Record
 	for _, f := range lines {
 		r, err := e.Feed(f)
 		if err != nil {
@@ -291,7 +291,7 @@ func TestRecordSaysWhereItIsFrom(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got = string(b)
+			got = string(b.JSON)
 		}
 	}
 	rev := scene(square("a", time.Second, time.Second)).Rev()
@@ -416,7 +416,7 @@ func FuzzLines(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var recs []any
+		var recs []floorwatch.Record
 		for _, l := range lines(data) {
 			if r, err := e.Feed(l); err == nil {
 				recs = append(recs, r...)
@@ -432,7 +432,7 @@ func FuzzLines(f *testing.F) {
 }
 
 // check holds records against what no input may bring about.
-func check(t *testing.T, recs []any) {
+func check(t *testing.T, recs []floorwatch.Record) {
 	last, until := map[string]floorwatch.Time{}, floorwatch.Time(0)
 	var at floorwatch.Time
 	over := map[string]bool{}

@@ -31,7 +31,7 @@ func path(id int64, xy ...float64) []floorwatch.Frame {
 }
 
 // crossed prints crossings as "door+" inwards and "door-" outwards.
-func crossed(recs []any) string {
+func crossed(recs []floorwatch.Record) string {
 	var b strings.Builder
 	for _, r := range recs {
 		if c, ok := r.(*floorwatch.Crossing); ok {

@@ -141,18 +141,9 @@ func (s *subject) openZones(data string) error {
 	s.scene.Picture = s.picture
 	for _, z := range s.zones {
 		s.names = append(s.names, z.ID)
-		s.scene.Zones = append(s.scene.Zones, defaultZone(z.ID, floorwatch.RoleArea, z.Polygon))
+		s.scene.Zones = append(s.scene.Zones, floorwatch.NewZone(z.ID, floorwatch.RoleArea, z.Polygon...))
 	}
 	return nil
-}
-
-// defaultZone is a zone as a box has it whose configuration says nothing more.
-func defaultZone(name string, role floorwatch.Role, polygon []floorwatch.Point) floorwatch.Zone {
-	return floorwatch.Zone{
-		Name: name, Role: role, Polygon: polygon,
-		MinStay: floorwatch.DefaultMinStay, MergeGap: floorwatch.DefaultMergeGap,
-		Bridge: floorwatch.DefaultBridge, Reach: floorwatch.DefaultReach,
-	}
 }
 
 func readFile[T any](path string, read func(io.Reader) (T, error)) (v T, err error) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -32,16 +31,6 @@ type played struct {
 	duration    float64
 }
 
-// withDefaults gives zones that say nothing of it the bridge that a box gives them.
-func withDefaults(scene floorwatch.Scene) floorwatch.Scene {
-	scene.Zones = slices.Clone(scene.Zones)
-	for i := range scene.Zones {
-		z := &scene.Zones[i]
-		z.Bridge = cmp.Or(z.Bridge, floorwatch.DefaultBridge)
-	}
-	return scene
-}
-
 // scoreEvery is how many frames apart tracks are scored: a second.
 const scoreEvery = simulate.DefaultFPS
 
@@ -57,7 +46,7 @@ func playHall(name, noise string, seed uint64, length time.Duration, withBoxes b
 		return nil, err
 	}
 	p := simulate.New(hall, simulate.Options{Seed: seed, Noise: level, Length: length})
-	out := &played{hall: name, noise: noise, scene: withDefaults(p.Scene())}
+	out := &played{hall: name, noise: noise, scene: p.Scene()}
 	for f, ok := p.Next(); ok; f, ok = p.Next() {
 		out.lines = append(out.lines, f)
 		if withBoxes && f.Event == "" && f.N%scoreEvery == 0 {

@@ -87,8 +87,8 @@ func logScene() floorwatch.Scene {
 	}
 	return floorwatch.Scene{
 		Zones: []floorwatch.Zone{
-			defaultZone("line", floorwatch.RoleQueue, band(queueTop, queueEnd)),
-			defaultZone("till", floorwatch.RoleService, band(70, queueTop)),
+			floorwatch.NewZone("line", floorwatch.RoleQueue, band(queueTop, queueEnd)...),
+			floorwatch.NewZone("till", floorwatch.RoleService, band(70, queueTop)...),
 		},
 		Picture: floorwatch.Size{Width: hallWide, Height: hallTall},
 	}
@@ -288,12 +288,12 @@ func (s *logScore) naiveWindows() *windowFigures {
 
 // script is a source of stays: the records of a log, one with each line.
 type script struct {
-	recs []any
+	recs []floorwatch.Record
 	now  floorwatch.Time
 }
 
 // Feed gives the next record.
-func (s *script) Feed(f floorwatch.Frame) (out []any, err error) {
+func (s *script) Feed(f floorwatch.Frame) (out []floorwatch.Record, err error) {
 	if s.now = f.T; len(s.recs) > 0 {
 		out, s.recs = s.recs[:1], s.recs[1:]
 	}
@@ -301,7 +301,7 @@ func (s *script) Feed(f floorwatch.Frame) (out []any, err error) {
 }
 
 // Close has nothing left.
-func (s *script) Close() []any { return nil }
+func (s *script) Close() []floorwatch.Record { return nil }
 
 // Now is the latest line's time.
 func (s *script) Now() floorwatch.Time { return s.now }
@@ -309,7 +309,7 @@ func (s *script) Now() floorwatch.Time { return s.now }
 // measureStays replays a session as stays.
 func measureStays(people []customer) (measured, error) {
 	scene := logScene()
-	recs := []any{&floorwatch.Gap{
+	recs := []floorwatch.Record{&floorwatch.Gap{
 		Header: floorwatch.Header{Kind: floorwatch.KindGap, Camera: "camera", ID: "start", Rev: scene.Rev()},
 		Of:     floorwatch.OfObservation, To: new(floorwatch.Time(0)),
 	}}
@@ -340,7 +340,7 @@ func measureStays(people []customer) (measured, error) {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(at[a], at[b]) })
-	sorted, lines := make([]any, len(recs)), make([]floorwatch.Frame, len(recs))
+	sorted, lines := make([]floorwatch.Record, len(recs)), make([]floorwatch.Frame, len(recs))
 	for k, i := range order {
 		sorted[k], lines[k] = recs[i], floorwatch.Frame{T: at[i]}
 	}

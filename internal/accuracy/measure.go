@@ -58,7 +58,7 @@ func feed(source queue.Lines, scene floorwatch.Scene, lines []floorwatch.Frame, 
 	return m, err
 }
 
-func (m *measured) take(recs []any, start floorwatch.Time) {
+func (m *measured) take(recs []floorwatch.Record, start floorwatch.Time) {
 	for _, rec := range recs {
 		switch r := rec.(type) {
 		case *floorwatch.Stay:

@@ -431,9 +431,9 @@ func feed(ctx context.Context, t task, boxes []*outbox.Outbox) (d drained, err e
 		}
 		due := int(time.Since(began).Seconds() * t.Rate / float64(len(boxes))) // of each box
 		for i, o := range boxes {
-			var recs []json.RawMessage
+			var recs []floorwatch.Encoded
 			for k := n; k < due; k++ {
-				recs = append(recs, src.appendRecord(nil, i, uint64(k+1)))
+				recs = append(recs, floorwatch.Encoded{Kind: t.Kind, JSON: src.appendRecord(nil, i, uint64(k+1))})
 				d.Total.N++
 				d.Total.Seen += int64(seen(uint64(k + 1)))
 			}

@@ -26,8 +26,7 @@ type zoneKeys struct{ floorwatch.Zone }
 
 // SetDefaults implements Defaulter.
 func (z *zoneKeys) SetDefaults() {
-	z.Role = floorwatch.RoleArea
-	z.MinStay, z.MergeGap, z.Bridge, z.Reach = floorwatch.DefaultMinStay, floorwatch.DefaultMergeGap, floorwatch.DefaultBridge, floorwatch.DefaultReach
+	z.Zone = floorwatch.NewZone("", floorwatch.RoleArea)
 }
 
 // Scene returns the scene that the keys describe.

@@ -52,9 +52,9 @@ type boxesSay struct {
 
 // stayOf makes a box's record with a number. What it says follows from the number
 // and the box.
-func stayOf(box int, n uint64, end floorwatch.Time) json.RawMessage {
+func stayOf(box int, n uint64, end floorwatch.Time) floorwatch.Encoded {
 	exit := end
-	b, err := floorwatch.MarshalRecord(floorwatch.Stay{
+	b, err := floorwatch.MarshalRecord(&floorwatch.Stay{
 		Header: floorwatch.Header{Kind: floorwatch.KindStay, Camera: "hall", Zone: "queue", ID: recordID(box, n), At: end, Rev: "aabbccddeeff", By: "motion"},
 		Enter:  end.Add(-20 * time.Second), Exit: &exit, EnterSeen: true, ExitSeen: true, SeenS: float64(n%19 + 1), MergedS: 1, Tracks: []int64{int64(n)},
 	})
@@ -128,12 +128,12 @@ func (b *lightBox) Ack(log string, first uint64, n int) error {
 // store appends records and writes those that were taken into the ledger.
 func (b *lightBox) store(timed bool, numbers ...uint64) error {
 	now := time.Now()
-	recs := make([]json.RawMessage, len(numbers))
+	recs := make([]floorwatch.Encoded, len(numbers))
 	var lines strings.Builder
 	for i, n := range numbers {
 		// A stay's end is its point's time: different for each number.
 		recs[i] = stayOf(b.n, n, floorwatch.TimeOf(now).Add(time.Duration(n%1000)*time.Millisecond-time.Minute))
-		fmt.Fprintf(&lines, "%s\n", recs[i])
+		fmt.Fprintf(&lines, "%s\n", recs[i].JSON)
 		if timed {
 			b.mu.Lock()
 			b.at[recordID(b.n, n)] = now

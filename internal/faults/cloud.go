@@ -201,7 +201,7 @@ func badPoint(ctx context.Context, b *bench) (finding, error) {
 		recs := make([]json.RawMessage, 0, good+1)
 		now := time.Now()
 		for i := range good {
-			recs = append(recs, stayOf(box, uint64(i+1), tick(now, i)))
+			recs = append(recs, stayOf(box, uint64(i+1), tick(now, i)).JSON)
 		}
 		recs = append(recs[:good/2], append([]json.RawMessage{class.record(now)}, recs[good/2:]...)...)
 		if err := link.batches(ctx, box, recs); err != nil {
@@ -266,7 +266,7 @@ func lateAndShuffled(ctx context.Context, b *bench) (finding, error) {
 		}
 		recs := make([]json.RawMessage, n)
 		for i, k := range order {
-			recs[i] = stayOf(0, uint64(k+1), floorwatch.TimeOf(now.Add(-time.Duration(n-k)*step)))
+			recs[i] = stayOf(0, uint64(k+1), floorwatch.TimeOf(now.Add(-time.Duration(n-k)*step))).JSON
 		}
 		if err := link.batches(ctx, box, recs); err != nil {
 			return finding{}, err

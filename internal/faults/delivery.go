@@ -454,7 +454,7 @@ func weekOffline(dir string) (text string, fits bool, err error) {
 	bytes := 0
 	for n := range uint64(week) {
 		rec := stayOf(0, n, floorwatch.Time(1_700_000_000_000+n*1000))
-		bytes += len(rec)
+		bytes += len(rec.JSON)
 		if err := o.Append(rec); err != nil {
 			return "", false, err
 		}

@@ -262,7 +262,7 @@ func playBrittle(args []string) error {
 // append stores the next 60 records, trying three times as the agent does for
 // ever.
 func (r *brittle) append(o *outbox.Outbox, next *uint64) {
-	var recs []json.RawMessage
+	var recs []floorwatch.Encoded
 	var numbers []uint64
 	for range 60 {
 		recs, numbers = append(recs, numbered(*next)), append(numbers, *next)

@@ -20,9 +20,9 @@ import (
 
 // numbered makes the record with a number. What it says follows from the number,
 // so that a spoilt one is known by itself.
-func numbered(n uint64) json.RawMessage {
+func numbered(n uint64) floorwatch.Encoded {
 	kind := []string{floorwatch.KindStay, floorwatch.KindInterval, floorwatch.KindAlert}[n%3]
-	return fmt.Appendf(nil, `{"kind":%q,"id":"%d","pad":%q}`, kind, n, strings.Repeat(string(rune('a'+n%26)), int(n*7919%400)))
+	return floorwatch.Encoded{Kind: kind, JSON: fmt.Appendf(nil, `{"kind":%q,"id":"%d","pad":%q}`, kind, n, strings.Repeat(string(rune('a'+n%26)), int(n*7919%400)))}
 }
 
 // numberOf reads a record of numbered back; false when it is none.
@@ -30,7 +30,7 @@ func numberOf(rec string) (uint64, bool) {
 	_, rest, _ := strings.Cut(rec, `"id":"`)
 	text, _, _ := strings.Cut(rest, `"`)
 	n, err := strconv.ParseUint(text, 10, 64)
-	return n, err == nil && string(numbered(n)) == rec
+	return n, err == nil && string(numbered(n).JSON) == rec
 }
 
 // appender is the process whose power is cut. It tells, a line each:

@@ -66,7 +66,7 @@ func recKey() ed25519.PrivateKey {
 func newRecorder(dir, source string) *footage.Recorder {
 	return &footage.Recorder{
 		Dir: dir, Store: recStore, Edge: recEdge, Camera: recCamera, Source: source, Every: recSegment, Key: recKey(),
-		Emit: func(any) error { return nil },
+		Emit: func(floorwatch.Record) error { return nil },
 	}
 }
 

@@ -39,7 +39,7 @@ func playWear(args []string) error {
 		<-tick.C
 		rec := fmt.Appendf(nil, `{"kind":"stay","id":"%06d","pad":""}`, n)
 		rec = fmt.Appendf(nil, `{"kind":"stay","id":"%06d","pad":%q}`, n, strings.Repeat("x", 204-len(rec)))
-		go func() { _ = o.Append(rec) }() // returns with the commit
+		go func() { _ = o.Append(floorwatch.Encoded{Kind: floorwatch.KindStay, JSON: rec}) }() // returns with the commit
 		b, err := o.Next(100, floorwatch.MaxRecordBytes+1)
 		if err == nil && b.N > 0 {
 			err = o.Ack(b.Log, b.First, b.N)
