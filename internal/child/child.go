@@ -167,7 +167,7 @@ func (p *Process) watch(ctx context.Context) (why error) {
 		case <-ctx.Done():
 			why = context.Cause(ctx)
 		case <-look:
-			if used := resident(p.PID()); used > p.Memory {
+			if used := Resident(p.PID()); used > p.Memory {
 				why = fmt.Errorf("%w: it kept %d MiB of memory, limit %d MiB", ErrMemory, used>>20, p.Memory>>20)
 			}
 		}
@@ -244,9 +244,9 @@ func closeAll(lists ...[]*os.File) {
 	}
 }
 
-// resident returns the bytes that a process keeps in memory; 0 for one that is
+// Resident returns the bytes that a process keeps in memory; 0 for one that is
 // gone. The second field of statm counts pages (proc(5)).
-func resident(pid int) int64 {
+func Resident(pid int) int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return 0
