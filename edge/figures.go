@@ -14,6 +14,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/footage"
+	"floorwatch/internal/child"
 	"floorwatch/internal/metrics"
 	"floorwatch/internal/watchdog"
 
@@ -262,7 +263,7 @@ func (r *run) boxHealth(now floorwatch.Time) map[string]float64 {
 		"clock_synced":    metrics.Flag(footage.SystemClock().Synced),
 		"uploads_waiting": float64(r.uploader.Stats().Wanted),
 		"safe_mode":       metrics.Flag(r.Safe), "crashes": float64(r.Crashes),
-		"goroutines": float64(runtime.NumGoroutine()), "memory_bytes": float64(resident(os.Getpid())),
+		"goroutines": float64(runtime.NumGoroutine()), "memory_bytes": float64(child.Resident(os.Getpid())),
 	}
 	if open, err := os.ReadDir("/proc/self/fd"); err == nil {
 		figures["open_files"] = float64(len(open))

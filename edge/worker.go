@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"regexp"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,7 +28,7 @@ type worker struct {
 	log     *slog.Logger
 	now     func() floorwatch.Time
 	lines   chan<- floorwatch.Frame
-	memory  int64 // bytes that it may keep resident
+	memory  int64 // bytes that it may keep resident; it is started again, the records and the recorder live on
 	pulse   *watchdog.Pulse
 }
 
@@ -44,11 +43,6 @@ const (
 	// steadyRun is how long a worker must have run for its next end to be
 	// taken for a new trouble, with the short pause.
 	steadyRun = 10 * time.Second
-	// memoryEvery is how often a worker's memory is looked at.
-	memoryEvery = 500 * time.Millisecond
-	// killFirst makes the kernel, when memory ends, kill a worker before the
-	// agent: the worker is started again, the records and the recorder live on.
-	killFirst = "800"
 
 	minPause = time.Second / 2
 	maxPause = 5 * time.Second // a camera that comes back is watched again soon
@@ -94,24 +88,22 @@ func (w *worker) send(ctx context.Context, f floorwatch.Frame) {
 func (w *worker) once(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	cmd := child.Command(ctx, w.program, w.args...)
-	// Of a crash the first lines say all; a dump of registers would push them out.
-	cmd.Env = append(append(os.Environ(), w.env...), "GOTRACEBACK=none")
-	// A worker stuck in a C++ call does not hear SIGTERM.
-	cmd.Cancel = func() error { return child.Signal(cmd, syscall.SIGKILL) }
-	var tail child.Tail
-	cmd.Stderr = &tail
-	out, err := cmd.StdoutPipe()
+	p := &child.Process{
+		Path: w.program, Args: w.args, Memory: w.memory, Expendable: true,
+		// Of a crash the first lines say all; a dump of registers would push them out.
+		Env: append(slices.Clone(w.env), "GOTRACEBACK=none"),
+		// A worker stuck in a C++ call does not hear SIGTERM.
+		Stop: syscall.SIGKILL,
+	}
+	out, err := p.StdoutPipe()
 	if err != nil {
-		return fmt.Errorf("start: %w", err)
+		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start: %w", err)
+	if err := p.Start(ctx); err != nil {
+		return err
 	}
-	w.favour(cmd.Process.Pid)
 	hung := time.AfterFunc(openTimeout, func() { cancel(errHung) })
 	defer hung.Stop()
-	go w.watchMemory(ctx, cmd.Process.Pid, cancel)
 	scan := bufio.NewScanner(out)
 	scan.Buffer(make([]byte, 0, 64<<10), floorwatch.MaxLine+1)
 	w.pulse.Rest() // hung bounds the wait for a line
@@ -120,7 +112,7 @@ func (w *worker) once(ctx context.Context) error {
 		hung.Reset(lineTimeout)
 		f, err := floorwatch.ParseFrame(scan.Bytes())
 		if err != nil {
-			cancel(fmt.Errorf("printed what is no camera line: %w", err))
+			cancel(fmt.Errorf("printed an invalid line: %w", err))
 			break
 		}
 		w.send(ctx, f)
@@ -130,48 +122,7 @@ func (w *worker) once(ctx context.Context) error {
 	if err := scan.Err(); err != nil {
 		cancel(fmt.Errorf("read its lines: %w", err))
 	}
-	err = cmd.Wait()
-	return endCause(context.Cause(ctx), err, tail.String())
-}
-
-// favour makes the kernel choose the worker when memory ends. Raising one's own
-// children's score needs no privilege; where there is no /proc nothing is lost.
-func (w *worker) favour(pid int) {
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(killFirst), 0o644); err != nil {
-		w.log.Debug("worker's memory score not set", "camera", w.camera, "err", err)
-	}
-}
-
-// watchMemory ends a worker that keeps more than w.memory bytes resident. A
-// limit of address space would not do: OpenCV maps far more than it uses.
-func (w *worker) watchMemory(ctx context.Context, pid int, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(memoryEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if used := resident(pid); w.memory > 0 && used > w.memory {
-			cancel(fmt.Errorf("kept %d MiB of memory, limit %d MiB (worker_memory)", used>>20, w.memory>>20))
-			return
-		}
-	}
-}
-
-// resident returns the bytes that a process keeps in memory; 0 for one that is
-// gone. The second field of statm counts pages (proc(5)).
-func resident(pid int) int64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0
-	}
-	var size, pages int64
-	if _, err := fmt.Sscan(string(b), &size, &pages); err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
+	return endCause(context.Cause(ctx), p.Wait(), p)
 }
 
 // crashRE finds how the Go runtime, or the C library, names a fatal signal.
@@ -181,23 +132,21 @@ var crashRE = regexp.MustCompile(`(?m)^(SIG[A-Z]+: .*|double free.*|free\(\): .*
 var registersRE = regexp.MustCompile(`(?m)^gs +0x[0-9a-f]+$`)
 
 // endCause joins what is known of a worker's end into one error.
-func endCause(cause, exit error, stderr string) error {
+func endCause(cause, exit error, p *child.Process) error {
+	stderr := p.Tail()
 	switch {
 	case cause != nil:
 		return cause
+	case errors.Is(exit, child.ErrMemory):
+		return fmt.Errorf("%w (worker_memory)", exit)
 	case crashRE.MatchString(stderr):
 		return fmt.Errorf("it crashed (%s); the source may have changed its picture, or the decoder may have met damage", crashRE.FindString(stderr))
 	case registersRE.MatchString(stderr):
 		return errors.New("it crashed by a fatal signal")
 	case stderr != "":
-		return fmt.Errorf("%s", lastLine(stderr))
+		return errors.New(p.LastLine())
 	case exit != nil:
 		return exit
 	}
-	return errors.New("ended by itself")
-}
-
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return lines[len(lines)-1]
+	return errors.New("exited without an error message")
 }

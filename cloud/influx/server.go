@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -115,17 +114,15 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The death signal is sent when the thread that forked ends, so keep it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-
 	childCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	cmd := child.Command(childCtx, bin, "run", "-config", filepath.Join(s.Dir, configFile))
 	lines := &logLines{log: log, addr: make(chan string, 1)}
-	cmd.Stdout, cmd.Stderr = lines, lines
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w; run make test or make run, which install it", bin, err)
+	influxd := &child.Process{
+		Path: bin, Args: []string{"run", "-config", filepath.Join(s.Dir, configFile)},
+		Stdout: lines, Stderr: lines,
+	}
+	if err := influxd.Start(childCtx); err != nil {
+		return fmt.Errorf("%w; run make test or make run, which install it", err)
 	}
 	setup := make(chan struct{})
 	go func() {
@@ -134,7 +131,7 @@ func (s *Server) Run(ctx context.Context) error {
 			cancel(err)
 		}
 	}()
-	err = cmd.Wait()
+	err = influxd.Wait()
 	cause := context.Cause(childCtx)
 	cancel(nil)
 	<-setup
@@ -145,7 +142,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case cause != nil:
 		return fmt.Errorf("set up influxd: %w", cause)
 	case err == nil:
-		err = errors.New("it ended by itself")
+		err = errors.New("it exited without an error")
 	}
 	return fmt.Errorf("run influxd: %w; its last words: %s", err, lines.lastWords())
 }
@@ -334,7 +331,7 @@ func (l *logLines) line(b []byte) {
 	if json.Unmarshal(b, &m) != nil { // a panic's trace, or a word before the log is set up
 		if text := strings.TrimSpace(string(b)); text != "" {
 			l.keep(text)
-			l.log.Info("influxd says", "text", text)
+			l.log.Info("influxd logged", "text", text)
 		}
 		return
 	}
@@ -348,7 +345,7 @@ func (l *logLines) line(b []byte) {
 		l.keep(strings.TrimSpace(m.Msg + " " + m.Error))
 		// The first CREATE DATABASE of a new instance is refused on purpose.
 		if m.Lvl == "warn" || m.Lvl == "error" {
-			l.log.Warn("influxd says", "text", m.Msg, "service", m.Service, "error", m.Error)
+			l.log.Warn("influxd logged", "text", m.Msg, "service", m.Service, "error", m.Error)
 		}
 	}
 }

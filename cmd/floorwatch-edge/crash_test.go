@@ -126,18 +126,20 @@ func runAndKill(t *testing.T, self, dir string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	cmd := child.Command(ctx, self, "run", "-config", filepath.Join(dir, "edge.yaml"))
-	cmd.Env = append(os.Environ(), role+"=agent", "PATH="+dir+":"+os.Getenv("PATH"))
 	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
+	agent := &child.Process{
+		Path: self, Args: []string{"run", "-config", filepath.Join(dir, "edge.yaml")},
+		Env: []string{role + "=agent", "PATH=" + dir + ":" + os.Getenv("PATH")}, Stdout: &log, Stderr: &log,
+	}
+	if err := agent.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
 	<-time.After(3500*time.Millisecond + rand.N(time.Second)) // it is the moment of the crash that is chosen, nothing is waited for
-	if err := child.Signal(cmd, syscall.SIGKILL); err != nil {
+	if err := agent.Signal(syscall.SIGKILL); err != nil {
+		_ = agent.Wait()
 		t.Fatalf("it was gone before it was killed\n%s", log.String())
 	}
-	_ = cmd.Wait()
+	_ = agent.Wait()
 }
 
 // final returns what an exact account is kept of.

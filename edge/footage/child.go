@@ -4,28 +4,19 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 
 	"floorwatch"
+	"floorwatch/internal/child"
 	"floorwatch/internal/clip"
 )
 
-// child is one ffmpeg that copies a stream to its stdout. It dies with the
-// thread that started it, so the caller keeps that thread (LockOSThread).
-type child struct {
-	cmd  *exec.Cmd
-	out  io.ReadCloser
-	errs tail
-}
-
-// startChild starts ffmpeg on source. probe is how long it may look at the
-// stream before it begins, in seconds. Known hole: the address, with its
-// password, can be read in the process list of this machine.
-func startChild(path, source string, probe float64) (*child, error) {
-	c := &child{}
+// copier is the ffmpeg that copies the stream of source to its stdout, once
+// started. probe is how long it may look at the stream before it begins, in
+// seconds. Known hole: the address, with its password, can be read in the process
+// list of this machine.
+func copier(path, source string, probe float64) *child.Process {
 	us := fmt.Sprint(int(probe * 1e6))
 	args := []string{"-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-fflags", "nobuffer", "-analyzeduration", us, "-probesize", fmt.Sprint(int(probe * 2e6))}
 	if strings.HasPrefix(source, "rtsp") {
@@ -33,44 +24,10 @@ func startChild(path, source string, probe float64) (*child, error) {
 	}
 	args = append(args, "-i", source, "-map", "0:v:0", "-c", "copy", "-an", "-f", "mp4",
 		"-movflags", "frag_keyframe+empty_moov+default_base_moof", "-flush_packets", "1", "pipe:1")
-	c.cmd = exec.Command(path, args...)
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	c.cmd.Stderr = &c.errs
-	var err error
-	if c.out, err = c.cmd.StdoutPipe(); err != nil {
-		return nil, fmt.Errorf("start ffmpeg: %w", err)
+	return &child.Process{
+		Path: path, Args: args,
+		Stop: syscall.SIGINT, Grace: stopWait, // lets it hand over the unfinished fragment
 	}
-	if err := c.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start ffmpeg: %w; install ffmpeg or name it in the configuration", err)
-	}
-	return c, nil
-}
-
-// signal reaches ffmpeg and whatever it started.
-func (c *child) signal(sig syscall.Signal) { _ = syscall.Kill(-c.cmd.Process.Pid, sig) }
-
-// tail keeps the end of what a child says.
-type tail struct {
-	mu  sync.Mutex
-	buf []byte
-}
-
-const tailBytes = 4096
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	t.buf = append([]byte(nil), t.buf[max(0, len(t.buf)-tailBytes):]...)
-	return len(p), nil
-}
-
-// lastLine returns the last line without the secrets of source.
-func (t *tail) lastLine(source string) string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(string(t.buf)), "\n")
-	return cleanCause(redact(lines[len(lines)-1], source))
 }
 
 // redact takes an address with its credentials out of text, in the forms in

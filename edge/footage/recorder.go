@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,7 +58,7 @@ type Recorder struct {
 const (
 	firstWait   = 20 * time.Second // from the start of ffmpeg to the first fragment
 	stallAfter  = 5 * time.Second  // beyond the longest fragment of the connection
-	stopWait    = 2 * time.Second  // for ffmpeg to end by itself
+	stopWait    = 2 * time.Second  // for ffmpeg to end when asked to
 	tickEvery   = time.Second
 	backoffMin  = 500 * time.Millisecond
 	backoffMax  = 4 * time.Second
@@ -84,7 +83,7 @@ func (r *Recorder) check() error {
 	case len(r.Key) != ed25519.PrivateKeySize:
 		return errors.New("record: no key; make one with floorwatch-edge key")
 	case r.Emit == nil:
-		return errors.New("record: nobody takes the records")
+		return errors.New("record: Emit is not set")
 	}
 	return nil
 }
@@ -249,8 +248,6 @@ type connection struct {
 // connect runs ffmpeg once and returns how much media it gave. Any end of it
 // leaves the file sealed and p.cause set, unless an error says otherwise.
 func (p *recording) connect(ctx context.Context) (media time.Duration, err error) {
-	runtime.LockOSThread() // the child dies with its thread
-	defer runtime.UnlockOSThread()
 	path := p.FFmpeg
 	if path == "" {
 		path = "ffmpeg"
@@ -259,23 +256,34 @@ func (p *recording) connect(ctx context.Context) (media time.Duration, err error
 	if strings.HasPrefix(p.cause, causeNothing) { // perhaps the stream tells its size late
 		probe = 3
 	}
-	kid, err := startChild(path, p.Source, probe)
+	kid := copier(path, p.Source, probe)
+	out, err := kid.StdoutPipe()
 	if err != nil {
 		p.cause = "recorder could not start ffmpeg"
 		return 0, err
 	}
+	wanted, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := kid.Start(wanted); err != nil {
+		if ctx.Err() != nil {
+			p.cause = causeStop
+			return 0, nil
+		}
+		p.cause = "recorder could not start ffmpeg"
+		return 0, fmt.Errorf("%w; install ffmpeg or name it in the configuration", err)
+	}
 	quit := make(chan struct{})
 	feed := &pump{to: make(chan arrival, 2)}
-	go feed.run(kid.out, p.clock.Now, quit)
+	go feed.run(out, p.clock.Now, quit)
 	c := &connection{recording: p}
-	why, err := c.follow(ctx, kid, feed.to)
+	why, err := c.follow(ctx, stop, feed.to)
 	close(quit)
-	kid.signal(syscall.SIGKILL)
+	_ = kid.Signal(syscall.SIGKILL)
 	for range feed.to { // until the pump has gone
 	}
-	_ = kid.cmd.Wait()
+	_ = kid.Wait()
 	if why == "" {
-		why = endCause(kid, feed.err, p.Source, c.media)
+		why = endCause(kid.LastLine(), feed.err, p.Source, c.media)
 	}
 	if err = errors.Join(err, c.closeFile()); err != nil && why == causeDisk {
 		p.log.Error("footage cannot be written", "error", err)
@@ -297,12 +305,12 @@ const (
 
 // endCause says why ffmpeg ended by itself; its exit code says nothing, for a
 // stall it is 0.
-func endCause(kid *child, err error, source string, media time.Duration) string {
+func endCause(line string, err error, source string, media time.Duration) string {
 	cause := "stream ended"
 	if media == 0 {
 		cause = causeNothing
 	}
-	if line := kid.errs.lastLine(source); line != "" {
+	if line = cleanCause(redact(line, source)); line != "" {
 		return cause + ": " + line
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -312,8 +320,8 @@ func endCause(kid *child, err error, source string, media time.Duration) string 
 }
 
 // follow writes arrivals until the stream ends ("" as cause), stalls, ctx ends
-// or the disk is full.
-func (c *connection) follow(ctx context.Context, kid *child, from <-chan arrival) (cause string, err error) {
+// or the disk is full. stop has ffmpeg end the stream, as the end of ctx does.
+func (c *connection) follow(ctx context.Context, stop func(), from <-chan arrival) (cause string, err error) {
 	stall := time.NewTimer(firstWait)
 	defer stall.Stop()
 	tick := time.NewTicker(tickEvery)
@@ -343,18 +351,14 @@ func (c *connection) follow(ctx context.Context, kid *child, from <-chan arrival
 			}
 			if cause == "" && c.noRoom() {
 				cause = causeFull
-				kid.signal(syscall.SIGINT)
-				stall.Reset(stopWait)
+				stop()
+				stall.Stop() // it ends, or is ended
 			}
 		case <-stall.C:
-			if cause != "" { // asked to end, did not
-				return cause, nil
-			}
 			return causeStall, nil
 		case <-done:
 			done, cause = nil, causeStop
-			kid.signal(syscall.SIGINT) // lets it hand over the unfinished fragment
-			stall.Reset(stopWait)
+			stall.Stop()
 		}
 	}
 }

@@ -97,17 +97,15 @@ func (r *Relay) publishOnce(ctx context.Context) error {
 	// One that hangs is no longer heard, and would publish nothing for ever.
 	r.srv.onLost(func() { cancel(errSilent) })
 	defer r.srv.onLost(nil)
-	cmd := child.Command(ctx, r.set.FFmpeg, args...)
-	var tail child.Tail
-	cmd.Stderr = &tail
-	err = cmd.Run()
+	p := &child.Process{Path: r.set.FFmpeg, Args: args}
+	err = p.Run(ctx)
 	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
 		return cause
 	}
 	if err != nil {
-		return fmt.Errorf("ffmpeg: %w: %s", err, lastLine(tail.String()))
+		return fmt.Errorf("ffmpeg: %w: %s", err, p.LastLine())
 	}
-	return fmt.Errorf("ffmpeg ended by itself: %s", lastLine(tail.String()))
+	return fmt.Errorf("ffmpeg exited without an error: %s", p.LastLine())
 }
 
 // args builds ffmpeg's command line. What is already H.264 without B-frames is
@@ -168,13 +166,13 @@ func probeFile(ctx context.Context, path string) (probe, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	cmd := child.Command(ctx, "ffprobe", "-v", "error", "-select_streams", "v:0",
-		"-show_entries", "stream=codec_name,has_b_frames,r_frame_rate", "-of", "json", path)
-	var tail child.Tail
-	cmd.Stderr = &tail
-	out, err := cmd.Output()
+	p := &child.Process{Path: "ffprobe", Args: []string{
+		"-v", "error", "-select_streams", "v:0",
+		"-show_entries", "stream=codec_name,has_b_frames,r_frame_rate", "-of", "json", path,
+	}}
+	out, err := p.Output(ctx)
 	if err != nil {
-		return probe{}, fmt.Errorf("%s is not a video that ffprobe can read: %s", path, lastLine(tail.String()))
+		return probe{}, fmt.Errorf("%s is not a video that ffprobe can read: %w: %s", path, err, p.LastLine())
 	}
 	var answer struct{ Streams []probe }
 	if err := json.Unmarshal(out, &answer); err != nil || len(answer.Streams) == 0 {
@@ -195,11 +193,6 @@ func Device(source string) (string, bool) {
 // Needed tells whether a source must be relayed: all but RTSP addresses.
 func Needed(source string) bool {
 	return !strings.HasPrefix(source, "rtsp://") && !strings.HasPrefix(source, "rtsps://")
-}
-
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return lines[len(lines)-1]
 }
 
 func listenLoopback(network, _ string) (net.Listener, error) {

@@ -283,19 +283,17 @@ func (p *Play) Record(ctx context.Context, path string, line func(floorwatch.Fra
 	if size.Width%2 != 0 || size.Height%2 != 0 {
 		return fmt.Errorf("film of %d x %d pixels: H.264 needs even numbers; change the hall's picture", size.Width, size.Height)
 	}
-	cmd := child.Command(ctx, "ffmpeg", p.encode(path)...)
-	var tail child.Tail
-	cmd.Stderr = &tail
-	stdin, err := cmd.StdinPipe()
+	ffmpeg := &child.Process{Path: "ffmpeg", Args: p.encode(path)}
+	stdin, err := ffmpeg.StdinPipe()
 	if err != nil {
-		return fmt.Errorf("start ffmpeg: %w", err)
+		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start ffmpeg: %w; install it: apt-get install ffmpeg", err)
+	if err := ffmpeg.Start(ctx); err != nil {
+		return fmt.Errorf("%w; install it: apt-get install ffmpeg", err)
 	}
 	err = errors.Join(p.shoot(ctx, stdin, line), stdin.Close())
-	if ended := cmd.Wait(); ended != nil {
-		return fmt.Errorf("encode film %s: %w: %s", path, ended, tail.String())
+	if ended := ffmpeg.Wait(); ended != nil {
+		return fmt.Errorf("encode film %s: %w: %s", path, ended, ffmpeg.Tail())
 	}
 	return err
 }
