@@ -24,6 +24,7 @@ import (
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/relay"
 	"floorwatch/edge/uplink"
+	"floorwatch/internal/layout"
 	"floorwatch/internal/program"
 )
 
@@ -134,7 +135,7 @@ func newBackup(t *testing.T) *backup {
 	t.Helper()
 	b := &backup{t: t, dir: filepath.Join(t.TempDir(), "footage"), vaultDir: t.TempDir()}
 	var err error
-	if b.index, err = vault.OpenIndex(filepath.Join(b.vaultDir, vaultIndex)); err != nil {
+	if b.index, err = vault.OpenIndex(filepath.Join(b.vaultDir, layout.VaultIndex)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.index.Close() })
@@ -307,7 +308,7 @@ func (b *backup) verify(first floorwatch.Segment) {
 	if err != nil || len(v.Cameras) != 1 || v.Cameras[0].StoredS < 6 || v.Cameras[0].GapS == 0 {
 		b.t.Fatalf("%v %+v", err, v)
 	}
-	path := filepath.Join(b.vaultDir, vault.ObjectPath(first.SHA256))
+	path := filepath.Join(b.vaultDir, layout.ObjectPath(first.SHA256))
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		b.t.Fatal(err)

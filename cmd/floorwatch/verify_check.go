@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/layout"
 )
 
 // sealed is a seal of the folder; its fragments are read again when its file is
@@ -85,12 +86,7 @@ func readSealFile(root *os.Root, name string) (floorwatch.Seal, []byte, error) {
 		return floorwatch.Seal{}, nil, err
 	}
 	defer func() { _ = r.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(r, floorwatch.MaxSealBytes+1))
-	if err != nil {
-		return floorwatch.Seal{}, nil, err
-	}
-	s, err := floorwatch.ParseSeal(raw)
-	return s, raw, err
+	return layout.ReadSeal(r)
 }
 
 func (f found) same(g found) bool {
@@ -403,7 +399,7 @@ func (c *checker) strangers() {
 	for name := range c.files {
 		switch {
 		case c.claimed[name]:
-		case path.Base(name) == "open.mp4":
+		case path.Base(name) == layout.OpenFile:
 			c.note("%s is still being written and has no seal yet: it proves nothing", name)
 		default:
 			f := fault{Path: name, What: "has no seal"}

@@ -15,13 +15,12 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/vault"
+	"floorwatch/internal/layout"
 )
 
-// vaultIndex marks a folder as a vault's (docs/vault.md).
-const vaultIndex = "vault.sqlite"
-
+// isVault tells a vault's folder (docs/vault.md) from a box's.
 func isVault(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, vaultIndex))
+	_, err := os.Stat(filepath.Join(dir, layout.VaultIndex))
 	return err == nil
 }
 
@@ -36,7 +35,7 @@ type vaultChecker struct {
 
 // vault checks the folder of a vault, also while it is at work.
 func (v *verifier) vault(ctx context.Context, dir string) (out verdict, err error) {
-	index, err := vault.ReadIndex(filepath.Join(dir, vaultIndex))
+	index, err := vault.ReadIndex(filepath.Join(dir, layout.VaultIndex))
 	if err != nil {
 		return out, fmt.Errorf("verify: %w", err)
 	}
@@ -70,9 +69,9 @@ func (v *verifier) vault(ctx context.Context, dir string) (out verdict, err erro
 // were never finished.
 func listObjects(ctx context.Context, root *os.Root) (files map[string]bool, temps int, err error) {
 	files = map[string]bool{}
-	err = fs.WalkDir(root.FS(), "objects", func(name string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(root.FS(), layout.ObjectsDir, func(name string, d fs.DirEntry, err error) error {
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && name == "objects":
+		case errors.Is(err, fs.ErrNotExist) && name == layout.ObjectsDir:
 			return nil
 		case err != nil || ctx.Err() != nil:
 			return errors.Join(err, ctx.Err())
@@ -91,14 +90,14 @@ func (c *vaultChecker) readSeals(ctx context.Context, f *found) error {
 	return c.index.EachSeal(ctx, func(raw string) error {
 		s, err := floorwatch.ParseSeal([]byte(raw))
 		if err != nil {
-			f.faults = append(f.faults, fault{Path: vaultIndex, What: fmt.Sprintf("a seal in the index: %v", err)})
+			f.faults = append(f.faults, fault{Path: layout.VaultIndex, What: fmt.Sprintf("a seal in the index: %v", err)})
 			return nil
 		}
 		if len(f.seals) == maxSeals {
 			return fmt.Errorf("more than %d seals", maxSeals)
 		}
 		s.Fragments = nil
-		at := fmt.Sprintf("%s: %s/%s/%s seal %d", vaultIndex, s.Store, s.Edge, s.Camera, s.Seq)
+		at := fmt.Sprintf("%s: %s/%s/%s seal %d", layout.VaultIndex, s.Store, s.Edge, s.Camera, s.Seq)
 		f.seals = append(f.seals, sealed{s, at, floorwatch.SealHash([]byte(raw))})
 		return nil
 	})
@@ -128,7 +127,7 @@ func objectPath(hash string) string {
 	if !hexHash.MatchString(hash) {
 		return ""
 	}
-	return vault.ObjectPath(hash)
+	return layout.ObjectPath(hash)
 }
 
 // camera checks one chain and what of its footage is here.
