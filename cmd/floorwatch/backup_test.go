@@ -304,7 +304,7 @@ func (b *backup) logged() {
 // verify checks the vault sound, then altered, then short of a file.
 func (b *backup) verify(first floorwatch.Segment) {
 	b.t.Helper()
-	v, err := verify(b.t, "-key", pin(), b.vaultDir)
+	v, err := runVerifier(b.t, "-key", pin(), b.vaultDir)
 	if err != nil || len(v.Cameras) != 1 || v.Cameras[0].StoredS < 6 || v.Cameras[0].GapS == 0 {
 		b.t.Fatalf("%v %+v", err, v)
 	}
@@ -325,7 +325,7 @@ func (b *backup) verify(first floorwatch.Segment) {
 		if err := c.do(); err != nil {
 			b.t.Fatal(err)
 		}
-		v, err := verify(b.t, "-key", pin(), b.vaultDir)
+		v, err := runVerifier(b.t, "-key", pin(), b.vaultDir)
 		if !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, c.what) || v.Faults[0].From < first.Start {
 			b.t.Errorf("%s: %v %+v", c.what, err, v.Faults)
 		}
@@ -340,7 +340,7 @@ func (b *backup) verify(first floorwatch.Segment) {
 	if err := os.WriteFile(stray, whole, 0o600); err != nil {
 		b.t.Fatal(err)
 	}
-	if v, err := verify(b.t, b.vaultDir); !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, "no seal in the index names") {
+	if v, err := runVerifier(b.t, b.vaultDir); !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, "no seal in the index names") {
 		b.t.Errorf("a stray file: %v %+v", err, v.Faults)
 	}
 }
