@@ -36,7 +36,7 @@ Exit code: 0 sound, 1 not sound, 2 cannot be checked as asked.
 // runVerify is `floorwatch verify`.
 func runVerify(ctx context.Context, args []string, std stdio) error {
 	flags := flag.NewFlagSet("verify", flag.ContinueOnError)
-	key := flags.String("key", "", "the box's public key, in hex or as a `FILE` with it; without it anyone's key is taken")
+	key := flags.String("key", "", "the box's public key, in hex or as a `FILE` with it; without it, a signature by any key is accepted")
 	head := flags.String("head", "", "hash of a `SEAL` that was kept elsewhere, such as the cloud's last; the chain must hold it")
 	asJSON := flags.Bool("json", false, "print the verdict as JSON")
 	flags.Usage = func() {
