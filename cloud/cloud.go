@@ -23,6 +23,7 @@ import (
 	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
+	"floorwatch/internal/layout"
 	"floorwatch/internal/metrics"
 	"floorwatch/internal/watchdog"
 
@@ -54,18 +55,15 @@ type Clips interface {
 	Clip(ctx context.Context, c api.Source, from, to floorwatch.Time) (api.Clip, error)
 }
 
-// Names of the aggregator's files.
-const (
-	vaultFile  = "vault.sqlite"
-	ingestFile = "ingest.sqlite"
-)
+// ingestFile lies beside the vault's index.
+const ingestFile = "ingest.sqlite"
 
 // Run works until ctx ends.
 func (a *Aggregator) Run(ctx context.Context) (err error) {
 	if a.Log == nil {
 		a.Log = slog.New(slog.DiscardHandler)
 	}
-	index, err := vault.OpenIndex(filepath.Join(a.Data, vaultFile))
+	index, err := vault.OpenIndex(filepath.Join(a.Data, layout.VaultIndex))
 	if err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func (x *Index) PutSegment(ctx context.Context, store, edge string, s floorwatch
 		return fmt.Errorf("index footage %s %d: %w", s.Chain, s.Seq, err)
 	}
 	if have != seal {
-		return refusal{fmt.Errorf("index footage %s %d: another seal stands in this place of the chain; the box told two stories, keep both and ask", s.Chain, s.Seq)}
+		return refusal{fmt.Errorf("index footage %s %d: two different seals for the same place in the chain: possible tampering; keep both files", s.Chain, s.Seq)}
 	}
 	return nil
 }

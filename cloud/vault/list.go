@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"floorwatch"
+	"floorwatch/internal/verify"
 )
 
 // ReadIndex opens the index at path and changes nothing, also while the cloud
@@ -65,27 +66,19 @@ func (x *Index) EachSeal(ctx context.Context, do func(seal string) error) error 
 	return rows.Err()
 }
 
-// Stored says what the index knows of the bytes of a segment.
-type Stored struct {
-	SHA256   string
-	Bytes    int64
-	Received floorwatch.Time // 0: never
-	Here     bool            // the bytes must be there
-}
-
 // EachObject calls do for everything that the vault has or had, by hash.
-func (x *Index) EachObject(ctx context.Context, do func(Stored) error) error {
-	rows, err := x.db.QueryContext(ctx, `SELECT sha256, bytes, received, state = 'here' FROM object ORDER BY sha256`)
+func (x *Index) EachObject(ctx context.Context, do func(verify.Object) error) error {
+	rows, err := x.db.QueryContext(ctx, `SELECT sha256, received, state = 'here' FROM object ORDER BY sha256`)
 	if err != nil {
 		return fmt.Errorf("list objects: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		var s Stored
-		if err := rows.Scan(&s.SHA256, &s.Bytes, &s.Received, &s.Here); err != nil {
+		var o verify.Object
+		if err := rows.Scan(&o.SHA256, &o.Received, &o.Here); err != nil {
 			return fmt.Errorf("list objects: %w", err)
 		}
-		if err := do(s); err != nil {
+		if err := do(o); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/layout"
 )
 
 // Objects keeps footage by the SHA-256 of its bytes, in lower-case hex. All
@@ -35,8 +36,6 @@ var ErrCorrupt = errors.New("the bytes are not those of their hash")
 // Folder keeps objects in files, objects/ab/abcd….mp4 below one folder.
 type Folder struct{ root *os.Root }
 
-const objectsDir = "objects"
-
 // OpenFolder opens dir, made where absent.
 func OpenFolder(dir string) (*Folder, error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
@@ -52,9 +51,6 @@ func OpenFolder(dir string) (*Folder, error) {
 // Close closes the folder.
 func (f *Folder) Close() error { return f.root.Close() }
 
-// ObjectPath is where an object lies below the vault's folder.
-func ObjectPath(hash string) string { return path.Join(objectsDir, hash[:2], hash+".mp4") }
-
 // Keep implements Objects: temporary file beside the target, check, fsync,
 // rename, fsync of the folder. A crash may leave the temporary file.
 func (f *Folder) Keep(ctx context.Context, hash string, size int64, r io.Reader) (err error) {
@@ -66,7 +62,7 @@ func (f *Folder) Keep(ctx context.Context, hash string, size int64, r io.Reader)
 			err = fmt.Errorf("keep object %s: %w", hash, err)
 		}
 	}()
-	dir := path.Dir(ObjectPath(hash))
+	dir := path.Dir(layout.ObjectPath(hash))
 	if err := f.mkdir(dir); err != nil {
 		return err
 	}
@@ -75,7 +71,7 @@ func (f *Folder) Keep(ctx context.Context, hash string, size int64, r io.Reader)
 		_ = f.root.Remove(temp)
 		return err
 	}
-	if err := f.root.Rename(temp, ObjectPath(hash)); err != nil {
+	if err := f.root.Rename(temp, layout.ObjectPath(hash)); err != nil {
 		_ = f.root.Remove(temp)
 		return err
 	}
@@ -125,7 +121,7 @@ func (f *Folder) Open(_ context.Context, hash string) (io.ReadCloser, error) {
 	if !floorwatch.ValidHash(hash) {
 		return nil, fmt.Errorf("open object %.80q: not a SHA-256", hash)
 	}
-	r, err := f.root.Open(ObjectPath(hash))
+	r, err := f.root.Open(layout.ObjectPath(hash))
 	if err != nil {
 		return nil, fmt.Errorf("open object: %w", err)
 	}
@@ -137,7 +133,7 @@ func (f *Folder) Remove(_ context.Context, hash string) error {
 	if !floorwatch.ValidHash(hash) {
 		return fmt.Errorf("remove object %.80q: not a SHA-256", hash)
 	}
-	name := ObjectPath(hash)
+	name := layout.ObjectPath(hash)
 	err := f.root.Remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

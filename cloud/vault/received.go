@@ -91,7 +91,7 @@ func (x *Index) PutSeal(ctx context.Context, store, edge, raw string) error {
 		return fmt.Errorf("index seal %s %d: %w", s.Chain, s.Seq, err)
 	}
 	if have != raw {
-		return refusal{fmt.Errorf("index seal %s %d: another seal stands in this place of the chain; the box told two stories, keep both and ask", s.Chain, s.Seq)}
+		return refusal{fmt.Errorf("index seal %s %d: two different seals for the same place in the chain: possible tampering; keep both files", s.Chain, s.Seq)}
 	}
 	return nil
 }

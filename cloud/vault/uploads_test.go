@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/layout"
 )
 
 func boxKey() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)) }
@@ -54,7 +55,7 @@ func sealBytes(t testing.TB, n int, data []byte) floorwatch.Segment {
 func newVault(t testing.TB) (*Uploads, *httptest.Server) {
 	t.Helper()
 	dir := t.TempDir()
-	x, err := OpenIndex(filepath.Join(dir, "vault.sqlite"))
+	x, err := OpenIndex(filepath.Join(dir, layout.VaultIndex))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/relay"
 	"floorwatch/edge/uplink"
+	"floorwatch/internal/layout"
 	"floorwatch/internal/program"
 )
 
@@ -134,7 +135,7 @@ func newBackup(t *testing.T) *backup {
 	t.Helper()
 	b := &backup{t: t, dir: filepath.Join(t.TempDir(), "footage"), vaultDir: t.TempDir()}
 	var err error
-	if b.index, err = vault.OpenIndex(filepath.Join(b.vaultDir, vaultIndex)); err != nil {
+	if b.index, err = vault.OpenIndex(filepath.Join(b.vaultDir, layout.VaultIndex)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.index.Close() })
@@ -303,11 +304,11 @@ func (b *backup) logged() {
 // verify checks the vault sound, then altered, then short of a file.
 func (b *backup) verify(first floorwatch.Segment) {
 	b.t.Helper()
-	v, err := verify(b.t, "-key", pin(), b.vaultDir)
+	v, err := runVerifier(b.t, "-key", pin(), b.vaultDir)
 	if err != nil || len(v.Cameras) != 1 || v.Cameras[0].StoredS < 6 || v.Cameras[0].GapS == 0 {
 		b.t.Fatalf("%v %+v", err, v)
 	}
-	path := filepath.Join(b.vaultDir, vault.ObjectPath(first.SHA256))
+	path := filepath.Join(b.vaultDir, layout.ObjectPath(first.SHA256))
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		b.t.Fatal(err)
@@ -324,7 +325,7 @@ func (b *backup) verify(first floorwatch.Segment) {
 		if err := c.do(); err != nil {
 			b.t.Fatal(err)
 		}
-		v, err := verify(b.t, "-key", pin(), b.vaultDir)
+		v, err := runVerifier(b.t, "-key", pin(), b.vaultDir)
 		if !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, c.what) || v.Faults[0].From < first.Start {
 			b.t.Errorf("%s: %v %+v", c.what, err, v.Faults)
 		}
@@ -339,7 +340,7 @@ func (b *backup) verify(first floorwatch.Segment) {
 	if err := os.WriteFile(stray, whole, 0o600); err != nil {
 		b.t.Fatal(err)
 	}
-	if v, err := verify(b.t, b.vaultDir); !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, "no seal in the index names") {
+	if v, err := runVerifier(b.t, b.vaultDir); !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, "no seal in the index names") {
 		b.t.Errorf("a stray file: %v %+v", err, v.Faults)
 	}
 }

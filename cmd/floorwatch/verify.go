@@ -6,17 +6,19 @@ import (
 	"crypto/ed25519"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"text/tabwriter"
 
 	"floorwatch"
+	"floorwatch/cloud/vault"
+	"floorwatch/internal/layout"
 	"floorwatch/internal/program"
+	"floorwatch/internal/verify"
 )
 
 const verifyHelp = `Usage: floorwatch verify [flags] FOLDER | FILE.mp4
@@ -34,7 +36,7 @@ Exit code: 0 sound, 1 not sound, 2 cannot be checked as asked.
 // runVerify is `floorwatch verify`.
 func runVerify(ctx context.Context, args []string, std stdio) error {
 	flags := flag.NewFlagSet("verify", flag.ContinueOnError)
-	key := flags.String("key", "", "the box's public key, in hex or as a `FILE` with it; without it anyone's key is taken")
+	key := flags.String("key", "", "the box's public key, in hex or as a `FILE` with it; without it, a signature by any key is accepted")
 	head := flags.String("head", "", "hash of a `SEAL` that was kept elsewhere, such as the cloud's last; the chain must hold it")
 	asJSON := flags.Bool("json", false, "print the verdict as JSON")
 	flags.Usage = func() {
@@ -44,38 +46,35 @@ func runVerify(ctx context.Context, args []string, std stdio) error {
 	if err := parseFlags(flags, args, std, 1); err != nil {
 		return err
 	}
-	v := verifier{}
+	v := verify.Verifier{Head: *head}
 	var err error
-	if v.pinned, err = readPublicKey(*key); err != nil {
+	if v.Key, err = readPublicKey(*key); err != nil {
 		return fmt.Errorf("%w: %w", program.ErrUsage, err)
 	}
-	if *head != "" && !hexHash.MatchString(*head) {
+	if *head != "" && !floorwatch.ValidHash(*head) {
 		return fmt.Errorf("%w: -head takes the SHA-256 of a seal, 64 lower-case hex digits", program.ErrUsage)
 	}
-	v.head = *head
-	out, err := v.run(ctx, flags.Arg(0))
+	report, err := verifyPath(ctx, v, flags.Arg(0))
 	if err != nil {
 		return err
 	}
 	if *asJSON {
-		err = json.NewEncoder(std.Out).Encode(out)
+		err = json.NewEncoder(std.Out).Encode(report)
 	} else {
-		err = out.print(std.Out)
+		err = printReport(std.Out, report)
 	}
-	if err == nil && !out.Sound {
+	if err == nil && !report.Sound {
 		err = program.ErrTold
 	}
 	return err
 }
-
-var hexHash = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // readPublicKey reads 64 hex digits, given as such or in a file; "" is no key.
 func readPublicKey(arg string) (ed25519.PublicKey, error) {
 	if arg == "" {
 		return nil, nil
 	}
-	if !hexHash.MatchString(arg) {
+	if !floorwatch.ValidHash(arg) {
 		f, err := os.Open(arg)
 		if err != nil {
 			return nil, fmt.Errorf("read public key: %w", err)
@@ -87,65 +86,38 @@ func readPublicKey(arg string) (ed25519.PublicKey, error) {
 		}
 		arg = string(bytes.TrimSpace(b))
 	}
-	if !hexHash.MatchString(arg) {
+	if !floorwatch.ValidHash(arg) {
 		return nil, fmt.Errorf("public key is not 64 lower-case hex digits; floorwatch-edge key prints it")
 	}
 	return hex.DecodeString(arg)
 }
 
-// verdict is what verify found.
-type verdict struct {
-	Sound   bool            `json:"sound"`
-	Pinned  bool            `json:"key_pinned"`
-	Key     []string        `json:"keys"` // that signed the seals
-	Cameras []cameraVerdict `json:"cameras"`
-	Faults  []fault         `json:"faults"`
-	Notes   []string        `json:"notes"`
-}
-
-// cameraVerdict sums up one camera, in seconds.
-type cameraVerdict struct {
-	Store        string          `json:"store"`
-	Edge         string          `json:"edge"`
-	Camera       string          `json:"camera"`
-	From         floorwatch.Time `json:"from"`
-	To           floorwatch.Time `json:"to"`
-	Segments     int             `json:"segments"`
-	StoredS      float64         `json:"stored_s"`
-	DeletedS     float64         `json:"deleted_s"`
-	GapS         float64         `json:"gap_s"`
-	UnexplainedS float64         `json:"unexplained_s"`
-	Faults       int             `json:"faults"`
-	LastSeal     string          `json:"last_seal"` // hash; compare it with the cloud's
-}
-
-// fault is one thing that is not as it was sealed, with the span of capture time
-// that it puts in doubt where that is known.
-type fault struct {
-	Camera string          `json:"camera,omitempty"`
-	Path   string          `json:"path,omitempty"`
-	What   string          `json:"what"`
-	From   floorwatch.Time `json:"from,omitempty"`
-	To     floorwatch.Time `json:"to,omitempty"`
-}
-
-func (f fault) String() string {
-	var b strings.Builder
-	if f.Path != "" {
-		b.WriteString(f.Path + ": ")
+// verifyPath checks what lies at path: a vault, a box's folder, or one file.
+func verifyPath(ctx context.Context, v verify.Verifier, path string) (r verify.Report, err error) {
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return r, fmt.Errorf("verify: %w", err)
+	case !st.IsDir() && filepath.Ext(path) != ".mp4":
+		return r, fmt.Errorf("%w: %s is neither a folder nor an .mp4 file", program.ErrUsage, path)
+	case !st.IsDir():
+		return v.File(ctx, path)
+	case !verify.IsVault(path):
+		return v.Folder(ctx, path)
 	}
-	b.WriteString(f.What)
-	if f.To != 0 {
-		fmt.Fprintf(&b, " (%s to %s)", f.From, f.To)
+	index, err := vault.ReadIndex(filepath.Join(path, layout.VaultIndex))
+	if err != nil {
+		return r, fmt.Errorf("verify: %w", err)
 	}
-	return b.String()
+	defer func() { err = errors.Join(err, index.Close()) }()
+	return v.Vault(ctx, path, index)
 }
 
-// print writes the verdict for people.
-func (v verdict) print(out io.Writer) error {
+// printReport writes a report for people.
+func printReport(out io.Writer, r verify.Report) error {
 	tab := tabwriter.NewWriter(out, 0, 4, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tab, "camera\tsegments\tstored s\tdeleted s\tgap s\tunexplained s\tverdict\t")
-	for _, c := range v.Cameras {
+	for _, c := range r.Cameras {
 		word := "sound"
 		if c.Faults > 0 {
 			word = fmt.Sprintf("NOT SOUND (%d)", c.Faults)
@@ -156,67 +128,19 @@ func (v verdict) print(out io.Writer) error {
 	if err := tab.Flush(); err != nil {
 		return err
 	}
-	for _, c := range v.Cameras {
+	for _, c := range r.Cameras {
 		fmt.Fprintf(out, "%s: %s to %s, last seal %s\n", c.Camera, c.From, c.To, c.LastSeal)
 	}
-	for _, n := range v.Notes {
+	for _, n := range r.Notes {
 		fmt.Fprintln(out, "note:", n)
 	}
-	for _, f := range v.Faults {
+	for _, f := range r.Faults {
 		fmt.Fprintln(out, "FAULT:", f)
 	}
 	word := "SOUND"
-	if !v.Sound {
-		word = fmt.Sprintf("NOT SOUND: %d fault(s)", len(v.Faults))
+	if !r.Sound {
+		word = fmt.Sprintf("NOT SOUND: %d fault(s)", len(r.Faults))
 	}
 	_, err := fmt.Fprintln(out, word)
 	return err
-}
-
-// verifier holds what the checks are made against.
-type verifier struct {
-	pinned ed25519.PublicKey
-	head   string
-	single bool // one file, outside of its chain
-}
-
-// run checks a folder, or one file with its seal. A box at work may change the
-// folder meanwhile: faults are then looked at again.
-func (v *verifier) run(ctx context.Context, path string) (verdict, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return verdict{}, fmt.Errorf("verify: %w", err)
-	}
-	only := ""
-	if !st.IsDir() {
-		if v.single = true; filepath.Ext(path) != ".mp4" {
-			return verdict{}, fmt.Errorf("%w: %s is neither a folder nor an .mp4 file", program.ErrUsage, path)
-		}
-		only, path = filepath.Base(path), filepath.Dir(path)
-	}
-	if only == "" && isVault(path) {
-		out, err := v.vault(ctx, path)
-		if err == nil && !out.Sound { // a vault at work may have changed meanwhile
-			out, err = v.vault(ctx, path)
-		}
-		return out, err
-	}
-	root, err := os.OpenRoot(path)
-	if err != nil {
-		return verdict{}, fmt.Errorf("verify: %w", err)
-	}
-	defer func() { _ = root.Close() }()
-	for attempt := 0; ; attempt++ {
-		f, err := collect(ctx, root, only)
-		if err != nil {
-			return verdict{}, fmt.Errorf("verify %s: %w", path, err)
-		}
-		out, err := v.check(ctx, f)
-		if err != nil || out.Sound || attempt == 2 {
-			return out, err
-		}
-		if again, err := collect(ctx, root, only); err != nil || again.same(f) {
-			return out, err
-		}
-	}
 }

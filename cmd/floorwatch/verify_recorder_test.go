@@ -52,7 +52,7 @@ func TestVerifyAcceptsWhatTheRecorderKeeps(t *testing.T) {
 				t.Error("no segment within 30 s")
 			}
 		}
-		if v, err := verify(t, "-key", pin(), dir); err != nil { // while it is being recorded
+		if v, err := runVerifier(t, "-key", pin(), dir); err != nil { // while it is being recorded
 			t.Errorf("%v %v", err, v.Faults)
 		}
 		stop()
@@ -60,7 +60,7 @@ func TestVerifyAcceptsWhatTheRecorderKeeps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	v, err := verify(t, "-key", pin(), dir)
+	v, err := runVerifier(t, "-key", pin(), dir)
 	if err != nil || len(v.Cameras) != 1 || v.Cameras[0].GapS == 0 || v.Cameras[0].Segments < 4 {
 		t.Errorf("%v %+v", err, v)
 	}

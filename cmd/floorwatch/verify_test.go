@@ -3,360 +3,94 @@ package main
 import (
 	"bytes"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"math/rand/v2"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"floorwatch"
 	"floorwatch/internal/program"
+	"floorwatch/internal/verify"
 )
 
 func boxKey(n byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, ed25519.SeedSize))
 }
 
-// shelf writes sealed footage of one camera. Its bytes are noise: verify looks
-// at hashes, not into pictures.
-type shelf struct {
-	t           *testing.T
-	dir, camera string
-	seq         uint64
-	prev        string
-	at          floorwatch.Time
-	noise       *rand.Rand
-}
-
-const shelfStart = 1763755200000
-
-func newShelf(t *testing.T, root, camera string) *shelf {
-	t.Helper()
-	s := &shelf{t: t, dir: filepath.Join(root, camera, "2025-11-21"), camera: camera, at: shelfStart, noise: rand.New(rand.NewPCG(1, uint64(camera[0])))}
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// put seals x with the next place in the chain.
-func (s *shelf) put(x floorwatch.Seal, ms floorwatch.Time) {
-	s.t.Helper()
-	s.seq++
-	x.Store, x.Edge, x.Camera, x.Chain, x.Seq, x.Prev = "s1", "box", s.camera, "00112233aabbccdd", s.seq, s.prev
-	x.Boot = strings.Repeat("0", 32)
-	if x.Start == 0 {
-		x.Start, x.End = s.at, s.at+ms
-		s.at = x.End
-	}
-	x.At = s.at
-	if x.Kind == floorwatch.SealSegment {
-		x.File = fmt.Sprintf("%08d.mp4", s.seq)
-	}
-	raw, err := floorwatch.SignSeal(x, boxKey(1))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.prev = floorwatch.SealHash(raw)
-	s.write(fmt.Sprintf("%08d.seal", s.seq), raw)
-}
-
-func (s *shelf) write(name string, b []byte) {
-	s.t.Helper()
-	if err := os.WriteFile(filepath.Join(s.dir, name), b, 0o644); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-const perFragment = 200 // bytes
-
-// segment adds a file of an init segment and n fragments of a second.
-func (s *shelf) segment(n int) {
-	var whole []byte
-	x := floorwatch.Seal{Kind: floorwatch.SealSegment, Codec: "avc1.64001f", Synced: true}
-	for i := range n + 1 {
-		part := make([]byte, perFragment)
-		for j := range part {
-			part[j] = byte(s.noise.Uint32())
-		}
-		sum := sha256.Sum256(part)
-		x.Fragments = append(x.Fragments, floorwatch.Fragment{
-			Length: perFragment, Offset: int64(max(0, i-1)) * 1000, Duration: int64(min(i, 1)) * 1000, SHA256: hex.EncodeToString(sum[:]),
-		})
-		whole = append(whole, part...)
-	}
-	sum := sha256.Sum256(whole)
-	x.Length, x.SHA256 = int64(len(whole)), hex.EncodeToString(sum[:])
-	s.write(fmt.Sprintf("%08d.mp4", s.seq+1), whole)
-	s.put(x, floorwatch.Time(n)*1000)
-}
-
-// makeFootage fills root with two cameras: files 1 2 4 5, a gap 3; file 1 of
-// "door" was deleted by 6.
-func makeFootage(t *testing.T, root string) {
-	t.Helper()
-	for _, camera := range []string{"door", "hall"} {
-		s := newShelf(t, root, camera)
-		s.segment(4)
-		gone := s.prev
-		s.segment(4)
-		s.put(floorwatch.Seal{Kind: floorwatch.SealGap, Cause: "camera stalled"}, 7000)
-		s.segment(4)
-		s.segment(3)
-		if camera == "door" {
-			s.put(floorwatch.Seal{Kind: floorwatch.SealDeleted, Cause: "older than the retention", Gone: []string{gone}, Start: shelfStart, End: shelfStart + 4000}, 0)
-			if err := os.Remove(filepath.Join(s.dir, "00000001.mp4")); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-}
-
-// verify runs the command and returns its exit as an error, and its verdict.
-func verify(t *testing.T, args ...string) (verdict, error) {
-	t.Helper()
-	var out, errs bytes.Buffer
-	err := runVerify(t.Context(), append([]string{"-json"}, args...), stdio{nil, &out, &errs})
-	var v verdict
-	if out.Len() > 0 {
-		if err := json.Unmarshal(out.Bytes(), &v); err != nil {
-			t.Fatalf("%v: %s", err, out.Bytes())
-		}
-	}
-	return v, err
-}
-
 func pin() string { return hex.EncodeToString(boxKey(1).Public().(ed25519.PublicKey)) }
 
-func TestVerifySoundFolder(t *testing.T) {
+// runVerifier runs the command and returns its exit as an error, and its report.
+func runVerifier(t *testing.T, args ...string) (verify.Report, error) {
+	t.Helper()
+	out, err := runCommand(t, runVerify, "", append([]string{"-json"}, args...)...)
+	var r verify.Report
+	if out != "" {
+		if err := json.Unmarshal([]byte(out), &r); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	return r, err
+}
+
+func TestVerifyPrintsAReport(t *testing.T) {
+	t.Parallel()
+	door := verify.Camera{
+		Store: "s1", Edge: "box", Camera: "door", From: 1763755200000, To: 1763755222000, Segments: 4,
+		StoredS: 11, DeletedS: 4, GapS: 7, UnexplainedS: 0.25, Faults: 1, LastSeal: "5a85",
+	}
+	hall := verify.Camera{Store: "s1", Edge: "box", Camera: "hall", From: 1763755200000, To: 1763755222000, Segments: 12, LastSeal: "a780"}
+	for want, r := range map[string]verify.Report{
+		`       camera  segments  stored s  deleted s  gap s  unexplained s        verdict
+  s1/box/door         4      11.0        4.0    7.0            0.2  NOT SOUND (1)
+  s1/box/hall        12       0.0        0.0    0.0            0.0          sound
+door: 2025-11-21T20:00:00.000Z to 2025-11-21T20:00:22.000Z, last seal 5a85
+hall: 2025-11-21T20:00:00.000Z to 2025-11-21T20:00:22.000Z, last seal a780
+note: the key is NOT PINNED
+FAULT: door/2025-11-21/00000002.mp4: fragment 2 was altered (2025-11-21T20:00:05.000Z to 2025-11-21T20:00:06.000Z)
+FAULT: holes between files add up to 4.0 s, more than 2.0
+NOT SOUND: 2 fault(s)
+`: {
+			Cameras: []verify.Camera{door, hall}, Notes: []string{"the key is NOT PINNED"},
+			Faults: []verify.Fault{
+				{Camera: "door", Path: "door/2025-11-21/00000002.mp4", What: "fragment 2 was altered", From: 1763755205000, To: 1763755206000},
+				{Camera: "door", What: "holes between files add up to 4.0 s, more than 2.0"},
+			},
+		},
+		`       camera  segments  stored s  deleted s  gap s  unexplained s  verdict
+  s1/box/hall        12       0.0        0.0    0.0            0.0    sound
+hall: 2025-11-21T20:00:00.000Z to 2025-11-21T20:00:22.000Z, last seal a780
+SOUND
+`: {Sound: true, Cameras: []verify.Camera{hall}},
+	} {
+		var out strings.Builder
+		if err := printReport(&out, r); err != nil || out.String() != want {
+			t.Errorf("%v, printed\n%s\nwant\n%s", err, out.String(), want)
+		}
+	}
+}
+
+func TestVerifyCommandLine(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
-	makeFootage(t, dir)
-	v, err := verify(t, "-key", pin(), dir)
-	if err != nil || !v.Sound || !v.Pinned || len(v.Cameras) != 2 {
-		t.Fatalf("%v %+v", err, v)
-	}
-	door := v.Cameras[0]
-	if door.Segments != 4 || door.StoredS != 11 || door.DeletedS != 4 || door.GapS != 7 || door.UnexplainedS != 0 || door.To-door.From != 22000 {
-		t.Errorf("%+v", door)
-	}
-	if v, err = verify(t, "-key", pin(), "-head", door.LastSeal, dir); err != nil {
-		t.Errorf("its own head: %v %v", err, v.Faults)
-	}
-	keyFile := filepath.Join(t.TempDir(), "box.pub")
+	keyFile := filepath.Join(dir, "box.pub")
 	if err := os.WriteFile(keyFile, []byte(pin()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = verify(t, "-key", keyFile, filepath.Join(dir, "door", "2025-11-21", "00000002.mp4")); err != nil {
-		t.Errorf("one file: %v", err)
-	}
-	var out bytes.Buffer
-	if err := runVerify(t.Context(), []string{dir}, stdio{nil, &out, &out}); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"s1/box/door", "NOT PINNED", "SOUND"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, out.String())
+	for _, args := range [][]string{{}, {dir, dir}, {"-key", "xyz", dir}, {"-head", "xyz", dir}, {keyFile}} {
+		if _, err := runVerifier(t, args...); !errors.Is(err, program.ErrUsage) {
+			t.Errorf("%q: %v, want exit code 2", args, err)
 		}
 	}
-}
-
-// TestVerifyFindsEveryChange flips one byte of each fragment and of each line of
-// a seal: all are found, media to its fragment.
-func TestVerifyFindsEveryChange(t *testing.T) {
-	dir := t.TempDir()
-	makeFootage(t, dir)
-	day := filepath.Join(dir, "door", "2025-11-21")
-	film := filepath.Join(day, "00000002.mp4")
-	for i := range 5 * perFragment {
-		if i%7 != 0 {
-			continue
-		}
-		flip(t, film, i)
-		v, err := verify(t, "-key", pin(), dir)
-		if !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 {
-			t.Fatalf("byte %d: %v %+v", i, err, v.Faults)
-		}
-		f, k := v.Faults[0], i/perFragment
-		from, to := floorwatch.Time(shelfStart+4000+1000*(k-1)), floorwatch.Time(shelfStart+4000+1000*k)
-		if k == 0 {
-			from, to = shelfStart+4000, shelfStart+8000
-		}
-		if f.From != from || f.To != to || f.Path != "door/2025-11-21/00000002.mp4" {
-			t.Fatalf("byte %d of fragment %d: %v", i, k, f)
-		}
-		flip(t, film, i)
+	if _, err := runVerifier(t, filepath.Join(dir, "absent")); err == nil || errors.Is(err, program.ErrUsage) {
+		t.Errorf("an absent folder: %v", err)
 	}
-	seal := filepath.Join(day, "00000002.seal")
-	st, err := os.Stat(seal)
-	if err != nil {
-		t.Fatal(err)
+	if r, err := runVerifier(t, "-key", keyFile, dir); !errors.Is(err, program.ErrTold) || r.Sound || !r.Pinned {
+		t.Errorf("an empty folder: %v %+v", err, r)
 	}
-	for i := int64(0); i < st.Size(); i += 11 {
-		flip(t, seal, int(i))
-		if _, err := verify(t, "-key", pin(), dir); !errors.Is(err, program.ErrTold) {
-			t.Fatalf("byte %d of a seal may change: %v", i, err)
-		}
-		flip(t, seal, int(i))
-	}
-	if v, err := verify(t, "-key", pin(), dir); err != nil {
-		t.Fatalf("put right again: %v", v.Faults)
-	}
-}
-
-func flip(t *testing.T, path string, at int) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b[at] ^= 0x20
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestVerifyFindsWhatWasMoved(t *testing.T) {
-	at := func(dir, name string) string {
-		camera, file, _ := strings.Cut(name, "/")
-		return filepath.Join(dir, camera, "2025-11-21", file)
-	}
-	move := func(from, to string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			if err := os.Rename(at(dir, from), at(dir, to)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	remove := func(names ...string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			for _, n := range names {
-				if err := os.Remove(at(dir, n)); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	copyTo := func(from string, to ...string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			b, err := os.ReadFile(at(dir, from))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, n := range to {
-				if err := os.WriteFile(at(dir, n), b, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	cut := func(name string, n int64) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			if err := os.Truncate(at(dir, name), n); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	both := func(a, b func(*testing.T, string)) func(*testing.T, string) {
-		return func(t *testing.T, dir string) { a(t, dir); b(t, dir) }
-	}
-	for _, c := range []struct {
-		name   string
-		change func(*testing.T, string)
-		want   string // in some fault
-	}{
-		{"file deleted", remove("door/00000002.mp4"), "missing and no deletion names it"},
-		{"file and seal deleted", remove("door/00000002.mp4", "door/00000002.seal"), "seals 2 to 2 are missing"},
-		{"seal deleted", remove("door/00000002.seal"), "has no seal"},
-		{"gap deleted", remove("door/00000003.seal"), "seals 3 to 3 are missing"},
-		{"deletion deleted", remove("door/00000006.seal"), "missing and no deletion names it"},
-		{"oldest deleted", remove("door/00000001.seal"), "earlier seals are missing"},
-		{"all seals stripped", func(t *testing.T, dir string) {
-			paths, _ := filepath.Glob(filepath.Join(dir, "*", "*", "*.seal"))
-			for _, p := range paths {
-				if err := os.Remove(p); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}, "nothing here is proven"},
-		{"files swapped", both(move("door/00000002.mp4", "door/x.tmp"), both(move("door/00000004.mp4", "door/00000002.mp4"), move("door/x.tmp", "door/00000004.mp4"))), "holds the footage that belongs in door/2025-11-21/00000004.mp4"},
-		{"file repeated in place of another", copyTo("door/00000002.mp4", "door/00000004.mp4"), "holds the footage that belongs in door/2025-11-21/00000002.mp4"},
-		{"file repeated", copyTo("door/00000002.mp4", "door/00000009.mp4"), "repeats door/2025-11-21/00000002.mp4"},
-		{"file and seal repeated", both(copyTo("door/00000002.mp4", "door/00000009.mp4"), copyTo("door/00000002.seal", "door/00000009.seal")), "comes twice"},
-		{"file of the other camera", copyTo("hall/00000002.mp4", "door/00000002.mp4"), "holds the footage that belongs in hall/2025-11-21/00000002.mp4"},
-		{"file and seal of the other camera", both(copyTo("hall/00000002.mp4", "door/00000002.mp4"), copyTo("hall/00000002.seal", "door/00000002.seal")), "comes twice"},
-		{"strange file", copyTo("door/00000001.seal", "door/00000008.mp4"), "has no seal"},
-		{"strange seal", copyTo("door/00000002.mp4", "door/00000008.seal"), "not a canonical seal"},
-		{"tail cut", cut("door/00000005.mp4", 3*perFragment+10), "cut off in fragment 3"},
-		{"tail cut at a border", cut("door/00000005.mp4", 3*perFragment), "cut off in fragment 3"},
-		{"emptied", cut("door/00000005.mp4", 0), "cut off in fragment 0"},
-		{"bytes added", cut("door/00000005.mp4", 4*perFragment+1), "1 bytes were added"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			dir := t.TempDir()
-			makeFootage(t, dir)
-			c.change(t, dir)
-			v, err := verify(t, "-key", pin(), dir)
-			if !errors.Is(err, program.ErrTold) || v.Sound {
-				t.Fatalf("not found: %v", err)
-			}
-			if s := fmt.Sprint(v.Faults); !strings.Contains(s, c.want) {
-				t.Errorf("no %q in %s", c.want, s)
-			}
-		})
-	}
-}
-
-func TestVerifyFindsForgedChains(t *testing.T) {
-	dir := t.TempDir()
-	makeFootage(t, dir)
-	if _, err := verify(t, "-key", strings.Repeat("ab", 32), dir); !errors.Is(err, program.ErrTold) {
-		t.Errorf("another key: %v", err)
-	}
-	if _, err := verify(t, "-key", pin(), "-head", strings.Repeat("ab", 32), dir); !errors.Is(err, program.ErrTold) {
-		t.Errorf("another head: %v", err)
-	}
-	// A hole in time that the box itself signed, and a seal put in by its key.
-	for name, build := range map[string]func(*shelf){
-		"neither footage nor gap": func(s *shelf) { s.segment(2); s.at += 1500; s.segment(2) },
-		"add up to": func(s *shelf) {
-			for range 9 {
-				s.segment(1)
-				s.at += 900
-			}
-			s.segment(1)
-		},
-		"before the end of": func(s *shelf) { s.segment(2); s.at -= 600; s.segment(2) },
-		"does not follow":   func(s *shelf) { s.segment(2); s.prev = strings.Repeat("00", 32); s.segment(2) },
-		"whose seal is not here": func(s *shelf) {
-			s.segment(2)
-			s.put(floorwatch.Seal{Kind: floorwatch.SealDeleted, Cause: "age", Gone: []string{strings.Repeat("00", 32)}, Start: 5, End: 6}, 0)
-		},
-	} {
-		dir := t.TempDir()
-		build(newShelf(t, dir, "door"))
-		v, err := verify(t, "-key", pin(), dir)
-		if !errors.Is(err, program.ErrTold) || !strings.Contains(fmt.Sprint(v.Faults), name) {
-			t.Errorf("%s: %v %v", name, err, v.Faults)
-		}
-	}
-}
-
-func TestVerifyRefusesWhatItCannotCheck(t *testing.T) {
-	dir := t.TempDir()
-	for _, args := range [][]string{{}, {dir, dir}, {"-key", "xyz", dir}, {"-head", "xyz", dir}} {
-		if _, err := verify(t, args...); !errors.Is(err, program.ErrUsage) {
-			t.Errorf("%q: %v", args, err)
-		}
-	}
-	if _, err := verify(t, filepath.Join(dir, "absent")); err == nil {
-		t.Error("an absent folder is sound")
-	}
-	if _, err := verify(t, dir); !errors.Is(err, program.ErrTold) {
-		t.Errorf("an empty folder: %v", err)
+	if _, err := runVerifier(t, "-h"); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("-h: %v, want exit code 0", err)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/layout"
 )
 
 // chain appends seals to one camera's chain. Recorder and Retention each hold
@@ -171,11 +171,7 @@ func readSeal(path string) (floorwatch.Seal, []byte, error) {
 		return floorwatch.Seal{}, nil, fmt.Errorf("read seal: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(f, floorwatch.MaxSealBytes+1))
-	if err != nil {
-		return floorwatch.Seal{}, nil, fmt.Errorf("read seal %s: %w", path, err)
-	}
-	s, err := floorwatch.ParseSeal(raw)
+	s, raw, err := layout.ReadSeal(f)
 	if err != nil {
 		return s, raw, fmt.Errorf("read seal %s: %w", path, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/clip"
+	"floorwatch/internal/layout"
 )
 
 // Library reads the footage below Dir, also while it is recorded. The zero
@@ -175,7 +176,7 @@ func (l *Library) seal(path string) (floorwatch.Seal, bool) {
 // openSpan describes the file that is being written, up to its last whole
 // fragment.
 func openSpan(root *os.Root, camera string) (Span, error) {
-	path := filepath.Join(camera, openName)
+	path := filepath.Join(camera, layout.OpenFile)
 	f, err := root.Open(path)
 	if err != nil {
 		return Span{}, fmt.Errorf("read open footage: %w", err)

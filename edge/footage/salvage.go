@@ -10,6 +10,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/clip"
+	"floorwatch/internal/layout"
 )
 
 // salvage seals what a run that did not end well left behind: open.mp4, or a
@@ -18,7 +19,7 @@ import (
 // have covered becomes part of the gap that is booked next. It reports whether
 // there was something.
 func (p *recording) salvage() (bool, error) {
-	open := filepath.Join(p.dir, openName)
+	open := filepath.Join(p.dir, layout.OpenFile)
 	orphans, err := p.orphans()
 	if err != nil {
 		return false, err

@@ -13,6 +13,7 @@ import (
 	"floorwatch"
 	"floorwatch/internal/clip"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/layout"
 )
 
 // place finds when a file's media time 0 was. A fragment is never early: its
@@ -84,8 +85,6 @@ func (p parts) seal(now floorwatch.Time, partial bool) floorwatch.Seal {
 	}
 }
 
-const openName = "open.mp4"
-
 // syncEvery bounds what a power cut takes beside the unfinished fragment.
 const syncEvery = time.Second
 
@@ -101,7 +100,7 @@ type writer struct {
 
 // createOpen starts dir/open.mp4; it fails when there is one.
 func createOpen(dir string, in clip.Init) (*writer, error) {
-	path := filepath.Join(dir, openName)
+	path := filepath.Join(dir, layout.OpenFile)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("start footage: %w", err)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/layout"
 	"floorwatch/internal/watchdog"
 )
 
@@ -398,7 +399,7 @@ func (u *Uploader) send(ctx context.Context, c floorwatch.Command, now floorwatc
 		}
 	}
 	if last < c.To {
-		_, err := os.Lstat(filepath.Join(u.Dir, c.Camera, openName))
+		_, err := os.Lstat(filepath.Join(u.Dir, c.Camera, layout.OpenFile))
 		r.Open = err == nil && now < c.To.Add(time.Hour)
 	}
 	if err := u.Claims.add(claim{c.ID, claimSend, c.Camera, c.From, c.To, now}); err != nil {

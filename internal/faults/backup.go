@@ -24,6 +24,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/vault"
 	"floorwatch/edge/footage"
+	"floorwatch/internal/layout"
 	"floorwatch/internal/stage"
 )
 
@@ -219,7 +220,7 @@ func uploadsCut(ctx context.Context, b *bench) (finding, error) {
 	}
 	wrong := 0
 	for i, h := range hashes {
-		got, err := os.ReadFile(filepath.Join(d.at, "vault", vault.ObjectPath(h)))
+		got, err := os.ReadFile(filepath.Join(d.at, "vault", layout.ObjectPath(h)))
 		sent, readErr := os.ReadFile(filepath.Join(shelf, recCamera, filepath.Base(firstDay(shelf)), fmt.Sprintf("%08d.mp4", i+1)))
 		if err != nil || readErr != nil || !bytes.Equal(got, sent) {
 			wrong++

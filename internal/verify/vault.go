@@ -1,4 +1,4 @@
-package main
+package verify
 
 import (
 	"context"
@@ -10,37 +10,50 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"floorwatch"
-	"floorwatch/cloud/vault"
+	"floorwatch/internal/layout"
 )
 
-// vaultIndex marks a folder as a vault's (docs/vault.md).
-const vaultIndex = "vault.sqlite"
+// Index is what a vault knows of its footage. It may grow while it is read: each
+// method sees at least what was stored before its call.
+type Index interface {
+	// EachSeal calls do for every seal of every box, verbatim, camera by camera in
+	// the order of the chain, until do returns an error.
+	EachSeal(ctx context.Context, do func(seal string) error) error
+	// EachObject calls do for everything that the vault has or had, in the same way.
+	EachObject(ctx context.Context, do func(Object) error) error
+	// SealOf returns the seal of a box's footage by the hash of its bytes.
+	SealOf(ctx context.Context, store, edge, hash string) (floorwatch.Seal, error)
+}
 
-func isVault(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, vaultIndex))
-	return err == nil
+// Object says what the index knows of the bytes of a segment.
+type Object struct {
+	SHA256   string
+	Received floorwatch.Time // 0: never
+	Here     bool            // the bytes must be there
 }
 
 // vaultChecker checks a vault: the seals of all boxes from its index, and each
 // object that the index says is there.
 type vaultChecker struct {
 	checker
-	index  *vault.Index
-	stored map[string]vault.Stored
+	index  Index
+	stored map[string]Object
 	seen   map[string]bool // objects that a seal names
 }
 
-// vault checks the folder of a vault, also while it is at work.
-func (v *verifier) vault(ctx context.Context, dir string) (out verdict, err error) {
-	index, err := vault.ReadIndex(filepath.Join(dir, vaultIndex))
-	if err != nil {
-		return out, fmt.Errorf("verify: %w", err)
+// Vault checks the folder of a vault against its index, also while it is at work.
+func (v Verifier) Vault(ctx context.Context, dir string, index Index) (Report, error) {
+	out, err := v.vault(ctx, dir, index)
+	if err == nil && !out.Sound { // a vault at work may have changed meanwhile
+		out, err = v.vault(ctx, dir, index)
 	}
-	defer func() { err = errors.Join(err, index.Close()) }()
+	return out, err
+}
+
+func (v Verifier) vault(ctx context.Context, dir string, index Index) (out Report, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return out, fmt.Errorf("verify: %w", err)
@@ -50,9 +63,9 @@ func (v *verifier) vault(ctx context.Context, dir string) (out verdict, err erro
 	if err != nil {
 		return out, fmt.Errorf("verify %s: %w", dir, err)
 	}
-	c := vaultChecker{index: index, stored: map[string]vault.Stored{}, seen: map[string]bool{}}
+	c := vaultChecker{index: index, stored: map[string]Object{}, seen: map[string]bool{}}
 	f := found{root: root, files: files}
-	err = index.EachObject(ctx, func(s vault.Stored) error { c.stored[s.SHA256] = s; return nil })
+	err = index.EachObject(ctx, func(s Object) error { c.stored[s.SHA256] = s; return nil })
 	if err == nil { // after the objects: a seal is there before its footage
 		err = c.readSeals(ctx, &f)
 	}
@@ -70,9 +83,9 @@ func (v *verifier) vault(ctx context.Context, dir string) (out verdict, err erro
 // were never finished.
 func listObjects(ctx context.Context, root *os.Root) (files map[string]bool, temps int, err error) {
 	files = map[string]bool{}
-	err = fs.WalkDir(root.FS(), "objects", func(name string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(root.FS(), layout.ObjectsDir, func(name string, d fs.DirEntry, err error) error {
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && name == "objects":
+		case errors.Is(err, fs.ErrNotExist) && name == layout.ObjectsDir:
 			return nil
 		case err != nil || ctx.Err() != nil:
 			return errors.Join(err, ctx.Err())
@@ -91,20 +104,20 @@ func (c *vaultChecker) readSeals(ctx context.Context, f *found) error {
 	return c.index.EachSeal(ctx, func(raw string) error {
 		s, err := floorwatch.ParseSeal([]byte(raw))
 		if err != nil {
-			f.faults = append(f.faults, fault{Path: vaultIndex, What: fmt.Sprintf("a seal in the index: %v", err)})
+			f.faults = append(f.faults, Fault{Path: layout.VaultIndex, What: fmt.Sprintf("a seal in the index: %v", err)})
 			return nil
 		}
 		if len(f.seals) == maxSeals {
 			return fmt.Errorf("more than %d seals", maxSeals)
 		}
 		s.Fragments = nil
-		at := fmt.Sprintf("%s: %s/%s/%s seal %d", vaultIndex, s.Store, s.Edge, s.Camera, s.Seq)
+		at := fmt.Sprintf("%s: %s/%s/%s seal %d", layout.VaultIndex, s.Store, s.Edge, s.Camera, s.Seq)
 		f.seals = append(f.seals, sealed{s, at, floorwatch.SealHash([]byte(raw))})
 		return nil
 	})
 }
 
-func (c *vaultChecker) run(ctx context.Context) (verdict, error) {
+func (c *vaultChecker) run(ctx context.Context) (Report, error) {
 	c.keys()
 	for _, chain := range byCamera(c.seals) {
 		if err := c.camera(ctx, chain); err != nil {
@@ -113,29 +126,29 @@ func (c *vaultChecker) run(ctx context.Context) (verdict, error) {
 	}
 	for name := range c.files {
 		if hash := strings.TrimSuffix(path.Base(name), ".mp4"); !c.seen[hash] || name != objectPath(hash) {
-			c.fault(fault{Path: name, What: "no seal in the index names this file"})
+			c.fault(Fault{Path: name, What: "no seal in the index names this file"})
 		}
 	}
 	for hash, s := range c.stored {
 		if s.Here && !c.seen[hash] {
-			c.fault(fault{Path: objectPath(hash), What: "the index has it and no seal names it"})
+			c.fault(Fault{Path: objectPath(hash), What: "the index has it and no seal names it"})
 		}
 	}
-	return c.verdict(), nil
+	return c.report(), nil
 }
 
 func objectPath(hash string) string {
-	if !hexHash.MatchString(hash) {
+	if !floorwatch.ValidHash(hash) {
 		return ""
 	}
-	return vault.ObjectPath(hash)
+	return layout.ObjectPath(hash)
 }
 
 // camera checks one chain and what of its footage is here.
 func (c *vaultChecker) camera(ctx context.Context, seals []sealed) error {
 	before := len(c.out.Faults)
 	last := seals[len(seals)-1]
-	v := cameraVerdict{Store: last.Store, Edge: last.Edge, Camera: last.Camera, LastSeal: last.hash, From: last.Start}
+	v := Camera{Store: last.Store, Edge: last.Edge, Camera: last.Camera, LastSeal: last.hash, From: last.Start}
 	c.chain(seals)
 	c.time(seals, &v)
 	gone := c.gone(seals)
@@ -176,7 +189,7 @@ func (c *vaultChecker) object(ctx context.Context, s sealed) error {
 	name := objectPath(s.SHA256)
 	f, err := c.root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		c.fault(fault{Camera: s.Camera, Path: name, What: "the vault gave a receipt for this file, and it is missing", From: s.Start, To: s.End})
+		c.fault(Fault{Camera: s.Camera, Path: name, What: "the vault gave a receipt for this file, and it is missing", From: s.Start, To: s.End})
 		return nil
 	}
 	if err != nil {

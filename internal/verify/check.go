@@ -1,4 +1,4 @@
-package main
+package verify
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/layout"
 )
 
 // sealed is a seal of the folder; its fragments are read again when its file is
@@ -32,7 +33,7 @@ type found struct {
 	root   *os.Root
 	seals  []sealed
 	files  map[string]bool // .mp4
-	faults []fault         // seals that are none
+	faults []Fault         // seals that are none
 }
 
 const maxSeals = 2_000_000 // of one folder
@@ -65,7 +66,7 @@ func collect(ctx context.Context, root *os.Root, only string) (found, error) {
 func (f *found) add(name string) error {
 	s, raw, err := readSealFile(f.root, name)
 	if errors.Is(err, floorwatch.ErrSealForm) || errors.Is(err, floorwatch.ErrSealSignature) {
-		f.faults = append(f.faults, fault{Path: name, What: err.Error()})
+		f.faults = append(f.faults, Fault{Path: name, What: err.Error()})
 		return nil
 	}
 	if err != nil {
@@ -85,34 +86,19 @@ func readSealFile(root *os.Root, name string) (floorwatch.Seal, []byte, error) {
 		return floorwatch.Seal{}, nil, err
 	}
 	defer func() { _ = r.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(r, floorwatch.MaxSealBytes+1))
-	if err != nil {
-		return floorwatch.Seal{}, nil, err
-	}
-	s, err := floorwatch.ParseSeal(raw)
-	return s, raw, err
+	return layout.ReadSeal(r)
 }
 
 func (f found) same(g found) bool {
 	return len(f.faults) == len(g.faults) && slices.EqualFunc(f.seals, g.seals, func(a, b sealed) bool { return a.hash == b.hash })
 }
 
-// checker works through one folder.
-type checker struct {
-	*verifier
-	found
-	out     verdict
-	content map[string]string // SHA-256 of a file -> the path that it belongs to
-	hashes  map[string]bool   // of all seals
-	claimed map[string]bool   // files that have a seal
-}
-
-func newChecker(v *verifier, f found) checker {
+func newChecker(v Verifier, f found) checker {
 	c := checker{
-		verifier: v, found: f,
+		want: v, found: f,
 		content: map[string]string{}, hashes: map[string]bool{}, claimed: map[string]bool{},
 	}
-	c.out = verdict{Pinned: v.pinned != nil, Key: []string{}, Cameras: []cameraVerdict{}, Faults: append([]fault{}, f.faults...), Notes: []string{}}
+	c.out = Report{Pinned: v.Key != nil, Keys: []string{}, Cameras: []Camera{}, Faults: append([]Fault{}, f.faults...), Notes: []string{}}
 	for _, s := range f.seals {
 		c.hashes[s.hash] = true
 		if s.Kind == floorwatch.SealSegment {
@@ -122,27 +108,27 @@ func newChecker(v *verifier, f found) checker {
 	return c
 }
 
-func (v *verifier) check(ctx context.Context, f found) (verdict, error) {
-	c := newChecker(v, f)
+// run checks a box's folder.
+func (c *checker) run(ctx context.Context) (Report, error) {
 	c.keys()
-	for _, chain := range byCamera(f.seals) {
+	for _, chain := range byCamera(c.seals) {
 		if err := c.camera(ctx, chain); err != nil {
 			return c.out, err
 		}
 	}
 	c.strangers()
-	return c.verdict(), nil
+	return c.report(), nil
 }
 
-// verdict sums up.
-func (c *checker) verdict() verdict {
+// report sums up.
+func (c *checker) report() Report {
 	if len(c.seals) == 0 {
-		c.fault(fault{What: "no seal that can be read: nothing here is proven"})
+		c.fault(Fault{What: "no seal that can be read: nothing here is proven"})
 	}
-	if c.head != "" && !c.hashes[c.head] {
-		c.fault(fault{What: "the seal given with -head is not here: the newest footage was removed, or it is another camera's"})
+	if c.want.Head != "" && !c.hashes[c.want.Head] {
+		c.fault(Fault{What: "the seal given with -head is not here: the newest footage was removed, or it is another camera's"})
 	}
-	slices.SortFunc(c.out.Faults, func(a, b fault) int {
+	slices.SortFunc(c.out.Faults, func(a, b Fault) int {
 		return cmp.Or(cmp.Compare(a.Camera, b.Camera), cmp.Compare(a.From, b.From), cmp.Compare(a.Path, b.Path))
 	})
 	slices.Sort(c.out.Notes)
@@ -150,7 +136,7 @@ func (c *checker) verdict() verdict {
 	return c.out
 }
 
-func (c *checker) fault(f fault) { c.out.Faults = append(c.out.Faults, f) }
+func (c *checker) fault(f Fault) { c.out.Faults = append(c.out.Faults, f) }
 
 func (c *checker) note(format string, args ...any) {
 	c.out.Notes = append(c.out.Notes, fmt.Sprintf(format, args...))
@@ -160,21 +146,21 @@ func (c *checker) note(format string, args ...any) {
 func (c *checker) keys() {
 	first := map[string]ed25519.PublicKey{}
 	for _, s := range c.seals {
-		if k := hex.EncodeToString(s.Key); !slices.Contains(c.out.Key, k) && len(c.out.Key) < 100 {
-			c.out.Key = append(c.out.Key, k)
+		if k := hex.EncodeToString(s.Key); !slices.Contains(c.out.Keys, k) && len(c.out.Keys) < 100 {
+			c.out.Keys = append(c.out.Keys, k)
 		}
 		box := s.Store + "/" + s.Edge
 		if first[box] == nil {
 			first[box] = s.Key
 		}
-		if want := c.pinned; want != nil && !want.Equal(s.Key) {
-			c.fault(fault{Camera: s.Camera, Path: s.path, What: "signed with another key than the one given with -key", From: s.Start, To: s.End})
+		if want := c.want.Key; want != nil && !want.Equal(s.Key) {
+			c.fault(Fault{Camera: s.Camera, Path: s.path, What: "signed with another key than the one given with -key", From: s.Start, To: s.End})
 		} else if want == nil && !first[box].Equal(s.Key) {
-			c.fault(fault{Camera: s.Camera, Path: s.path, What: "signed with another key than the seals before it", From: s.Start, To: s.End})
+			c.fault(Fault{Camera: s.Camera, Path: s.path, What: "signed with another key than the seals before it", From: s.Start, To: s.End})
 		}
 	}
-	if c.pinned == nil {
-		c.note("the key is NOT PINNED: that these seals are the box's own is not checked; give its public key with -key (here: %s)", strings.Join(c.out.Key, ", "))
+	if c.want.Key == nil {
+		c.note("the key is NOT PINNED: that these seals are the box's own is not checked; give its public key with -key (here: %s)", strings.Join(c.out.Keys, ", "))
 	}
 }
 
@@ -200,7 +186,7 @@ func byCamera(seals []sealed) [][]sealed {
 func (c *checker) camera(ctx context.Context, seals []sealed) error {
 	before := len(c.out.Faults)
 	last := seals[len(seals)-1]
-	v := cameraVerdict{Store: last.Store, Edge: last.Edge, Camera: last.Camera, LastSeal: last.hash}
+	v := Camera{Store: last.Store, Edge: last.Edge, Camera: last.Camera, LastSeal: last.hash}
 	if !c.single {
 		c.chain(seals)
 		c.time(seals, &v)
@@ -237,7 +223,7 @@ func (c *checker) camera(ctx context.Context, seals []sealed) error {
 func (c *checker) chain(seals []sealed) {
 	for i, s := range seals {
 		begins := s.Prev == "" || s.Lost
-		at := fault{Camera: s.Camera, Path: s.path, From: s.Start, To: s.End}
+		at := Fault{Camera: s.Camera, Path: s.path, From: s.Start, To: s.End}
 		if i == 0 {
 			if at.What = "earlier seals are missing: the chain begins before this one"; !begins {
 				c.fault(at)
@@ -271,7 +257,7 @@ const (
 )
 
 // time checks that segments and gaps follow each other.
-func (c *checker) time(seals []sealed, v *cameraVerdict) {
+func (c *checker) time(seals []sealed, v *Camera) {
 	var p *sealed
 	for i, s := range seals {
 		if s.Kind == floorwatch.SealDeleted {
@@ -283,10 +269,10 @@ func (c *checker) time(seals []sealed, v *cameraVerdict) {
 				v.UnexplainedS += d.Seconds()
 			}
 			if d > maxHole {
-				c.fault(fault{Camera: s.Camera, What: fmt.Sprintf("%.1f s are neither footage nor gap", d.Seconds()), From: p.End, To: s.Start})
+				c.fault(Fault{Camera: s.Camera, What: fmt.Sprintf("%.1f s are neither footage nor gap", d.Seconds()), From: p.End, To: s.Start})
 			}
 			if d < -maxOverlap {
-				c.fault(fault{Camera: s.Camera, Path: s.path, What: fmt.Sprintf("begins %.1f s before the end of %s", -d.Seconds(), p.path), From: s.Start, To: p.End})
+				c.fault(Fault{Camera: s.Camera, Path: s.path, What: fmt.Sprintf("begins %.1f s before the end of %s", -d.Seconds(), p.path), From: s.Start, To: p.End})
 			}
 		}
 		p = &seals[i]
@@ -298,7 +284,7 @@ func (c *checker) time(seals []sealed, v *cameraVerdict) {
 		}
 	}
 	if limit := time.Duration(n+1) * perSegment; v.UnexplainedS > limit.Seconds() {
-		c.fault(fault{Camera: v.Camera, What: fmt.Sprintf("holes between files add up to %.1f s, more than %.1f", v.UnexplainedS, limit.Seconds())})
+		c.fault(Fault{Camera: v.Camera, What: fmt.Sprintf("holes between files add up to %.1f s, more than %.1f", v.UnexplainedS, limit.Seconds())})
 	}
 }
 
@@ -309,7 +295,7 @@ func (c *checker) gone(seals []sealed) map[string]bool {
 		for _, h := range s.Gone {
 			out[h] = true
 			if !c.hashes[h] {
-				c.fault(fault{Camera: s.Camera, Path: s.path, What: "names a deleted file whose seal is not here; seals are never deleted", From: s.Start, To: s.End})
+				c.fault(Fault{Camera: s.Camera, Path: s.path, What: "names a deleted file whose seal is not here; seals are never deleted", From: s.Start, To: s.End})
 			}
 		}
 	}
@@ -318,7 +304,7 @@ func (c *checker) gone(seals []sealed) map[string]bool {
 
 // file checks the bytes of one file against its seal.
 func (c *checker) file(ctx context.Context, s sealed, name string) error {
-	at := fault{Camera: s.Camera, Path: name, From: s.Start, To: s.End}
+	at := Fault{Camera: s.Camera, Path: name, From: s.Start, To: s.End}
 	f, err := c.root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		at.What = "the file is missing and no deletion names it"
@@ -354,7 +340,7 @@ func (c *checker) file(ctx context.Context, s sealed, name string) error {
 
 // compare reads r fragment by fragment and returns what differs from the seal,
 // adjoining fragments as one fault, and the hash of all of r.
-func compare(ctx context.Context, r io.Reader, s floorwatch.Seal) (faults []fault, sum string, err error) {
+func compare(ctx context.Context, r io.Reader, s floorwatch.Seal) (faults []Fault, sum string, err error) {
 	whole := sha256.New()
 	r = io.TeeReader(r, whole)
 	for i, p := range s.Fragments {
@@ -368,15 +354,15 @@ func compare(ctx context.Context, r io.Reader, s floorwatch.Seal) (faults []faul
 		}
 		from := s.Start + floorwatch.Time(p.Offset)
 		if n < p.Length {
-			faults = append(faults, fault{What: fmt.Sprintf("the file is cut off in fragment %d, it has %d of %d bytes of it", i, n, p.Length), From: from, To: s.End})
+			faults = append(faults, Fault{What: fmt.Sprintf("the file is cut off in fragment %d, it has %d of %d bytes of it", i, n, p.Length), From: from, To: s.End})
 			break
 		}
 		if want, _ := hex.DecodeString(p.SHA256); bytes.Equal(part.Sum(nil), want) {
 			continue
 		}
-		f := fault{What: fmt.Sprintf("fragment %d was altered", i), From: from, To: from + floorwatch.Time(p.Duration)}
+		f := Fault{What: fmt.Sprintf("fragment %d was altered", i), From: from, To: from + floorwatch.Time(p.Duration)}
 		if i == 0 {
-			f = fault{What: "the init segment was altered, the whole file may look different", From: s.Start, To: s.End}
+			f = Fault{What: "the init segment was altered, the whole file may look different", From: s.Start, To: s.End}
 		}
 		if k := len(faults) - 1; k >= 0 && i > 1 && faults[k].To == f.From {
 			faults[k].To, faults[k].What = f.To, fmt.Sprintf("fragments up to %d were altered", i)
@@ -389,11 +375,11 @@ func compare(ctx context.Context, r io.Reader, s floorwatch.Seal) (faults []faul
 		return nil, "", err
 	}
 	if more > 0 {
-		faults = append(faults, fault{What: fmt.Sprintf("%d bytes were added at the end", more), From: s.Start, To: s.End})
+		faults = append(faults, Fault{What: fmt.Sprintf("%d bytes were added at the end", more), From: s.Start, To: s.End})
 	}
 	sum = hex.EncodeToString(whole.Sum(nil))
 	if len(faults) == 0 && sum != s.SHA256 {
-		faults = append(faults, fault{What: "the seal contradicts itself: its fragments fit, its whole does not", From: s.Start, To: s.End})
+		faults = append(faults, Fault{What: "the seal contradicts itself: its fragments fit, its whole does not", From: s.Start, To: s.End})
 	}
 	return faults, sum, nil
 }
@@ -403,10 +389,10 @@ func (c *checker) strangers() {
 	for name := range c.files {
 		switch {
 		case c.claimed[name]:
-		case path.Base(name) == "open.mp4":
+		case path.Base(name) == layout.OpenFile:
 			c.note("%s is still being written and has no seal yet: it proves nothing", name)
 		default:
-			f := fault{Path: name, What: "has no seal"}
+			f := Fault{Path: name, What: "has no seal"}
 			if other := c.repeated(name); other != "" {
 				f.What = "has no seal and repeats " + other
 			}
