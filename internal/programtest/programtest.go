@@ -30,8 +30,8 @@ import (
 	"floorwatch/internal/child"
 )
 
-// Repository is the path of the project's root from a package two levels down.
-const Repository = "../.."
+// Repository is the path of the project's root from a package three levels down.
+const Repository = "../../.."
 
 // Build compiles the agent and the aggregator without cgo into a folder of the
 // test, and returns it. The camera worker comes from bin/.

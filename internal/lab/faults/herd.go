@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"floorwatch/internal/chaos"
+	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/stage"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/outbox"
-	"floorwatch/internal/chaos"
+	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/stage"
 )
 

@@ -7,7 +7,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/assign"
-	"floorwatch/internal/score"
+	"floorwatch/internal/lab/score"
 )
 
 // The naive pipeline, beside which every figure is set: what one has in an

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"math"
 
-	"floorwatch/internal/score"
+	"floorwatch/internal/lab/score"
 )
 
 // The pipelines.

@@ -11,7 +11,7 @@ import (
 	"floorwatch/edge/queue"
 	"floorwatch/edge/track"
 	"floorwatch/edge/zone"
-	"floorwatch/internal/score"
+	"floorwatch/internal/lab/score"
 )
 
 // measured is what the product makes of camera lines.

@@ -1,4 +1,4 @@
-// Command bench measures the path of a record through broker, ingest and
+// Command speed measures the path of a record through broker, ingest and
 // InfluxDB: how fast, for how much processor time and memory, how late, and what
 // is lost when the database and the broker go away. Everything is the real
 // thing: mosquitto, influxd, and the product's own packages, each in a process
@@ -6,9 +6,9 @@
 // the ground allows on this machine at this moment: an MQTT client that only
 // reads, and plain writes of line protocol.
 //
-//	go run ./internal/bench            all of it, medians of five
-//	go run ./internal/bench -short     a quick look
-//	go run ./internal/bench -only drain-1,live -runs 3 -json out.json
+//	go run ./internal/lab/speed            all of it, medians of five
+//	go run ./internal/lab/speed -short     a quick look
+//	go run ./internal/lab/speed -only drain-1,live -runs 3 -json out.json
 //
 // It needs mosquitto and influxd on the PATH and some 2 GB of memory. It ends
 // with an error when a record is missing, and never because of a speed.
@@ -38,7 +38,7 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+		fmt.Fprintln(os.Stderr, "speed:", err)
 		os.Exit(1)
 	}
 }
@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, out, say io.Writer) error {
 	if len(args) == 3 && args[0] == roleArg {
 		return role(ctx, args[1], []byte(args[2]), out)
 	}
-	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs := flag.NewFlagSet("speed", flag.ContinueOnError)
 	fs.SetOutput(say)
 	runs := fs.Int("runs", 5, "runs of each measurement; the medians are told")
 	short := fs.Bool("short", false, "a quick look: one run of a fifth, 10 s without InfluxDB")
@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, out, say io.Writer) error {
 	if *kind != floorwatch.KindCount && *kind != floorwatch.KindStay {
 		return fmt.Errorf("kind %.50q is neither count nor stay", *kind)
 	}
-	dir, err := os.MkdirTemp("", "floorwatch-bench-")
+	dir, err := os.MkdirTemp("", "floorwatch-speed-")
 	if err != nil {
 		return fmt.Errorf("make a folder: %w", err)
 	}

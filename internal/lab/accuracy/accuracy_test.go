@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/internal/score"
+	"floorwatch/internal/lab/score"
 )
 
 // walk writes a film of detections with truth, like those of the real sets: two

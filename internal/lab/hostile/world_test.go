@@ -22,7 +22,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/influx"
 	"floorwatch/edge/relay"
-	"floorwatch/internal/chaos"
+	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/programtest"
 )
 

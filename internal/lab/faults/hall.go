@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"floorwatch/internal/chaos"
+	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/stage"
 )
 

@@ -22,9 +22,9 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge"
-	"floorwatch/internal/chaos"
 	"floorwatch/internal/child"
 	"floorwatch/internal/config"
+	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/stage"
 )
 

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"floorwatch"
-	"floorwatch/internal/chaos"
+	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/stage"
 )
 

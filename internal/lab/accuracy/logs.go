@@ -16,7 +16,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/waits"
-	"floorwatch/internal/score"
+	"floorwatch/internal/lab/score"
 )
 
 // customer is a row of a queue log, in whole seconds of its session's day.

@@ -3,9 +3,9 @@
 // computed in the run, and stands beside that of a naive pipeline on the same
 // boxes.
 //
-//	go run ./internal/accuracy                all of it
-//	go run ./internal/accuracy -short         a quick look
-//	go run ./internal/accuracy -only vtest    the cases whose name or set begins so
+//	go run ./internal/lab/accuracy                all of it
+//	go run ./internal/lab/accuracy -short         a quick look
+//	go run ./internal/lab/accuracy -only vtest    the cases whose name or set begins so
 //
 // The films are seen by the real camera worker, whose lines are kept in
 // .cache/accuracy and used again while worker, model and film are the same. Real
@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	r.findPrograms()
 	rep := &report{
 		Date: r.began.UTC().Format(time.DateOnly), Machine: machine(), Commit: commit(ctx),
-		Command: strings.Join(append([]string{"go run ./internal/accuracy"}, args...), " "),
+		Command: strings.Join(append([]string{"go run ./internal/lab/accuracy"}, args...), " "),
 	}
 	if err := r.all(ctx, rep); err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"floorwatch/internal/chaos"
+	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/stage"
 )
 

@@ -21,7 +21,7 @@ import (
 	"floorwatch"
 	"floorwatch/internal/child"
 	"floorwatch/internal/durable"
-	"floorwatch/internal/score"
+	"floorwatch/internal/lab/score"
 	"floorwatch/models"
 )
 

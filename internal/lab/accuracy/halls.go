@@ -13,7 +13,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/waits"
 	"floorwatch/edge/simulate"
-	"floorwatch/internal/score"
+	"floorwatch/internal/lab/score"
 )
 
 // noises are the levels of the simulator.
