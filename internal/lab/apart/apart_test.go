@@ -3,12 +3,10 @@ package apart
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -18,95 +16,50 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/vault"
-	"floorwatch/internal/programtest"
+	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
-// networks makes three network namespaces: the box and the cloud each see the
-// broker (10.77.1.1 and 10.77.2.1) and not each other.
-type networks struct{ box, broker, cloud string }
+// networks are three: the box and the cloud each see the broker (10.77.1.1 and
+// 10.77.2.1) and not each other.
+type networks struct{ box, broker, cloud *kit.Network }
 
 func newNetworks(t *testing.T) networks {
 	t.Helper()
-	id := fmt.Sprintf("fw%d", os.Getpid())
-	n := networks{id + "-box", id + "-broker", id + "-cloud"}
-	if out, err := exec.Command("ip", "netns", "add", n.box).CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: this machine lets us make no network namespaces (root and CAP_SYS_ADMIN are needed), so the programs were not run apart: %v: %s", err, out)
-	}
-	// Not `ip -n`: it mounts, and in a chroot it may not.
-	within := func(namespace string, args ...string) []string {
-		return append([]string{"nsenter", "--net=/run/netns/" + namespace, "ip"}, args...)
-	}
-	steps := [][]string{
-		{"ip", "netns", "add", n.broker},
-		{"ip", "netns", "add", n.cloud},
-		{"ip", "link", "add", "to-broker", "netns", n.box, "type", "veth", "peer", "name", "to-box", "netns", n.broker},
-		{"ip", "link", "add", "to-broker", "netns", n.cloud, "type", "veth", "peer", "name", "to-cloud", "netns", n.broker},
-	}
-	for _, l := range [][3]string{
-		{n.box, "to-broker", "10.77.1.2/24"},
-		{n.broker, "to-box", "10.77.1.1/24"},
-		{n.cloud, "to-broker", "10.77.2.2/24"},
-		{n.broker, "to-cloud", "10.77.2.1/24"},
-	} {
-		steps = append(steps, within(l[0], "addr", "add", l[2], "dev", l[1]),
-			within(l[0], "link", "set", l[1], "up"), within(l[0], "link", "set", "lo", "up"))
-	}
-	t.Cleanup(func() {
-		for _, name := range []string{n.box, n.broker, n.cloud} {
-			_ = exec.Command("ip", "netns", "del", name).Run()
+	kit.Superuser(t, "running the programs in networks of their own")
+	var n networks
+	for _, p := range []**kit.Network{&n.box, &n.broker, &n.cloud} {
+		made, err := kit.NewNetwork(t.Context())
+		if err != nil {
+			kit.Missing(t, fmt.Sprintf("this machine lets us make no networks (CAP_SYS_ADMIN is needed), so the programs are not run apart: %v", err))
 		}
-	})
-	for _, s := range steps {
-		if out, err := exec.Command(s[0], s[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v: %s", s, err, out)
-		}
+		t.Cleanup(made.End)
+		*p = made
 	}
+	kit.Must(t, n.box.Join(n.broker, "to-broker", "10.77.1.2/24", "to-box", "10.77.1.1/24"))
+	kit.Must(t, n.cloud.Join(n.broker, "to-broker", "10.77.2.2/24", "to-cloud", "10.77.2.1/24"))
 	return n
-}
-
-// inside returns a client whose connections come from within a namespace.
-func inside(namespace string) *http.Client {
-	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			runtime.LockOSThread() // for good: the thread ends with the goroutine
-			var f *os.File
-			if f, err = os.Open("/run/netns/" + namespace); err != nil {
-				return
-			}
-			defer func() { _ = f.Close() }()
-			if err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err == nil {
-				conn, err = new(net.Dialer).DialContext(ctx, network, address)
-			}
-		}()
-		<-done
-		return conn, err
-	}
-	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 }
 
 // deployment is box, broker and cloud, each in its network.
 type deployment struct {
 	net      networks
 	dir      string
+	film     string
 	programs string
-	broker   *programtest.Process
-	agent    *programtest.Process
-	cloud    *programtest.Process
+	broker   *kit.Process
+	agent    *kit.Process
+	cloud    *kit.Process
 	box, hub *http.Client
 }
 
 func deploy(t *testing.T) *deployment {
 	t.Helper()
-	d := &deployment{net: newNetworks(t), dir: t.TempDir(), programs: programtest.Build(t)}
-	d.box, d.hub = inside(d.net.box), inside(d.net.cloud)
-	for _, name := range []string{"influxd", "mosquitto", "ffmpeg"} {
-		programtest.Find(t, name)
+	for _, name := range []string{"influxd", "mosquitto", "mosquitto_passwd", "ffmpeg"} {
+		kit.Tool(t, name)
 	}
-	if _, err := os.Stat(filepath.Join(programtest.Repository, ".cache/film.mp4")); err != nil {
-		t.Fatal(".cache/film.mp4 is not there; run make test, which makes it")
-	}
+	d := &deployment{net: newNetworks(t), dir: t.TempDir(), film: kit.Film(t), programs: kit.Build(t)}
+	d.box, d.hub = d.net.box.Client(), d.net.cloud.Client()
 	d.configure(t)
 	return d
 }
@@ -115,11 +68,9 @@ func deploy(t *testing.T) *deployment {
 // user into the broker's list.
 func (d *deployment) configure(t *testing.T) {
 	t.Helper()
-	film, err := filepath.Abs(filepath.Join(programtest.Repository, ".cache/film.mp4"))
-	programtest.Must(t, err)
-	programtest.Write(t, d.dir+"/edge-password", "edge\n")
-	programtest.Write(t, d.dir+"/cloud-password", "cloud\n")
-	programtest.Write(t, d.dir+"/edge.yaml", `
+	kit.Write(t, d.dir+"/edge-password", "edge\n")
+	kit.Write(t, d.dir+"/cloud-password", "cloud\n")
+	kit.Write(t, d.dir+"/edge.yaml", `
 store: s1
 edge: box
 data: `+d.dir+`/box
@@ -128,7 +79,7 @@ broker: {url: "tls://10.77.1.1:8883", ca: `+d.dir+`/ca.crt, password_file: `+d.d
 footage: {segment: 10s, max_bytes: 500MB}
 cameras:
   - name: film
-    source: `+film+`
+    source: `+d.film+`
     detector: motion
     picture: {width: 768, height: 576}
     zones:
@@ -136,8 +87,8 @@ cameras:
       - {name: right-road, bridge: 2s, polygon: [[560, 180], [760, 180], [760, 330], [560, 330]]}
 `)
 	key, err := exec.Command(d.programs+"/floorwatch-edge", "key", "-config", d.dir+"/edge.yaml").Output()
-	programtest.Must(t, err)
-	programtest.Write(t, d.dir+"/cloud.yaml", `
+	kit.Must(t, err)
+	kit.Write(t, d.dir+"/cloud.yaml", `
 data: `+d.dir+`/cloud
 stores: [{id: s1}]
 edges:
@@ -153,41 +104,38 @@ influx: {child: true}
 
 func (d *deployment) startBroker(t *testing.T) {
 	t.Helper()
-	programtest.Must(t, os.MkdirAll(d.dir+"/mosquitto", 0o700))
-	d.broker = programtest.Start(t, d.net.broker, programtest.Find(t, "mosquitto"), "-c", d.dir+"/mosquitto.conf")
+	kit.Must(t, os.MkdirAll(d.dir+"/mosquitto", 0o700))
+	d.broker = kit.Run(t, kit.Program{Network: d.net.broker, Name: kit.Tool(t, "mosquitto"), Args: []string{"-c", d.dir + "/mosquitto.conf"}})
 }
 
 func (d *deployment) startCloud(t *testing.T) {
 	t.Helper()
-	d.cloud = programtest.Start(t, d.net.cloud, d.programs+"/floorwatch-cloud", "-config", d.dir+"/cloud.yaml")
+	d.cloud = kit.Run(t, kit.Program{Network: d.net.cloud, Name: d.programs + "/floorwatch-cloud", Args: []string{"-config", d.dir + "/cloud.yaml"}})
 }
 
 func (d *deployment) startAgent(t *testing.T) {
 	t.Helper()
-	d.agent = programtest.Start(t, d.net.box, d.programs+"/floorwatch-edge", "-config", d.dir+"/edge.yaml", "-ledger", d.dir+"/ledger")
+	d.agent = kit.Run(t, kit.Program{Network: d.net.box, Name: d.programs + "/floorwatch-edge", Args: []string{"-config", d.dir + "/edge.yaml", "-ledger", d.dir + "/ledger"}})
 }
 
 // edgeFigure reads one of the box's figures, -1 while there is none.
 func (d *deployment) edgeFigure(name string) float64 {
-	v, ok := programtest.Figures(d.box, "127.0.0.1:9105")[name]
-	if !ok {
-		return -1
-	}
-	return v
+	all, _ := kit.ReadFigures(context.Background(), d.box, "127.0.0.1:9105")
+	return all.Get(name)
 }
 
 // more waits until a figure of the box has grown by n.
 func (d *deployment) more(t *testing.T, name string, n float64) {
 	t.Helper()
 	before := d.edgeFigure(name)
-	programtest.Until(t, fmt.Sprintf("%s to grow by %g", name, n), 60*time.Second, func() bool { return d.edgeFigure(name) >= before+n })
+	kit.Wait(t, fmt.Sprintf("%s to grow by %g", name, n), 60*time.Second, func() bool { return d.edgeFigure(name) >= before+n })
 }
 
 // killCamera kills the agent's camera worker with -9.
 func (d *deployment) killCamera(t *testing.T) {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
@@ -197,7 +145,7 @@ func (d *deployment) killCamera(t *testing.T) {
 		var comm, state string
 		if _, err := fmt.Sscanf(string(b), "%d %s %s %d", &pid, &comm, &state, &parent); err == nil &&
 			parent == d.agent.PID() && strings.HasPrefix(comm, "(floorwatch-cam") {
-			programtest.Must(t, unix.Kill(pid, unix.SIGKILL))
+			kit.Must(t, unix.Kill(pid, unix.SIGKILL))
 			return
 		}
 	}
@@ -216,32 +164,35 @@ func TestProgramsApart(t *testing.T) {
 	d.startCloud(t)
 	d.startAgent(t)
 	const acked, appended = "floorwatch_uplink_acked_records_total", "floorwatch_outbox_appended_total"
-	programtest.Until(t, "the first records to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure(acked) >= 3 })
+	kit.Wait(t, "the first records to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure(acked) >= 3 })
 
 	d.killCamera(t)
 	d.more(t, `floorwatch_camera_opens_total{camera="film"}`, 1)
 
-	d.cloud.Kill(t)
+	kit.Must(t, d.cloud.Crash())
 	d.more(t, appended, 2) // the broker takes them, and nobody is there to hear
-	d.broker.Kill(t)
-	programtest.Must(t, os.RemoveAll(d.dir+"/mosquitto"))
-	programtest.Until(t, "the box to see that its broker is gone", 30*time.Second, func() bool { return d.edgeFigure("floorwatch_uplink_connected") == 0 })
+	kit.Must(t, d.broker.Crash())
+	kit.Must(t, os.RemoveAll(d.dir+"/mosquitto"))
+	kit.Wait(t, "the box to see that its broker is gone", 30*time.Second, func() bool { return d.edgeFigure("floorwatch_uplink_connected") == 0 })
 	d.more(t, appended, 2) // and now not even a broker
 	d.startCloud(t)
 	d.startBroker(t)
-	programtest.Until(t, "what waited to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure("floorwatch_outbox_records") == 0 })
+	kit.Wait(t, "what waited to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure("floorwatch_outbox_records") == 0 })
 	d.more(t, acked, 1)
 	d.checkFigures(t)
 
-	d.agent.End(t, 10*time.Second)
+	kit.Must(t, d.agent.Quit(time.Minute))
 	d.checkStopped(t)
-	d.cloud.End(t, 10*time.Second)
+	kit.Must(t, d.cloud.Quit(time.Minute))
 	d.compare(t)
 }
 
 func (d *deployment) checkFigures(t *testing.T) {
 	t.Helper()
-	box, cloud := programtest.Figures(d.box, "127.0.0.1:9105"), programtest.Figures(d.hub, "127.0.0.1:8080")
+	box, err := kit.ReadFigures(t.Context(), d.box, "127.0.0.1:9105")
+	kit.Must(t, err)
+	cloud, err := kit.ReadFigures(t.Context(), d.hub, "127.0.0.1:8080")
+	kit.Must(t, err)
 	for name, want := range map[string]float64{
 		"floorwatch_uplink_connected": 1, `floorwatch_camera_watching{camera="film"}`: 1,
 		"floorwatch_outbox_dropped_total": 0, "floorwatch_outbox_lost_total": 0, "floorwatch_uplink_connects_total": 2,
@@ -263,16 +214,17 @@ func (d *deployment) checkFigures(t *testing.T) {
 // checkStopped: a box that was stopped is known to have stopped.
 func (d *deployment) checkStopped(t *testing.T) {
 	t.Helper()
-	programtest.Until(t, "the cloud to hear that the box stopped", 10*time.Second, func() bool {
-		return programtest.Figures(d.hub, "127.0.0.1:8080")["floorwatch_boxes_online"] == 0
+	kit.Wait(t, "the cloud to hear that the box stopped", 10*time.Second, func() bool {
+		all, _ := kit.ReadFigures(t.Context(), d.hub, "127.0.0.1:8080")
+		return all.Get("floorwatch_boxes_online") == 0
 	})
 }
 
 // compare holds the box's ledger against what is stored.
 func (d *deployment) compare(t *testing.T) {
 	t.Helper()
-	ledger, segments := programtest.ReadLedger(t, d.dir+"/ledger")
-	stored := programtest.StoredBelow(t, d.dir+"/cloud/influxdb")
+	ledger, segments := influxdb.ReadLedger(t, d.dir+"/ledger")
+	stored := influxdb.StoredBelow(t, d.dir+"/cloud/influxdb")
 	kinds := map[string]int{}
 	for key, n := range ledger {
 		kind, _, _ := strings.Cut(key, " ")
@@ -292,11 +244,11 @@ func (d *deployment) compare(t *testing.T) {
 		}
 	}
 	index, err := vault.OpenIndex(d.dir + "/cloud/vault.sqlite")
-	programtest.Must(t, err)
-	defer func() { programtest.Must(t, index.Close()) }()
+	kit.Must(t, err)
+	defer func() { kit.Must(t, index.Close()) }()
 	now := floorwatch.TimeOf(time.Now())
 	found, err := index.Segments(t.Context(), "s1", "box", "film", now.Add(-time.Hour), now.Add(time.Hour))
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	var names []string
 	for _, s := range found {
 		names = append(names, s.SHA256)

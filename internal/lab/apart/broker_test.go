@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"floorwatch/internal/programtest"
+	"floorwatch/internal/lab/kit"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
@@ -32,17 +32,13 @@ func startBroker(t *testing.T) *broker {
 	dir := t.TempDir()
 	a := newAuthority(t, dir)
 	a.issue(t, "server", "127.0.0.1")
-	boxes, clouds := programtest.FreePort(t), programtest.FreePort(t)
+	boxes, clouds := kit.FreePort(t), kit.FreePort(t)
 	conf := brokerFolder(t, dir, registry(t, "a", "b"), map[string]string{"s1/a": "password-a", "s1/b": "password-b"},
 		"listener 8883", fmt.Sprintf("listener %d 127.0.0.1", boxes), "listener 8884", fmt.Sprintf("listener %d 127.0.0.1", clouds))
-	programtest.Start(t, "", programtest.Find(t, "mosquitto"), "-c", conf)
+	kit.Run(t, kit.Program{Name: kit.Tool(t, "mosquitto"), Args: []string{"-c", conf}})
 	b := &broker{fmt.Sprintf("127.0.0.1:%d", boxes), fmt.Sprintf("127.0.0.1:%d", clouds), a.trust(t)}
-	programtest.Until(t, "mosquitto to listen", patience, func() bool {
-		c, err := net.Dial("tcp", b.cloud)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
+	kit.Wait(t, "mosquitto to listen", patience, func() bool {
+		return kit.Answers(b.cloud)
 	})
 	return b
 }
@@ -120,7 +116,7 @@ func (c *client) say(t *testing.T, topic, text string, retain bool) {
 func (c *client) heard(t *testing.T, last string) []string {
 	t.Helper()
 	var all []string
-	programtest.Until(t, last, patience, func() bool {
+	kit.Wait(t, last, patience, func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		i := slices.Index(c.got, last)
@@ -204,7 +200,7 @@ func TestBoxLeavesNoForeignWill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		programtest.Must(t, c.conn.Close()) // the next one takes over what the broker has not seen close
+		kit.Must(t, c.conn.Close()) // the next one takes over what the broker has not seen close
 	}
 	want := floorwatch.Topic("s1", "a", "state") + " offline"
 	if got := observer.heard(t, want); !slices.Equal(got, []string{want}) {

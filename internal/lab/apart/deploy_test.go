@@ -12,19 +12,19 @@ import (
 
 	"floorwatch/cloud"
 	"floorwatch/internal/config"
-	"floorwatch/internal/programtest"
+	"floorwatch/internal/lab/kit"
 )
 
 // TestUnits: systemd understands the units, and finds them well closed.
 func TestUnits(t *testing.T) {
 	t.Parallel()
-	analyze := programtest.Find(t, "systemd-analyze")
+	analyze := kit.Tool(t, "systemd-analyze")
 	for name, worst := range map[string]string{"floorwatch-edge": "25", "floorwatch-cloud": "15"} {
-		b, err := os.ReadFile(programtest.Repository + "/deploy/systemd/" + name + ".service")
-		programtest.Must(t, err)
+		b, err := os.ReadFile(kit.Repository(t, "deploy/systemd/"+name+".service"))
+		kit.Must(t, err)
 		// systemd wants the program to be there.
 		text := strings.Replace(string(b), "/usr/local/bin/"+name, "/bin/true", 1)
-		unit := programtest.Write(t, filepath.Join(t.TempDir(), name+".service"), text)
+		unit := kit.Write(t, filepath.Join(t.TempDir(), name+".service"), text)
 		if out, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput(); err != nil || strings.Contains(string(out), name) {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}
@@ -54,14 +54,14 @@ type compose struct {
 // the aggregator's configuration is one.
 func TestCompose(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile(programtest.Repository + "/deploy/compose.yaml")
-	programtest.Must(t, err)
+	b, err := os.ReadFile(kit.Repository(t, "deploy/compose.yaml"))
+	kit.Must(t, err)
 	var c compose
-	programtest.Must(t, yaml.Unmarshal(b, &c))
-	readme, err := os.ReadFile(programtest.Repository + "/deploy/compose/README.md")
-	programtest.Must(t, err)
+	kit.Must(t, yaml.Unmarshal(b, &c))
+	readme, err := os.ReadFile(kit.Repository(t, "deploy/compose/README.md"))
+	kit.Must(t, err)
 	exists := func(path string) {
-		_, err := os.Stat(filepath.Join(programtest.Repository, "deploy", path))
+		_, err := os.Stat(filepath.Join(kit.Repository(t, "deploy"), path))
 		name := filepath.Base(path)
 		explained := strings.HasPrefix(path, "./compose/secrets/") && regexp.MustCompile(`\b`+regexp.QuoteMeta(name)+`\b`).Match(readme)
 		if err != nil && !explained {
@@ -98,7 +98,7 @@ func TestCompose(t *testing.T) {
 		t.Errorf("the database is published: %q", ports)
 	}
 	cfg := cloud.DefaultConfig()
-	programtest.Must(t, config.Load(programtest.Repository+"/deploy/compose/cloud.yaml", &cfg))
+	kit.Must(t, config.Load(kit.Repository(t, "deploy/compose/cloud.yaml"), &cfg))
 	for _, f := range []string{"../" + c.Services["cloud"].Build.Dockerfile, "mosquitto/mosquitto.conf"} {
 		exists(f)
 	}

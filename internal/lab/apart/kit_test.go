@@ -20,7 +20,7 @@ import (
 
 	"floorwatch/cloud"
 	"floorwatch/internal/config"
-	"floorwatch/internal/programtest"
+	"floorwatch/internal/lab/kit"
 )
 
 // authority is a CA for one test.
@@ -36,7 +36,7 @@ func newAuthority(t *testing.T, dir string) *authority {
 	a := &authority{dir: dir}
 	var err error
 	a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	a.cert = &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "floorwatch test authority"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
@@ -50,7 +50,7 @@ func newAuthority(t *testing.T, dir string) *authority {
 func (a *authority) issue(t *testing.T, name string, addresses ...string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	c := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
@@ -61,22 +61,22 @@ func (a *authority) issue(t *testing.T, name string, addresses ...string) {
 	}
 	a.write(t, name, c, &key.PublicKey)
 	der, err := x509.MarshalPKCS8PrivateKey(key)
-	programtest.Must(t, err)
-	programtest.Write(t, filepath.Join(a.dir, name+".key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	kit.Must(t, err)
+	kit.Write(t, filepath.Join(a.dir, name+".key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 }
 
 func (a *authority) write(t *testing.T, name string, c *x509.Certificate, public *ecdsa.PublicKey) {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, public, a.key)
-	programtest.Must(t, err)
-	programtest.Write(t, filepath.Join(a.dir, name+".crt"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	kit.Must(t, err)
+	kit.Write(t, filepath.Join(a.dir, name+".crt"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 }
 
 // trust returns TLS settings that trust the authority.
 func (a *authority) trust(t *testing.T) *tls.Config {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(a.dir, "ca.crt"))
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(b)
 	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
@@ -87,14 +87,14 @@ func (a *authority) trust(t *testing.T) *tls.Config {
 // boxes' by user name; the cloud's is "cloud".
 func brokerFolder(t *testing.T, dir string, cfg *cloud.Config, passwords map[string]string, edits ...string) string {
 	t.Helper()
-	conf, err := os.ReadFile(programtest.Repository + "/deploy/mosquitto/mosquitto.conf")
-	programtest.Must(t, err)
-	acl, err := os.ReadFile(programtest.Repository + "/deploy/mosquitto/cloud.acl")
-	programtest.Must(t, err)
-	programtest.Write(t, dir+"/cloud.acl", string(acl))
-	programtest.Write(t, dir+"/boxes.acl", cfg.ACL())
+	conf, err := os.ReadFile(kit.Repository(t, "deploy/mosquitto/mosquitto.conf"))
+	kit.Must(t, err)
+	acl, err := os.ReadFile(kit.Repository(t, "deploy/mosquitto/cloud.acl"))
+	kit.Must(t, err)
+	kit.Write(t, dir+"/cloud.acl", string(acl))
+	kit.Write(t, dir+"/boxes.acl", cfg.ACL())
 	add := func(file, user, password string) {
-		out, err := exec.Command(programtest.Find(t, "mosquitto_passwd"), "-b", write0(t, dir+"/"+file), user, password).CombinedOutput()
+		out, err := exec.Command(kit.Tool(t, "mosquitto_passwd"), "-b", write0(t, dir+"/"+file), user, password).CombinedOutput()
 		if err != nil {
 			t.Fatalf("mosquitto_passwd: %v: %s", err, out)
 		}
@@ -105,7 +105,7 @@ func brokerFolder(t *testing.T, dir string, cfg *cloud.Config, passwords map[str
 	add("cloud.passwd", "cloud", "cloud")
 	text := strings.NewReplacer(append([]string{"/etc/mosquitto/floorwatch", dir}, edits...)...).Replace(string(conf))
 	// As root it would give its rights up and could not read the test's folder.
-	return programtest.Write(t, dir+"/mosquitto.conf", "user root\n"+text)
+	return kit.Write(t, dir+"/mosquitto.conf", "user root\n"+text)
 }
 
 // registry returns a cloud's configuration with these boxes of store s1.
@@ -116,7 +116,7 @@ func registry(t *testing.T, boxes ...string) *cloud.Config {
 		text += fmt.Sprintf("  - {store: s1, id: %s, key: %s=}\n", b, strings.Repeat("A", 43))
 	}
 	cfg := cloud.DefaultConfig()
-	programtest.Must(t, config.Parse("registry", []byte(text), &cfg))
+	kit.Must(t, config.Parse("registry", []byte(text), &cfg))
 	return &cfg
 }
 
@@ -124,7 +124,7 @@ func registry(t *testing.T, boxes ...string) *cloud.Config {
 func write0(t *testing.T, path string) string {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
-	programtest.Must(t, err)
-	programtest.Must(t, f.Close())
+	kit.Must(t, err)
+	kit.Must(t, f.Close())
 	return path
 }

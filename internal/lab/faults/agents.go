@@ -25,7 +25,7 @@ import (
 	"floorwatch/internal/child"
 	"floorwatch/internal/config"
 	"floorwatch/internal/lab/chaos"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // agent is the box's agent with cameras of the bench, in this process; its
@@ -148,7 +148,7 @@ func (a *agent) await(ctx context.Context, since map[string]time.Time, patience 
 				took[camera] = time.Since(from)
 			}
 		}
-		if err := stage.Pause(ctx, 100*time.Millisecond); err != nil {
+		if err := kit.Pause(ctx, 100*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
@@ -175,7 +175,7 @@ func (a *agent) watched(ctx context.Context) error {
 			return fmt.Errorf("camera %s gave no frames", n)
 		}
 		open := filepath.Join(a.Config.Data, edge.FootageDir, n, "open.mp4")
-		if err := stage.Until(ctx, "footage of "+n, time.Minute, func() (bool, error) { _, err := os.Stat(open); return err == nil, nil }); err != nil {
+		if err := kit.Until(ctx, "footage of "+n, time.Minute, func() (bool, error) { _, err := os.Stat(open); return err == nil, nil }); err != nil {
 			return err
 		}
 	}
@@ -252,7 +252,7 @@ func (c watchedCamera) fault(ctx context.Context, kind string, on bool) error {
 		return c.tell(camOther)
 	case kind == "reset loop" && on:
 		go func() {
-			for stage.Pause(ctx, 300*time.Millisecond) == nil {
+			for kit.Pause(ctx, 300*time.Millisecond) == nil {
 				c.line.Reset()
 			}
 		}()
@@ -354,7 +354,7 @@ func loseCameras(ctx context.Context, b *bench, a *agent, cams []watchedCamera, 
 	sum.faults += len(cams)
 	from, hold := time.Now(), time.Duration(b.rounds(14, 8))*time.Second
 	noticed, err := a.await(ctx, lost, hold, func(fig map[string]float64, n string) bool { return fig["watching "+n] == 0 })
-	if err := errors.Join(err, stage.Pause(ctx, time.Until(from.Add(hold)))); err != nil {
+	if err := errors.Join(err, kit.Pause(ctx, time.Until(from.Add(hold)))); err != nil {
 		return err
 	}
 	sum.noticed = slices.AppendSeq(sum.noticed, maps.Values(noticed))
@@ -389,7 +389,7 @@ func loseCameras(ctx context.Context, b *bench, a *agent, cams []watchedCamera, 
 	}
 	for n, from := range back {
 		open := filepath.Join(a.Config.Data, edge.FootageDir, n, "open.mp4")
-		err := stage.Until(ctx, "footage of "+n, patience, func() (bool, error) {
+		err := kit.Until(ctx, "footage of "+n, patience, func() (bool, error) {
 			st, err := os.Stat(open)
 			return err == nil && st.ModTime().After(from.Add(time.Second)), nil
 		})
@@ -419,7 +419,7 @@ func eat([]string) error {
 
 // workerPID finds the worker of a camera among our children, once it runs.
 func workerPID(ctx context.Context, camera string) (pid int, err error) {
-	return pid, stage.Until(ctx, "the worker of "+camera, 30*time.Second, func() (bool, error) {
+	return pid, kit.Until(ctx, "the worker of "+camera, 30*time.Second, func() (bool, error) {
 		alive, err := child.Alive()
 		for p, line := range alive {
 			if strings.Contains(line, "/"+camera+".jpg") {
@@ -456,7 +456,7 @@ func workersCrash(ctx context.Context, b *bench) (finding, error) {
 	if err := a.watched(ctx); err != nil {
 		return finding{}, errors.Join(err, a.stop())
 	}
-	if err := stage.Pause(ctx, time.Duration(b.rounds(10, 1))*time.Second); err != nil {
+	if err := kit.Pause(ctx, time.Duration(b.rounds(10, 1))*time.Second); err != nil {
 		return finding{}, errors.Join(err, a.stop())
 	}
 	began := floorwatch.TimeOf(time.Now())
@@ -476,7 +476,7 @@ func workersCrash(ctx context.Context, b *bench) (finding, error) {
 			return finding{}, errors.Join(err, a.stop())
 		}
 	}
-	err = stage.Pause(ctx, fuzz)
+	err = kit.Pause(ctx, fuzz)
 	ended := floorwatch.TimeOf(time.Now())
 	if err := errors.Join(err, a.stop()); err != nil {
 		return finding{}, err
@@ -559,5 +559,5 @@ func (b *bench) crashWorkers(ctx context.Context, a *agent, round int) (restart,
 	if err := a.watched(ctx); err != nil {
 		return nil, nil, err
 	}
-	return restart, eaten, stage.Pause(ctx, time.Duration(b.rounds(11000, 500))*time.Millisecond) // so that the next is a new trouble
+	return restart, eaten, kit.Pause(ctx, time.Duration(b.rounds(11000, 500))*time.Millisecond) // so that the next is a new trouble
 }

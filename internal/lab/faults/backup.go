@@ -24,7 +24,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/vault"
 	"floorwatch/edge/footage"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // receiver is the vault as a process that is killed: role receiver FOLDER FOOTAGE
@@ -192,7 +192,7 @@ func uploadsCut(ctx context.Context, b *bench) (finding, error) {
 		return finding{}, err
 	}
 	defer d.unmount()
-	addr, err := stage.FreeAddress()
+	addr, err := kit.FreeAddress()
 	if err != nil {
 		return finding{}, err
 	}
@@ -247,7 +247,7 @@ func firstDay(shelf string) string {
 func troubleVault(ctx context.Context, b *bench, d *disk, shelf, addr string, up *footage.Uploader, n int) (kills, full int, err error) {
 	ballastAt := filepath.Join(d.at, "ballast")
 	for ctx.Err() == nil {
-		p, err := stage.Self(ctx, "role", "receiver", d.at, shelf, addr)
+		p, err := kit.Self(ctx, "role", "receiver", d.at, shelf, addr)
 		if err != nil {
 			return kills, full, err
 		}
@@ -257,12 +257,12 @@ func troubleVault(ctx context.Context, b *bench, d *disk, shelf, addr string, up
 		}
 		if kills%4 == 2 && full < b.rounds(5, 1) {
 			full++
-			if err := errors.Join(ballast(ballastAt, false), stage.Pause(ctx, time.Second), os.RemoveAll(ballastAt)); err != nil {
+			if err := errors.Join(ballast(ballastAt, false), kit.Pause(ctx, time.Second), os.RemoveAll(ballastAt)); err != nil {
 				p.End()
 				return kills, full, err
 			}
 		}
-		err = stage.Until(ctx, "", time.Duration(b.rounds(2000, 600))*time.Millisecond, func() (bool, error) { return int(up.Stats().Uploaded) >= n, nil })
+		err = kit.Until(ctx, "", time.Duration(b.rounds(2000, 600))*time.Millisecond, func() (bool, error) { return int(up.Stats().Uploaded) >= n, nil })
 		killed := p.Kill()
 		p.End()
 		if err == nil || killed != nil {
@@ -357,12 +357,12 @@ func retentionPressed(ctx context.Context, b *bench) (finding, error) {
 	start := floorwatch.TimeOf(time.Now().Add(2 * time.Second))
 	kills, goal := 0, int64(b.rounds(5*size, 18<<20))
 	for began := time.Now(); recorded(d.at) < goal && time.Since(began) < 5*time.Minute; kills++ {
-		p, err := stage.Self(ctx, "role", "hoarder", d.at, cam.url(), fmt.Sprint(int64(start)))
+		p, err := kit.Self(ctx, "role", "hoarder", d.at, cam.url(), fmt.Sprint(int64(start)))
 		if err != nil {
 			return finding{}, err
 		}
 		pause := time.Duration(3000+b.rand.Int64N(4000)) * time.Millisecond
-		err = errors.Join(stage.Pause(ctx, pause), p.Kill())
+		err = errors.Join(kit.Pause(ctx, pause), p.Kill())
 		p.End()
 		if err != nil {
 			return finding{}, fmt.Errorf("%w: %s", err, p.Tail())
@@ -387,7 +387,7 @@ func watchSpace(ctx context.Context, dir string) *atomic.Int64 {
 	least := new(atomic.Int64)
 	least.Store(1000)
 	go func() {
-		for stage.Pause(ctx, 20*time.Millisecond) == nil {
+		for kit.Pause(ctx, 20*time.Millisecond) == nil {
 			if free, err := freeShare(dir); err == nil {
 				least.Store(min(least.Load(), int64(free*1000)))
 			}

@@ -18,7 +18,8 @@ import (
 	"floorwatch"
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/uplink"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 // lightBoxes is what a process with a number of boxes is to do: real outboxes and
@@ -284,7 +285,7 @@ func now() float64 { return float64(time.Now().UnixMicro()) / 1e6 }
 
 // crew is a process with light boxes, and the last that it said.
 type crew struct {
-	*stage.Process
+	*kit.Process
 	mu   sync.Mutex
 	last boxesSay
 	ages []float64     // since forget
@@ -299,14 +300,14 @@ func startCrew(ctx context.Context, t lightBoxes) (*crew, error) {
 	if err := errors.Join(os.MkdirAll(t.Dir, 0o700), os.MkdirAll(t.Ledger, 0o700)); err != nil {
 		return nil, err
 	}
-	p, err := stage.Self(ctx, "role", "boxes", string(b))
+	p, err := kit.Self(ctx, "role", "boxes", string(b))
 	if err != nil {
 		return nil, err
 	}
 	return follow(p), nil
 }
 
-func follow(p *stage.Process) *crew {
+func follow(p *kit.Process) *crew {
 	c := &crew{Process: p, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
@@ -354,7 +355,7 @@ func (c *crew) liveAges(since time.Time) (ages []float64) {
 
 // until waits for the boxes to say what is wanted.
 func (c *crew) until(ctx context.Context, what string, patience time.Duration, want func(boxesSay) bool) error {
-	return stage.Until(ctx, what, patience, func() (bool, error) {
+	return kit.Until(ctx, what, patience, func() (bool, error) {
 		select {
 		case <-c.done:
 			c.End()
@@ -368,7 +369,7 @@ func (c *crew) until(ctx context.Context, what string, patience time.Duration, w
 // finish tells the boxes to store no more and waits until nothing waits.
 func (c *crew) finish(ctx context.Context, patience time.Duration) error {
 	_ = c.In.Close()
-	err := stage.Until(ctx, "the outboxes to be empty", patience, func() (bool, error) {
+	err := kit.Until(ctx, "the outboxes to be empty", patience, func() (bool, error) {
 		select {
 		case <-c.done:
 			return true, nil
@@ -400,7 +401,7 @@ func (h *hall) judge(ctx context.Context, ledgers string) (v judged, err error) 
 	if err != nil {
 		return v, err
 	}
-	rows, err := stage.Query(ctx, at, `SELECT id, enter, exit, seen_s, edge FROM stay`)
+	rows, err := influxdb.Query(ctx, at, `SELECT id, enter, exit, seen_s, edge FROM stay`)
 	if err != nil {
 		return v, err
 	}

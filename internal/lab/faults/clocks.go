@@ -15,7 +15,7 @@ import (
 	"floorwatch"
 	"floorwatch/edge/footage"
 	"floorwatch/internal/durable"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // jumpingClock is a box's clock that is moved. It keeps when it was not to be
@@ -176,17 +176,17 @@ func clockJumps(ctx context.Context, b *bench) (finding, error) {
 		if err := a.start(ctx); err != nil {
 			return finding{}, err
 		}
-		if err := stage.Pause(ctx, time.Duration(b.rounds(3000, 1500))*time.Millisecond); err != nil {
+		if err := kit.Pause(ctx, time.Duration(b.rounds(3000, 1500))*time.Millisecond); err != nil {
 			return finding{}, errors.Join(err, a.stop())
 		}
 		for range b.rounds(100, 8) {
 			clock.jump(b.rand)
 			jumps++
-			if err := stage.Pause(ctx, time.Duration(50+b.rand.IntN(400))*time.Millisecond); err != nil {
+			if err := kit.Pause(ctx, time.Duration(50+b.rand.IntN(400))*time.Millisecond); err != nil {
 				return finding{}, errors.Join(err, a.stop())
 			}
 		}
-		if err := errors.Join(stage.Pause(ctx, time.Second), a.stop()); err != nil {
+		if err := errors.Join(kit.Pause(ctx, time.Second), a.stop()); err != nil {
 			return finding{}, err
 		}
 		b.say("%d jumps", jumps)

@@ -15,7 +15,8 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 func cloudRows() []row {
@@ -53,7 +54,7 @@ func watchMemory(ctx context.Context, pids func() []int) *highWater {
 	w := &highWater{stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
-		for stage.Pause(ctx, 100*time.Millisecond) == nil {
+		for kit.Pause(ctx, 100*time.Millisecond) == nil {
 			for _, pid := range pids() {
 				w.peak.Store(max(w.peak.Load(), residentMiB(pid)))
 			}
@@ -105,7 +106,7 @@ func databaseAway(ctx context.Context, b *bench) (finding, error) {
 	} {
 		fault()
 		b.say("another way of being away; %d records wait", c.said().Waiting)
-		if err := stage.Pause(ctx, part/2); err != nil {
+		if err := kit.Pause(ctx, part/2); err != nil {
 			return finding{}, err
 		}
 		if !b.short { // the boxes send again half a minute after such a death, which the short form does not wait for
@@ -114,7 +115,7 @@ func databaseAway(ctx context.Context, b *bench) (finding, error) {
 			}
 			pid.Store(int64(h.cloud.PID()))
 		}
-		if err := stage.Pause(ctx, part/2); err != nil {
+		if err := kit.Pause(ctx, part/2); err != nil {
 			return finding{}, err
 		}
 		away += part
@@ -185,7 +186,7 @@ func badPoint(ctx context.Context, b *bench) (finding, error) {
 	if err != nil {
 		return finding{}, err
 	}
-	if _, err := stage.Query(ctx, at, `ALTER RETENTION POLICY raw ON floorwatch DURATION 72h SHARD DURATION 24h`); err != nil {
+	if _, err := influxdb.Query(ctx, at, `ALTER RETENTION POLICY raw ON floorwatch DURATION 72h SHARD DURATION 24h`); err != nil {
 		return finding{}, err
 	}
 	if err := write(ctx, at, fmt.Sprintf(`alert,store=other value="a word" %d`, time.Now().UnixNano())); err != nil {
@@ -208,7 +209,7 @@ func badPoint(ctx context.Context, b *bench) (finding, error) {
 			return finding{}, fmt.Errorf("%s: %w", class.name, err)
 		}
 	}
-	rows, err := stage.Query(ctx, at, `SELECT count(seen_s) FROM stay GROUP BY edge`)
+	rows, err := influxdb.Query(ctx, at, `SELECT count(seen_s) FROM stay GROUP BY edge`)
 	if err != nil {
 		return finding{}, err
 	}
@@ -284,7 +285,7 @@ func lateAndShuffled(ctx context.Context, b *bench) (finding, error) {
 	} {
 		var seen [2]map[string]int
 		for box := range 2 {
-			got, err := stage.Query(ctx, at, fmt.Sprintf(q, boxName(box)))
+			got, err := influxdb.Query(ctx, at, fmt.Sprintf(q, boxName(box)))
 			if err != nil {
 				return finding{}, err
 			}
@@ -340,7 +341,7 @@ func instances(ctx context.Context, b *bench) (finding, error) {
 	look := func(ctx context.Context, d time.Duration) error {
 		for end := time.Now().Add(d); time.Now().Before(end); {
 			oldest = max(oldest, c.said().Oldest)
-			if err := stage.Pause(ctx, 50*time.Millisecond); err != nil {
+			if err := kit.Pause(ctx, 50*time.Millisecond); err != nil {
 				return err
 			}
 		}
@@ -380,7 +381,7 @@ func (h *hall) twin(ctx context.Context) (*hall, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.pages, err = stage.FreeAddress(); err != nil {
+	if t.pages, err = kit.FreeAddress(); err != nil {
 		return nil, err
 	}
 	text := strings.Replace(string(b), h.pages, t.pages, 1)

@@ -16,7 +16,8 @@ import (
 	"floorwatch"
 	"floorwatch/edge/outbox"
 	"floorwatch/internal/lab/chaos"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 func deliveryRows() []row {
@@ -120,7 +121,7 @@ func (h *hall) killBetween(ctx context.Context, c *crew) error {
 	if err := c.until(ctx, "records to be on their way", time.Minute, held); err != nil {
 		return err
 	}
-	if err := stage.Pause(ctx, 50*time.Millisecond); err != nil { // for the last PUBACK
+	if err := kit.Pause(ctx, 50*time.Millisecond); err != nil { // for the last PUBACK
 		return err
 	}
 	h.line.Down() // the cloud comes back first; boxes that do wait half a minute
@@ -153,7 +154,7 @@ func (v *judged) add(w judged) {
 // deadLinks kills 50 links in three ways, idle and busy ones, each at its own
 // time.
 func deadLinks(ctx context.Context, b *bench) (finding, error) {
-	broker, err := stage.StartBroker(ctx, b.dir, stage.Open)
+	broker, err := kit.StartBroker(ctx, b.dir, kit.Open)
 	if err != nil {
 		return finding{}, err
 	}
@@ -188,14 +189,14 @@ func deadLinks(ctx context.Context, b *bench) (finding, error) {
 	ways := [][2]chaos.Fault{{hold, {}}, {{}, hold}, {hold, hold}, {chaos.Fault{Stall: true}, chaos.Fault{Stall: true}}}
 	at := make([]float64, links)
 	for i, l := range lines {
-		if err := stage.Pause(ctx, rand.N(600*time.Millisecond)); err != nil {
+		if err := kit.Pause(ctx, rand.N(600*time.Millisecond)); err != nil {
 			return finding{}, err
 		}
 		at[i] = now()
 		l.Mute()
 		l.Set(ways[i%len(ways)][0], ways[i%len(ways)][1])
 	}
-	if err := stage.Pause(ctx, 32*time.Second); err != nil {
+	if err := kit.Pause(ctx, 32*time.Second); err != nil {
 		return finding{}, err
 	}
 	lost := slices.Concat(idle.said().Lost, busy.said().Lost)
@@ -274,7 +275,7 @@ func replays(ctx context.Context, b *bench) (finding, error) {
 		return finding{}, err
 	}
 	defer c.End()
-	if err := stage.Pause(ctx, time.Duration(b.rounds(10, 2))*time.Second); err != nil {
+	if err := kit.Pause(ctx, time.Duration(b.rounds(10, 2))*time.Second); err != nil {
 		return finding{}, err
 	}
 	if err := c.finish(ctx, time.Minute); err != nil {
@@ -305,7 +306,7 @@ func replays(ctx context.Context, b *bench) (finding, error) {
 		}
 		want += float64(m.records)
 	}
-	err = stage.Until(ctx, "the cloud to have taken all", 2*time.Minute, func() (bool, error) { return h.figure("floorwatch_ingest_records_total") >= want, nil })
+	err = kit.Until(ctx, "the cloud to have taken all", 2*time.Minute, func() (bool, error) { return h.figure("floorwatch_ingest_records_total") >= want, nil })
 	if err != nil {
 		return finding{}, err
 	}
@@ -374,7 +375,7 @@ func (h *hall) dump(ctx context.Context) (map[string]string, error) {
 	}
 	all := make(map[string]string)
 	for _, kind := range []string{floorwatch.KindStay, floorwatch.KindGap, floorwatch.KindHealth} {
-		rows, err := stage.Query(ctx, at, fmt.Sprintf("SELECT * FROM %q", kind))
+		rows, err := influxdb.Query(ctx, at, fmt.Sprintf("SELECT * FROM %q", kind))
 		if err != nil {
 			return nil, err
 		}
@@ -524,7 +525,7 @@ func (s *siege) live(ctx context.Context) (err error) {
 func (s *siege) look(ctx context.Context, d time.Duration) error {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		s.oldest = max(s.oldest, s.crew.said().Oldest)
-		if err := stage.Pause(ctx, 50*time.Millisecond); err != nil {
+		if err := kit.Pause(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}

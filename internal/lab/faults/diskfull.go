@@ -14,7 +14,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/outbox"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // ballast takes everything that a disk has left: its bytes, or its inodes.
@@ -164,7 +164,7 @@ func fillDisk(ctx context.Context, image, mode string, bytes int64, rounds int, 
 		return 0, 0, err
 	}
 	defer d.unmount()
-	p, err := stage.Self(ctx, "role", "filler", d.at, mode, strconv.Itoa(rounds))
+	p, err := kit.Self(ctx, "role", "filler", d.at, mode, strconv.Itoa(rounds))
 	if err != nil {
 		return 0, 0, err
 	}

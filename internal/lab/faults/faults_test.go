@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"floorwatch/internal/programtest"
+	"floorwatch/internal/lab/kit"
 )
 
 func TestMain(m *testing.M) {
@@ -23,7 +23,7 @@ func TestShortForms(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the fault bench mounts disks and cuts networks: it needs root")
 	}
-	bin := programtest.Build(t)
+	bin := kit.Build(t)
 	for _, r := range rows() {
 		t.Run(r.id, func(t *testing.T) {
 			if r.long != "" {

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"floorwatch/internal/lab/chaos"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // What happens to the boxes of G6, which are named after it.
@@ -53,7 +53,7 @@ var fleetAlarms = []string{"never", "offline", "silent", "safe", "camera", "shor
 // noticeFleet makes boxes fall silent and a camera go blind, and reads what the
 // page of boxes says.
 func noticeFleet(ctx context.Context, b *bench) (finding, error) {
-	broker, err := stage.StartBroker(ctx, b.dir, "")
+	broker, err := kit.StartBroker(ctx, b.dir, "")
 	if err != nil {
 		return finding{}, err
 	}
@@ -177,7 +177,7 @@ func (b *bench) startFleetCloud(ctx context.Context, f *fleetRow, broker, edges 
 	if err != nil {
 		return err
 	}
-	if f.page, err = stage.FreeAddress(); err != nil {
+	if f.page, err = kit.FreeAddress(); err != nil {
 		return err
 	}
 	x := &service{dir: dir, exe: filepath.Join(b.bin, "floorwatch-cloud"), config: filepath.Join(dir, "cloud.yaml")}
@@ -196,7 +196,7 @@ func (b *bench) startFleetCloud(ctx context.Context, f *fleetRow, broker, edges 
 
 // look reads the page of boxes twice a second until ctx ends.
 func (f *fleetRow) look(ctx context.Context) error {
-	for stage.Pause(ctx, 500*time.Millisecond) == nil {
+	for kit.Pause(ctx, 500*time.Millisecond) == nil {
 		var said struct {
 			Boxes []struct {
 				Edge     string
@@ -244,7 +244,7 @@ func (f *fleetRow) troubles(name string) ([]string, bool) {
 // await waits until boxes are there and well.
 func (f *fleetRow) await(ctx context.Context, patience time.Duration, names ...string) error {
 	for _, name := range names {
-		err := stage.Until(ctx, "box "+name+" to be well", patience, func() (bool, error) {
+		err := kit.Until(ctx, "box "+name+" to be well", patience, func() (bool, error) {
 			t, ok := f.troubles(name)
 			return ok && len(t) == 0, nil
 		})
@@ -254,7 +254,7 @@ func (f *fleetRow) await(ctx context.Context, patience time.Duration, names ...s
 		}
 	}
 	// A box that has just come is given a minute for its cameras.
-	return stage.Pause(ctx, 65*time.Second)
+	return kit.Pause(ctx, 65*time.Second)
 }
 
 // hurt returns how long it took until the page told of a box's trouble, and
@@ -265,7 +265,7 @@ func (f *fleetRow) hurt(ctx context.Context, name string, do func(*fleetBox) (fu
 		return 0, fmt.Errorf("hurt %s: %w", name, err)
 	}
 	began := time.Now()
-	err = stage.Until(ctx, "the trouble of "+name, 3*time.Minute, func() (bool, error) {
+	err = kit.Until(ctx, "the trouble of "+name, 3*time.Minute, func() (bool, error) {
 		t, _ := f.troubles(name)
 		return len(t) > 0, nil
 	})

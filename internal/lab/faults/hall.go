@@ -15,7 +15,8 @@ import (
 	"time"
 
 	"floorwatch/internal/lab/chaos"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 // gate stands before InfluxDB at a fixed address. It can refuse with 503, keep
@@ -30,7 +31,7 @@ type gate struct {
 }
 
 func newGate(target func() (string, error)) (*gate, error) {
-	address, err := stage.FreeAddress()
+	address, err := kit.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +51,11 @@ func newGate(target func() (string, error)) (*gate, error) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		if stage.Pause(r.Context(), time.Duration(g.delay.Load())) != nil {
+		if kit.Pause(r.Context(), time.Duration(g.delay.Load())) != nil {
 			return
 		}
 		for g.hold.Load() {
-			if stage.Pause(r.Context(), 50*time.Millisecond) != nil {
+			if kit.Pause(r.Context(), 50*time.Millisecond) != nil {
 				return
 			}
 		}
@@ -71,12 +72,12 @@ func (g *gate) end() { _ = g.srv.Close(); <-g.done }
 type hall struct {
 	bench    *bench
 	dir      string
-	broker   *stage.Broker
-	database *stage.Database
+	broker   *kit.Broker
+	database *influxdb.Database
 	gate     *gate
 	line     *chaos.Proxy // boxes to broker
 	behind   *chaos.Proxy // cloud to broker
-	cloud    *stage.Process
+	cloud    *kit.Process
 	pages    string // address
 	ends     []func()
 }
@@ -93,11 +94,11 @@ func (b *bench) newHall(ctx context.Context, dir string, boxes int) (h *hall, er
 			h.end()
 		}
 	}()
-	if h.broker, err = stage.StartBroker(ctx, dir, stage.Open); err != nil {
+	if h.broker, err = kit.StartBroker(ctx, dir, kit.Open); err != nil {
 		return h, err
 	}
 	h.ends = append(h.ends, func() { h.broker.End() })
-	if h.database, err = stage.StartDatabase(ctx, dir); err != nil {
+	if h.database, err = influxdb.Start(ctx, dir); err != nil {
 		return h, err
 	}
 	h.ends = append(h.ends, h.database.End)
@@ -133,7 +134,7 @@ func (h *hall) configure(boxes int) (err error) {
 	if err != nil {
 		return err
 	}
-	if h.pages, err = stage.FreeAddress(); err != nil {
+	if h.pages, err = kit.FreeAddress(); err != nil {
 		return err
 	}
 	var edges strings.Builder
@@ -154,7 +155,7 @@ func (h *hall) configure(boxes int) (err error) {
 
 // startCloud starts the cloud and returns once the broker hands it messages.
 func (h *hall) startCloud(ctx context.Context) (err error) {
-	h.cloud, err = stage.Start(ctx, filepath.Join(h.bench.bin, "floorwatch-cloud"), "-config", filepath.Join(h.dir, "cloud.yaml"))
+	h.cloud, err = kit.Start(ctx, filepath.Join(h.bench.bin, "floorwatch-cloud"), "-config", filepath.Join(h.dir, "cloud.yaml"))
 	if err != nil {
 		return err
 	}
@@ -188,7 +189,7 @@ func (h *hall) figure(name string) float64 {
 
 // connected waits until the broker hands the cloud messages.
 func (h *hall) connected(ctx context.Context) error {
-	return stage.Until(ctx, "the cloud to be connected", 40*time.Second, func() (bool, error) {
+	return kit.Until(ctx, "the cloud to be connected", 40*time.Second, func() (bool, error) {
 		return h.figure("floorwatch_broker_connected") == 1, nil
 	})
 }

@@ -15,7 +15,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/lab/chaos"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // handed is what the camera worker of the bench writes into its file once a
@@ -89,7 +89,7 @@ func readHanded(path string) (h handed, err error) {
 
 // handOff runs the real agent under load while nothing passes on its line.
 func handOff(ctx context.Context, b *bench) (finding, error) {
-	broker, err := stage.StartBroker(ctx, b.dir, stage.Open)
+	broker, err := kit.StartBroker(ctx, b.dir, kit.Open)
 	if err != nil {
 		return finding{}, err
 	}
@@ -113,16 +113,16 @@ func handOff(ctx context.Context, b *bench) (finding, error) {
 	if err := os.WriteFile(filepath.Join(x.dir, "floorwatch-camera"), []byte(worker), 0o755); err != nil {
 		return finding{}, err
 	}
-	p, err := stage.Start(ctx, x.exe, x.args...)
+	p, err := kit.Start(ctx, x.exe, x.args...)
 	if err != nil {
 		return finding{}, err
 	}
 	defer p.End()
-	err = stage.Until(ctx, "the worker", 20*time.Second, func() (bool, error) { _, err := readHanded(told); return err == nil, nil })
+	err = kit.Until(ctx, "the worker", 20*time.Second, func() (bool, error) { _, err := readHanded(told); return err == nil, nil })
 	if err != nil {
 		return finding{}, err
 	}
-	if err := stage.Pause(ctx, 2*time.Second); err != nil {
+	if err := kit.Pause(ctx, 2*time.Second); err != nil {
 		return finding{}, err
 	}
 	line.Mute()
@@ -132,7 +132,7 @@ func handOff(ctx context.Context, b *bench) (finding, error) {
 		return finding{}, err
 	}
 	span := time.Duration(b.rounds(240, 4)) * time.Second
-	if err := stage.Pause(ctx, span); err != nil {
+	if err := kit.Pause(ctx, span); err != nil {
 		return finding{}, err
 	}
 	after, err := readHanded(told)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"floorwatch/internal/lab/chaos"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 const (
@@ -37,7 +37,7 @@ func fleetReturns(ctx context.Context, b *bench) (finding, error) {
 	}
 	const script = `ip link set lo up && ip addr add ` + herdAddress + `/32 dev lo && exec "$0" role herd "$1" "$2" "$3"`
 	rounds := b.rounds(2, 1)
-	p, err := stage.Start(ctx, "unshare", "-n", "sh", "-c", script, self, b.bin, b.dir, fmt.Sprint(rounds))
+	p, err := kit.Start(ctx, "unshare", "-n", "sh", "-c", script, self, b.bin, b.dir, fmt.Sprint(rounds))
 	if err != nil {
 		return finding{}, err
 	}
@@ -106,7 +106,7 @@ func playHerd(args []string) error {
 				line.Cut()
 			} else {
 				line.Blackhole()
-				if err := stage.Pause(ctx, time.Minute); err != nil {
+				if err := kit.Pause(ctx, time.Minute); err != nil {
 					return err
 				}
 				line.Pass()
@@ -145,7 +145,7 @@ func (t *herdTold) watch(ctx context.Context, line *chaos.Proxy, c *crew) error 
 		}
 		second = append(second, s)
 		t.Peak = max(t.Peak, int(s.taken-second[0].taken))
-		if err := stage.Pause(ctx, 10*time.Millisecond); err != nil {
+		if err := kit.Pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}

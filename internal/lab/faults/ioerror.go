@@ -20,7 +20,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/outbox"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // The kernel asks this process itself what its own file operations shall return
@@ -307,7 +307,7 @@ func breakCall(ctx context.Context, dir string, nth int, sum *tally) (r brittle,
 		return r, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	p, err := stage.Self(ctx, "role", "brittle", dir, strconv.Itoa(nth))
+	p, err := kit.Self(ctx, "role", "brittle", dir, strconv.Itoa(nth))
 	if err != nil {
 		return r, err
 	}

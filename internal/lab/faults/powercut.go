@@ -15,7 +15,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/outbox"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // numbered makes the record with a number. What it says follows from the number,
@@ -124,7 +124,7 @@ func cutChain(ctx context.Context, d *disk, rounds int, rng *rand.Rand, sum *tal
 	defer d.unmount()
 	t := &diary{confirmed: map[uint64]bool{}, settled: map[uint64]bool{}, numbers: map[string]string{}, sum: sum}
 	for round := range rounds + 1 {
-		p, err := stage.Self(ctx, "role", "appender", filepath.Join(d.at, "outbox"), strconv.Itoa(round*1_000_000))
+		p, err := kit.Self(ctx, "role", "appender", filepath.Join(d.at, "outbox"), strconv.Itoa(round*1_000_000))
 		if err != nil {
 			return err
 		}
@@ -167,14 +167,14 @@ func cutChain(ctx context.Context, d *disk, rounds int, rng *rand.Rand, sum *tal
 }
 
 // cutLater kills a process that lives until then.
-func cutLater(p *stage.Process, after time.Duration) {
+func cutLater(p *kit.Process, after time.Duration) {
 	time.AfterFunc(after, func() { _ = p.Kill() })
 }
 
 // read takes what a process says until it is dead, and compares what it found
 // with what was confirmed before. It calls open, and returns true, if the process
 // came so far.
-func (t *diary) read(p *stage.Process, open func()) (opened bool) {
+func (t *diary) read(p *kit.Process, open func()) (opened bool) {
 	back := map[uint64]int{}
 	for {
 		line, ok := p.Line()

@@ -14,7 +14,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/footage"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 func recordingRows() []row {
@@ -200,17 +200,17 @@ func cutRecorder(ctx context.Context, image, film string, after time.Duration, s
 		return 0, err
 	}
 	defer cam.End()
-	p, err := stage.Self(ctx, "role", "record", d.at, cam.url(), recSegment.String())
+	p, err := kit.Self(ctx, "role", "record", d.at, cam.url(), recSegment.String())
 	if err != nil {
 		return 0, err
 	}
 	defer p.End()
 	open := filepath.Join(d.at, recCamera, "open.mp4")
-	err = stage.Until(ctx, "a recording to begin", 30*time.Second, func() (bool, error) {
+	err = kit.Until(ctx, "a recording to begin", 30*time.Second, func() (bool, error) {
 		_, err := os.Stat(open)
 		return err == nil, nil
 	})
-	if err := errors.Join(err, stage.Pause(ctx, after)); err != nil {
+	if err := errors.Join(err, kit.Pause(ctx, after)); err != nil {
 		return 0, err
 	}
 	cut := floorwatch.TimeOf(time.Now())
@@ -310,17 +310,17 @@ func footageCrashes(ctx context.Context, b *bench) (finding, error) {
 // killRecorder records into dir, kills the recorder after a while, keeps a copy
 // of the file that it was writing, and looks at what the next start makes of it.
 func killRecorder(ctx context.Context, dir, source string, every, after time.Duration, sum *tally) (copied string, err error) {
-	p, err := stage.Self(ctx, "role", "record", dir, source, every.String())
+	p, err := kit.Self(ctx, "role", "record", dir, source, every.String())
 	if err != nil {
 		return "", err
 	}
 	defer p.End()
 	open := filepath.Join(dir, recCamera, "open.mp4")
-	err = stage.Until(ctx, "a recording to begin", 30*time.Second, func() (bool, error) {
+	err = kit.Until(ctx, "a recording to begin", 30*time.Second, func() (bool, error) {
 		_, err := os.Stat(open)
 		return err == nil, nil
 	})
-	if err := errors.Join(err, stage.Pause(ctx, after)); err != nil {
+	if err := errors.Join(err, kit.Pause(ctx, after)); err != nil {
 		return "", err
 	}
 	if err := p.Kill(); err != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/bluenviron/gortsplib/v4/pkg/description"
 	"github.com/bluenviron/gortsplib/v4/pkg/format"
 
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // What a camera of the bench can be told to do.
@@ -194,13 +194,13 @@ func annexB(ctx context.Context, path, size string, fps, gop int, extra ...strin
 
 // camera is a running role camera.
 type camera struct {
-	*stage.Process
+	*kit.Process
 	addr string // host:port
 }
 
 func startCamera(ctx context.Context, fps int, films ...string) (*camera, error) {
 	every := time.Second / time.Duration(fps)
-	p, err := stage.Self(ctx, append([]string{"role", "camera", every.String()}, films...)...)
+	p, err := kit.Self(ctx, append([]string{"role", "camera", every.String()}, films...)...)
 	if err != nil {
 		return nil, err
 	}

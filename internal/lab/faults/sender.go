@@ -16,7 +16,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/influx"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // sender speaks for boxes without an outbox: what it sends is its caller's.
@@ -70,7 +70,7 @@ func (s *sender) batches(ctx context.Context, box int, recs []json.RawMessage) e
 		}
 		first += n
 	}
-	return stage.Until(ctx, "the acknowledgements", time.Minute, func() (bool, error) { return s.acked.Load() >= want, nil })
+	return kit.Until(ctx, "the acknowledgements", time.Minute, func() (bool, error) { return s.acked.Load() >= want, nil })
 }
 
 // tick returns the end of the i-th of many records of the last minutes.

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"floorwatch/edge/relay"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // Times of the soak.
@@ -48,7 +48,7 @@ const soakCamera = `  - name: %s
 // soakLeaks lets a box work at many times the usual speed while its link and one
 // of its cameras break again and again, and looks for what grows.
 func soakLeaks(ctx context.Context, b *bench) (finding, error) {
-	broker, err := stage.StartBroker(ctx, b.dir, "")
+	broker, err := kit.StartBroker(ctx, b.dir, "")
 	if err != nil {
 		return finding{}, err
 	}
@@ -90,10 +90,10 @@ func soakLeaks(ctx context.Context, b *bench) (finding, error) {
 	}
 	running.Go(func() error { return m.run(ctx) })
 	running.Go(func() error {
-		for stage.Pause(ctx, soakEvery) == nil {
+		for kit.Pause(ctx, soakEvery) == nil {
 			camera.Down()
 			line.Cut()
-			_ = stage.Pause(ctx, 3*time.Second)
+			_ = kit.Pause(ctx, 3*time.Second)
 			if err := camera.Up(); err != nil {
 				return err
 			}
@@ -121,16 +121,10 @@ func (b *bench) soakBox(broker, steady, lost string) (*box, *manager, string, er
 	if err != nil {
 		return nil, nil, "", err
 	}
-	real, err := exec.LookPath(filepath.Join(b.bin, "floorwatch-camera"))
-	if err != nil {
-		if real, err = exec.LookPath("floorwatch-camera"); err != nil {
-			return nil, nil, "", fmt.Errorf("find the camera worker: %w", err)
-		}
-	}
 	beside := filepath.Join(x.dir, "floorwatch-camera")
-	page, err := stage.FreeAddress()
+	page, err := kit.FreeAddress()
 	if err == nil {
-		err = errors.Join(os.Remove(beside), copyFile(real, beside))
+		err = errors.Join(os.Remove(beside), copyFile(filepath.Join(b.bin, "floorwatch-camera"), beside))
 	}
 	cameras := fmt.Sprintf(soakCamera, "steady", steady, "a") + fmt.Sprintf(soakCamera, "lost", lost, "b")
 	if err == nil {
@@ -153,7 +147,7 @@ func (b *bench) soakLooks(ctx context.Context, m *manager, page string) ([]soakS
 	var looks []soakSample
 	began := time.Now()
 	for time.Since(began) < soakFor {
-		if err := stage.Pause(ctx, soakLook); err != nil {
+		if err := kit.Pause(ctx, soakLook); err != nil {
 			return nil, err
 		}
 		if time.Since(began) < soakWarm {

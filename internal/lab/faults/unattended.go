@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"floorwatch"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 func unattendedRows() []row {
@@ -134,7 +134,7 @@ func (x *service) manager() (*manager, io.Closer, error) {
 		return nil, nil, fmt.Errorf("write a log: %w", err)
 	}
 	return &manager{
-		exe: x.exe, args: x.args, env: []string{"PATH=" + os.Getenv("PATH")}, dir: x.dir, pause: restartTime, log: log,
+		exe: x.exe, args: x.args, env: []string{"PATH=" + kit.SearchPath()}, dir: x.dir, pause: restartTime, log: log,
 	}, log, nil
 }
 
@@ -216,7 +216,7 @@ var hanging = []hang{
 // box, and beside them watches a box with a dead broker, which must be left
 // alone.
 func hangEverything(ctx context.Context, b *bench) (finding, error) {
-	broker, err := stage.StartBroker(ctx, b.dir, "")
+	broker, err := kit.StartBroker(ctx, b.dir, "")
 	if err != nil {
 		return finding{}, err
 	}
@@ -268,7 +268,7 @@ func (b *bench) hangOne(ctx context.Context, x *service, h hang) (time.Duration,
 	defer func() { stop(); <-done }()
 	wrong := func(err error) error { return fmt.Errorf("hang %s %s: %w\n%s", h.part, h.function, err, x.tail()) }
 	// It works when it has fed twice; then its parts have begun, too.
-	if err := stage.Until(ctx, "the agent to be fed by its parts", time.Minute, func() (bool, error) { return m.state().feeds >= 2, nil }); err != nil {
+	if err := kit.Until(ctx, "the agent to be fed by its parts", time.Minute, func() (bool, error) { return m.state().feeds >= 2, nil }); err != nil {
 		return 0, wrong(err)
 	}
 	pid := m.state().pid
@@ -280,12 +280,12 @@ func (b *bench) hangOne(ctx context.Context, x *service, h hang) (time.Duration,
 	if err != nil {
 		return 0, wrong(err)
 	}
-	err = stage.Until(ctx, "the part to stand still", 90*time.Second, func() (bool, error) { return h.function == "" || hangs(pid), nil })
+	err = kit.Until(ctx, "the part to stand still", 90*time.Second, func() (bool, error) { return h.function == "" || hangs(pid), nil })
 	if err != nil {
 		return 0, wrong(err)
 	}
 	began := time.Now()
-	err = stage.Until(ctx, "the restart", 90*time.Second, func() (bool, error) { return len(m.state().ready) > 1, nil })
+	err = kit.Until(ctx, "the restart", 90*time.Second, func() (bool, error) { return len(m.state().ready) > 1, nil })
 	if err != nil {
 		return 0, wrong(err)
 	}
@@ -334,7 +334,7 @@ func (b *bench) hangCloud(ctx context.Context, broker string, took []time.Durati
 	}
 	x := &service{dir: dir, exe: filepath.Join(b.bin, "floorwatch-cloud"), config: filepath.Join(dir, "cloud.yaml")}
 	x.args = []string{"run", "-config", x.config}
-	page, err := stage.FreeAddress()
+	page, err := kit.FreeAddress()
 	if err != nil {
 		return err
 	}
@@ -368,7 +368,7 @@ func (b *bench) hangDatabase(ctx context.Context, x *service, page string) (time
 	up := func() (bool, error) {
 		return childOf(m.state().pid, "influxd") != 0 && figureOf(ctx, page, "floorwatch_influx_up") == 1, nil
 	}
-	if err := stage.Until(ctx, "the database", time.Minute, up); err != nil {
+	if err := kit.Until(ctx, "the database", time.Minute, up); err != nil {
 		return 0, wrong(err)
 	}
 	pid := childOf(m.state().pid, "influxd")
@@ -376,7 +376,7 @@ func (b *bench) hangDatabase(ctx context.Context, x *service, page string) (time
 		return 0, wrong(err)
 	}
 	began := time.Now()
-	err = stage.Until(ctx, "another database", 2*time.Minute, func() (bool, error) {
+	err = kit.Until(ctx, "another database", 2*time.Minute, func() (bool, error) {
 		if childOf(m.state().pid, "influxd") == pid {
 			return false, nil
 		}
@@ -440,7 +440,7 @@ type crashLoop struct {
 // crashLoops makes a part of each box crash in every process until the box is in
 // safe mode, and spoils the configuration of another.
 func crashLoops(ctx context.Context, b *bench) (finding, error) {
-	broker, err := stage.StartBroker(ctx, b.dir, "")
+	broker, err := kit.StartBroker(ctx, b.dir, "")
 	if err != nil {
 		return finding{}, err
 	}
@@ -512,7 +512,7 @@ func (b *bench) crashOne(ctx context.Context, name, broker, film, function strin
 	go func() { done <- m.run(ctx) }()
 	defer func() { stop(); err = errors.Join(err, <-done, broken) }()
 	wait := func(what string, patience time.Duration, is func() bool) error {
-		err := stage.Until(ctx, what, patience, func() (bool, error) { return is(), nil })
+		err := kit.Until(ctx, what, patience, func() (bool, error) { return is(), nil })
 		if err != nil {
 			err = fmt.Errorf("crash %s: %w\n%s", function, err, x.tail())
 		}
@@ -562,7 +562,7 @@ func (b *bench) spoilConfig(ctx context.Context, broker string) (time.Duration, 
 	began := time.Now()
 	go func() { done <- m.run(ctx) }()
 	defer func() { stop(); <-done }()
-	err = stage.Until(ctx, "the camera of the box with a spoilt configuration", time.Minute, func() (bool, error) { return x.logged("camera is watched"), nil })
+	err = kit.Until(ctx, "the camera of the box with a spoilt configuration", time.Minute, func() (bool, error) { return x.logged("camera is watched"), nil })
 	if err != nil {
 		return 0, fmt.Errorf("%w\n%s", err, x.tail())
 	}

@@ -12,7 +12,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/outbox"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // playWear stores a record a second and acknowledges it a little later, as a box
@@ -76,7 +76,7 @@ func wearOf(ctx context.Context, image, commit string, seconds int, opts string)
 		return 0, err
 	}
 	defer d.unmount()
-	p, err := stage.Self(ctx, "role", "wear", d.at, commit, strconv.Itoa(seconds))
+	p, err := kit.Self(ctx, "role", "wear", d.at, commit, strconv.Itoa(seconds))
 	if err != nil {
 		return 0, err
 	}
@@ -86,7 +86,7 @@ func wearOf(ctx context.Context, image, commit string, seconds int, opts string)
 		return 0, err
 	}
 	const settle = 15 * time.Second // for what the making of the files leaves to write
-	if err := stage.Pause(ctx, settle); err != nil {
+	if err := kit.Pause(ctx, settle); err != nil {
 		return 0, err
 	}
 	before, err := written(d.loop)

@@ -12,7 +12,8 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
-	"floorwatch/internal/programtest"
+	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 // stranger is a client that the broker lets say anything, as if its access list
@@ -44,7 +45,7 @@ func (s *stranger) wait(t *testing.T, token mqtt.Token) {
 	if !token.WaitTimeout(10 * time.Second) {
 		t.Fatal("the broker does not answer")
 	}
-	programtest.Must(t, token.Error())
+	kit.Must(t, token.Error())
 }
 
 func (s *stranger) acked(first int) bool {
@@ -156,15 +157,15 @@ func (w *world) messages(t *testing.T) {
 			written, before := w.cloud.at(letters)
 			s.wait(t, s.Publish(topic, 1, false, m.change(text)))
 			says := regexp.MustCompile(`records refused; floorwatch-cloud dead-letters list shows them.*` + m.reason)
-			programtest.Until(t, "the log to say "+says.String(), 10*time.Second, func() bool { return says.MatchString(w.cloud.Output()[written:]) })
-			programtest.Until(t, letters+" to move", 10*time.Second, func() bool { return w.cloud.figure(letters) > before })
+			kit.Wait(t, "the log to say "+says.String(), 10*time.Second, func() bool { return says.MatchString(w.cloud.Output()[written:]) })
+			kit.Wait(t, letters+" to move", 10*time.Second, func() bool { return w.cloud.figure(letters) > before })
 			if !m.silent {
-				programtest.Until(t, "the acknowledgement", 10*time.Second, func() bool { return s.acked(first) })
+				kit.Wait(t, "the acknowledgement", 10*time.Second, func() bool { return s.acked(first) })
 			}
 		})
 	}
 	w.watched(t, s)
-	kept := programtest.Stored(t, w.database)
+	kept := influxdb.Stored(t, w.database)
 	for _, id := range good {
 		if n := kept[fmt.Sprintf("stay cam/zone %s %d", id, now)]; n != 1 {
 			t.Errorf("the good record %s beside a bad one is %d times in InfluxDB, want once", id, n)
@@ -190,7 +191,7 @@ func (w *world) watched(t *testing.T, s *stranger) {
 	for _, m := range all {
 		s.wait(t, s.Publish(m[0], 1, false, m[1]))
 	}
-	programtest.Until(t, "all to be counted", 10*time.Second, func() bool { return w.cloud.figure(ignored) >= before+float64(len(all)) })
+	kit.Wait(t, "all to be counted", 10*time.Second, func() bool { return w.cloud.figure(ignored) >= before+float64(len(all)) })
 	if says := "a state or live message is not shown; check the box that sent it"; !strings.Contains(w.cloud.Output(), says) {
 		t.Errorf("the log does not say %q", says)
 	}
@@ -212,9 +213,9 @@ func (w *world) acknowledgements(t *testing.T) {
 		written, before := w.sources.at(ignored)
 		s.wait(t, s.Publish(topic, 1, false, m[0]))
 		says := regexp.MustCompile(`acknowledgement ignored.*` + m[1])
-		programtest.Until(t, says.String(), 10*time.Second, func() bool { return says.MatchString(w.sources.Output()[written:]) })
-		programtest.Until(t, ignored, 10*time.Second, func() bool { return w.sources.figure(ignored) > before })
+		kit.Wait(t, says.String(), 10*time.Second, func() bool { return says.MatchString(w.sources.Output()[written:]) })
+		kit.Wait(t, ignored, 10*time.Second, func() bool { return w.sources.figure(ignored) > before })
 	}
 	good := w.sources.figure(acked)
-	programtest.Until(t, acked+" to grow", patience, func() bool { return w.sources.figure(acked) > good })
+	kit.Wait(t, acked+" to grow", patience, func() bool { return w.sources.figure(acked) > good })
 }

@@ -14,7 +14,8 @@ import (
 	"floorwatch"
 	"floorwatch/edge/outbox"
 	"floorwatch/internal/lab/chaos"
-	"floorwatch/internal/programtest"
+	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 // patience is how long a program may take to notice, and to recover.
@@ -69,16 +70,16 @@ func (r row) run(t *testing.T, w *world) {
 	}
 	p, says := r.of(w), regexp.MustCompile("(?m)^.*"+r.log+".*$")
 	line := ""
-	programtest.Until(t, "the log to say "+r.log, patience, func() bool {
+	kit.Wait(t, "the log to say "+r.log, patience, func() bool {
 		line = says.FindString(p.Output()[written:])
 		return line != ""
 	})
-	programtest.Until(t, r.figure+" to move", patience, func() bool { return r.moved(before, p.figure(r.figure)) })
+	kit.Wait(t, r.figure+" to move", patience, func() bool { return r.moved(before, p.figure(r.figure)) })
 	if r.heal != nil {
 		r.heal(t, w)
 	}
 	good := p.figure(r.grows)
-	programtest.Until(t, r.grows+" to grow again", patience, func() bool { return p.figure(r.grows) > max(good, 0) })
+	kit.Wait(t, r.grows+" to grow again", patience, func() bool { return p.figure(r.grows) > max(good, 0) })
 	t.Logf("%.1f s; %s", time.Since(began).Seconds(), line)
 }
 
@@ -122,7 +123,7 @@ func begin() []row {
 			name: "InfluxDB is down at the start", of: cloud,
 			log:    `cannot store; nothing is acknowledged and the boxes keep it; trying again.*connection refused`,
 			figure: "floorwatch_influx_outages_total", moved: more,
-			heal:  func(t *testing.T, w *world) { programtest.Must(t, w.influx.Up()) },
+			heal:  func(t *testing.T, w *world) { kit.Must(t, w.influx.Up()) },
 			grows: stored,
 		},
 	}
@@ -135,7 +136,7 @@ func cameraRows() []row {
 			name: "source does not exist", of: sources,
 			log:    `source cannot be served, trying again; check the camera's source.*missing\.mp4.*no such file`,
 			figure: closes("missing"), moved: more,
-			heal:  func(t *testing.T, w *world) { programtest.Must(t, os.Link(w.path("film.mp4"), w.path("missing.mp4"))) },
+			heal:  func(t *testing.T, w *world) { kit.Must(t, os.Link(w.path("film.mp4"), w.path("missing.mp4"))) },
 			grows: frames("missing"),
 		},
 		{
@@ -143,7 +144,7 @@ func cameraRows() []row {
 			log:    `source cannot be served, trying again; check the camera's source.*text\.mp4 is not a video`,
 			figure: closes("text"), moved: more,
 			heal: func(t *testing.T, w *world) {
-				programtest.Must(t, os.Rename(w.link(t, "film.mp4"), w.path("text.mp4")))
+				kit.Must(t, os.Rename(w.link(t, "film.mp4"), w.path("text.mp4")))
 			},
 			grows: frames("text"),
 		},
@@ -152,7 +153,7 @@ func cameraRows() []row {
 			inject: func(_ *testing.T, w *world) { w.cameras["ends"].Down() },
 			log:    `camera worker ended, starting it again" camera=ends why="floorwatch-camera: read .*the camera or the network broke off`,
 			figure: closes("ends"), moved: more,
-			heal:  func(t *testing.T, w *world) { programtest.Must(t, w.cameras["ends"].Up()) },
+			heal:  func(t *testing.T, w *world) { kit.Must(t, w.cameras["ends"].Up()) },
 			grows: frames("ends"),
 		},
 		{
@@ -189,7 +190,7 @@ func cameraRows() []row {
 			inject: func(t *testing.T, w *world) {
 				w.setClock(t, "300000")
 				seen := w.sources.figure(frames("clock"))
-				programtest.Until(t, "frames stamped five minutes ahead", patience, func() bool { return w.sources.figure(frames("clock")) > seen+5 })
+				kit.Wait(t, "frames stamped five minutes ahead", patience, func() bool { return w.sources.figure(frames("clock")) > seen+5 })
 				w.setClock(t, "0")
 			},
 			log:    `the clock was set back; stamps go on from the last one.*check the box's time server" camera=clock`,
@@ -207,7 +208,7 @@ func databaseRows() []row {
 			inject: func(_ *testing.T, w *world) { w.influx.Down() },
 			log:    `cannot store; nothing is acknowledged and the boxes keep it; trying again`,
 			figure: "floorwatch_influx_up", moved: zero,
-			heal:  func(t *testing.T, w *world) { programtest.Must(t, w.influx.Up()) },
+			heal:  func(t *testing.T, w *world) { kit.Must(t, w.influx.Up()) },
 			grows: stored,
 		},
 		{
@@ -226,7 +227,7 @@ func brokerRows() []row {
 	return []row{
 		{
 			name: "broker disappears, box", of: sources,
-			inject: func(t *testing.T, w *world) { w.broker.Kill(t) },
+			inject: func(t *testing.T, w *world) { kit.Must(t, w.broker.Crash()) },
 			log:    `uplink is down; records wait in the outbox`,
 			figure: "floorwatch_uplink_connected", moved: zero,
 			grows: "floorwatch_outbox_appended_total", // without it
@@ -247,24 +248,24 @@ func diskRow() row {
 		inject: func(t *testing.T, w *world) { w.fill(t) },
 		log:    `disk is full: recording stops; free space`,
 		figure: "floorwatch_disk_free_bytes", moved: tiny,
-		heal:  func(t *testing.T, w *world) { programtest.Must(t, os.Remove(w.path("small/ballast"))) },
+		heal:  func(t *testing.T, w *world) { kit.Must(t, os.Remove(w.path("small/ballast"))) },
 		grows: camera("floorwatch_segments_total", "small"),
 	}
 }
 
 func (w *world) signal(t *testing.T, s syscall.Signal) {
 	t.Helper()
-	programtest.Must(t, syscall.Kill(w.broker.PID(), s))
+	kit.Must(t, syscall.Kill(w.broker.PID(), s))
 }
 
 func (w *world) setClock(t *testing.T, ms string) {
 	t.Helper()
-	programtest.Must(t, os.Rename(programtest.Write(t, w.path("clock.new"), ms), w.path("clock")))
+	kit.Must(t, os.Rename(kit.Write(t, w.path("clock.new"), ms), w.path("clock")))
 }
 
 func (w *world) link(t *testing.T, name string) string {
 	t.Helper()
-	programtest.Must(t, os.Link(w.path(name), w.path("link")))
+	kit.Must(t, os.Link(w.path(name), w.path("link")))
 	return w.path("link")
 }
 
@@ -272,7 +273,7 @@ func (w *world) link(t *testing.T, name string) string {
 func (w *world) fill(t *testing.T) {
 	t.Helper()
 	f, err := os.Create(w.path("small/ballast"))
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	defer func() { _ = f.Close() }()
 	for {
 		if _, err := f.Write(make([]byte, 64<<10)); err != nil {
@@ -323,13 +324,13 @@ func (w *world) compare(t *testing.T) {
 	t.Helper()
 	boxes := map[string]*program{"sources": w.sources, "small": w.small}
 	for _, p := range boxes {
-		p.End(t, 20*time.Second)
+		kit.Must(t, p.Quit(time.Minute))
 	}
-	w.cloud.End(t, 20*time.Second)
-	kept := programtest.Stored(t, w.database)
+	kit.Must(t, w.cloud.Quit(time.Minute))
+	kept := influxdb.Stored(t, w.database)
 	there, waiting := 0, 0
 	for name := range boxes {
-		ledger, _ := programtest.ReadLedger(t, w.ledger(name))
+		ledger, _ := influxdb.ReadLedger(t, w.ledger(name))
 		waits := w.waiting(t, name)
 		for key, times := range ledger {
 			switch {
@@ -352,12 +353,12 @@ func (w *world) compare(t *testing.T) {
 func (w *world) waiting(t *testing.T, name string) map[string]int {
 	t.Helper()
 	o, err := outbox.Open(outbox.Settings{Dir: w.path(name + "/outbox"), MaxBytes: 8e6})
-	programtest.Must(t, err)
-	defer func() { programtest.Must(t, o.Close()) }()
+	kit.Must(t, err)
+	defer func() { kit.Must(t, o.Close()) }()
 	var text []byte
 	for {
 		b, err := o.Next(floorwatch.MaxBatchRecords, floorwatch.MaxBatchBytes)
-		programtest.Must(t, err)
+		kit.Must(t, err)
 		if b.N == 0 {
 			break
 		}
@@ -365,6 +366,6 @@ func (w *world) waiting(t *testing.T, name string) map[string]int {
 			text = append(append(text, r...), '\n')
 		}
 	}
-	all, _ := programtest.ReadLedger(t, programtest.Write(t, w.path(name+".waiting"), string(text)))
+	all, _ := influxdb.ReadLedger(t, kit.Write(t, w.path(name+".waiting"), string(text)))
 	return all
 }

@@ -18,7 +18,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge"
-	"floorwatch/internal/programtest"
+	"floorwatch/internal/lab/kit"
 )
 
 // piece is a sealed file of the box, whose record is acknowledged.
@@ -32,15 +32,15 @@ func (w *world) piece(t *testing.T) piece {
 	t.Helper()
 	data := w.path("sources")
 	key, err := edge.LoadKey(data)
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	var names []string
-	programtest.Until(t, "a sealed file", patience, func() bool {
+	kit.Wait(t, "a sealed file", patience, func() bool {
 		names, err = filepath.Glob(filepath.Join(data, edge.FootageDir, "steady", "*", "*.seal"))
-		programtest.Must(t, err)
+		kit.Must(t, err)
 		return len(names) > 0
 	})
 	b, err := os.ReadFile(strings.TrimSuffix(names[0], ".seal") + ".mp4")
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	sum := sha256.Sum256(b)
 	return piece{b, floorwatch.UploadPath + "s1/sources/" + hex.EncodeToString(sum[:]), key}
 }
@@ -49,7 +49,7 @@ func (w *world) piece(t *testing.T) piece {
 func (w *world) send(t *testing.T, p piece, offset int64, body []byte, change func(r *http.Request)) (status int, answer string, at http.Header) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, "http://"+w.cloud.metrics+p.path, bytes.NewReader(body))
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	claim := floorwatch.UploadClaim{Method: r.Method, Path: p.path, Offset: offset, At: floorwatch.TimeOf(time.Now()), Body: body}
 	r.Header.Set(floorwatch.HeaderOffset, strconv.FormatInt(offset, 10))
 	r.Header.Set(floorwatch.HeaderTime, strconv.FormatInt(int64(claim.At), 10))
@@ -58,10 +58,10 @@ func (w *world) send(t *testing.T, p piece, offset int64, body []byte, change fu
 		change(r)
 	}
 	resp, err := http.DefaultTransport.RoundTrip(r)
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	return resp.StatusCode, string(b), resp.Header
 }
 
@@ -69,21 +69,21 @@ func (w *world) send(t *testing.T, p piece, offset int64, body []byte, change fu
 func (w *world) cut(t *testing.T, p piece) {
 	t.Helper()
 	c, err := net.Dial("tcp", w.cloud.metrics)
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	body := p.bytes[:1000]
 	claim := floorwatch.UploadClaim{Method: http.MethodPatch, Path: p.path, At: floorwatch.TimeOf(time.Now()), Body: body}
 	_, err = io.WriteString(c, "PATCH "+p.path+" HTTP/1.1\r\nHost: "+w.cloud.metrics+"\r\nContent-Length: 1000\r\n"+
 		floorwatch.HeaderOffset+": 0\r\n"+floorwatch.HeaderTime+": "+strconv.FormatInt(int64(claim.At), 10)+"\r\n"+
 		floorwatch.HeaderSignature+": "+claim.Sign(p.key)+"\r\n\r\n"+string(body[:500]))
-	programtest.Must(t, err)
-	programtest.Must(t, c.Close())
+	kit.Must(t, err)
+	kit.Must(t, c.Close())
 }
 
 // uploads sends footage as it must not come, and then as it must.
 func (w *world) uploads(t *testing.T) {
 	const refused, corrupt, received = "floorwatch_vault_refused_total", "floorwatch_vault_corrupt_total", "floorwatch_vault_received_total"
 	p := w.piece(t)
-	programtest.Until(t, "the seal to reach the vault", patience, func() bool {
+	kit.Wait(t, "the seal to reach the vault", patience, func() bool {
 		status, _, _ := w.send(t, p, 0, nil, nil)
 		return status == http.StatusOK
 	})
@@ -131,8 +131,8 @@ func (w *world) uploads(t *testing.T) {
 				t.Errorf("it answers %d %s, want %d", status, answer, c.status)
 			}
 			says := regexp.MustCompile(c.log)
-			programtest.Until(t, "the log to say "+c.log, 10*time.Second, func() bool { return says.MatchString(w.cloud.Output()[written:]) })
-			programtest.Until(t, c.figure+" to move", 10*time.Second, func() bool { return w.cloud.figure(c.figure) > before })
+			kit.Wait(t, "the log to say "+c.log, 10*time.Second, func() bool { return says.MatchString(w.cloud.Output()[written:]) })
+			kit.Wait(t, c.figure+" to move", 10*time.Second, func() bool { return w.cloud.figure(c.figure) > before })
 		})
 	}
 	before := w.cloud.figure(received)

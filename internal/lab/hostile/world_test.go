@@ -23,7 +23,7 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/edge/relay"
 	"floorwatch/internal/lab/chaos"
-	"floorwatch/internal/programtest"
+	"floorwatch/internal/lab/kit"
 )
 
 // workerEnv makes the test binary a camera worker whose clock can be set: it
@@ -82,7 +82,7 @@ func workWithClock(file string) error {
 
 // program is a running one with its figures.
 type program struct {
-	*programtest.Process
+	*kit.Process
 	metrics string // address
 }
 
@@ -91,11 +91,8 @@ func (p *program) figure(name string) float64 {
 	if p == nil {
 		return -1
 	}
-	all := programtest.Figures(&http.Client{Timeout: 5 * time.Second}, p.metrics)
-	if v, ok := all[name]; ok {
-		return v
-	}
-	return -1
+	all, _ := kit.ReadFigures(context.Background(), nil, p.metrics)
+	return all.Get(name)
 }
 
 // world is two boxes, a broker, a cloud and a database, and the lines between
@@ -108,7 +105,7 @@ type world struct {
 	influx   *chaos.Proxy
 	cameras  map[string]*chaos.Proxy
 	little   string // address of a film in another size
-	broker   *programtest.Process
+	broker   *kit.Process
 	cloud    *program
 	sources  *program // box with the cameras that misbehave
 	small    *program // box with a small disk, of its own if disk is true
@@ -121,9 +118,9 @@ var streams = []string{"steady", "resizes", "ends", "stalls", "garbage", "clock"
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	for _, name := range []string{"influxd", "mosquitto", "mosquitto_passwd", "ffmpeg"} {
-		programtest.Find(t, name)
+		kit.Tool(t, name)
 	}
-	w := &world{t: t, dir: t.TempDir(), bin: programtest.Build(t), port: programtest.FreePort(t), cameras: map[string]*chaos.Proxy{}}
+	w := &world{t: t, dir: t.TempDir(), bin: kit.Build(t), port: kit.FreePort(t), cameras: map[string]*chaos.Proxy{}}
 	w.films(t)
 	w.startDatabase(t)
 	w.startFilm(t)
@@ -136,7 +133,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) line(t *testing.T, target string) *chaos.Proxy {
 	t.Helper()
 	p, err := chaos.New(target)
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	w.t.Cleanup(p.Close)
 	return p
 }
@@ -153,18 +150,18 @@ func (w *world) films(t *testing.T) {
 	}
 	film("film.mp4", "320x240", "10")
 	film("little.mp4", "160x120", "10")
-	programtest.Write(t, filepath.Join(w.dir, "text.mp4"), strings.Repeat("this is not a video\n", 1000))
+	kit.Write(t, filepath.Join(w.dir, "text.mp4"), strings.Repeat("this is not a video\n", 1000))
 }
 
 // startDatabase runs InfluxDB behind a line that is down.
 func (w *world) startDatabase(t *testing.T) {
 	t.Helper()
-	db := &influx.Server{Dir: filepath.Join(w.dir, "influxdb")}
+	db := &influx.Server{Bin: kit.Tool(t, "influxd"), Dir: filepath.Join(w.dir, "influxdb")}
 	w.background(t, db.Run)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	at, err := db.WaitReady(ctx)
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	w.database = at
 	w.influx = w.line(t, strings.TrimPrefix(at.URL, "http://"))
 }
@@ -175,7 +172,7 @@ func (w *world) background(t *testing.T, run func(context.Context) error) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx) }()
-	t.Cleanup(func() { stop(); programtest.Must(t, <-done) })
+	t.Cleanup(func() { stop(); kit.Must(t, <-done) })
 }
 
 // startFilm serves the film as a camera would, behind a line for each camera.
@@ -183,7 +180,7 @@ func (w *world) startFilm(t *testing.T) {
 	t.Helper()
 	serve := func(film string) (address string) {
 		r, err := relay.New(relay.Settings{Source: filepath.Join(w.dir, film)})
-		programtest.Must(t, err)
+		kit.Must(t, err)
 		w.background(t, r.Run)
 		<-r.Ready()
 		return strings.TrimSuffix(strings.TrimPrefix(r.URL(), "rtsp://"), "/stream")
@@ -192,7 +189,7 @@ func (w *world) startFilm(t *testing.T) {
 	w.little = serve("little.mp4")
 	for _, name := range append([]string{"small"}, streams...) {
 		w.cameras[name] = w.line(t, address)
-		programtest.Must(t, w.cameras[name].Up())
+		kit.Must(t, w.cameras[name].Up())
 	}
 }
 
@@ -200,9 +197,12 @@ func (w *world) startFilm(t *testing.T) {
 func (w *world) mountDisk(t *testing.T) {
 	t.Helper()
 	dir := filepath.Join(w.dir, "small")
-	programtest.Must(t, os.Mkdir(dir, 0o700))
+	kit.Must(t, os.Mkdir(dir, 0o700))
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
-		t.Logf("LEFT OUT: this machine lets us mount no disk (root and CAP_SYS_ADMIN are needed), so no disk was filled: %v", err)
+		if kit.All() {
+			t.Fatalf("mount a disk to fill (root and CAP_SYS_ADMIN are needed): %v", err)
+		}
+		t.Logf("this machine lets us mount no disk (root and CAP_SYS_ADMIN are needed), so no disk is filled: %v", err)
 		return
 	}
 	w.disk = true
@@ -213,12 +213,13 @@ func (w *world) mountDisk(t *testing.T) {
 // the test binary.
 func (w *world) configure(t *testing.T) {
 	t.Helper()
-	camera, err := filepath.Abs(programtest.Repository + "/bin/floorwatch-camera")
-	programtest.Must(t, err)
+	camera := kit.Built(t, "floorwatch-camera")
 	self, err := os.Executable()
-	programtest.Must(t, err)
-	clock := programtest.Write(t, filepath.Join(w.dir, "clock"), "0")
-	programtest.Must(t, os.WriteFile(filepath.Join(w.bin, "floorwatch-camera"), []byte(fmt.Sprintf(`#!/bin/sh
+	kit.Must(t, err)
+	clock := kit.Write(t, filepath.Join(w.dir, "clock"), "0")
+	worker := filepath.Join(w.bin, "floorwatch-camera")
+	kit.Must(t, os.Remove(worker)) // a link to the real one
+	kit.Must(t, os.WriteFile(worker, []byte(fmt.Sprintf(`#!/bin/sh
 case "$FLOORWATCH_SOURCE" in
 *%s*) %s=%s %s=%s exec %s "$@" ;;
 *) exec %s "$@" ;;
@@ -234,7 +235,7 @@ esac
 	}
 	registry := w.boxConfig(t, "sources", cameras) + w.boxConfig(t, "small", cameraConfig("small", "rtsp://"+w.cameras["small"].Addr+"/stream"))
 	w.cloudConfig(t, registry)
-	programtest.Write(t, filepath.Join(w.dir, "mosquitto.conf"), fmt.Sprintf(`user root
+	kit.Write(t, filepath.Join(w.dir, "mosquitto.conf"), fmt.Sprintf(`user root
 listener %d 127.0.0.1
 allow_anonymous false
 password_file %s/passwd
@@ -257,7 +258,7 @@ func cameraConfig(name, source string) string {
 // boxConfig writes a box's configuration and returns its line of the registry.
 func (w *world) boxConfig(t *testing.T, name, cameras string) string {
 	t.Helper()
-	file := programtest.Write(t, filepath.Join(w.dir, name+".yaml"), fmt.Sprintf(`
+	file := kit.Write(t, filepath.Join(w.dir, name+".yaml"), fmt.Sprintf(`
 store: s1
 edge: %s
 data: %s/%s
@@ -267,7 +268,7 @@ broker: {url: "tcp://127.0.0.1:%d", password_file: %s}
 footage: {segment: 2s, max_bytes: 50MB}
 outbox: {max_bytes: 8MB}
 cameras:%s
-`, name, w.dir, name, programtest.FreePort(t), w.port, programtest.Write(t, filepath.Join(w.dir, name+".password"), "right"), cameras))
+`, name, w.dir, name, kit.FreePort(t), w.port, kit.Write(t, filepath.Join(w.dir, name+".password"), "right"), cameras))
 	key, err := exec.Command(filepath.Join(w.bin, "floorwatch-edge"), "key", "-config", file).CombinedOutput()
 	if err != nil {
 		t.Fatalf("make the key of %s: %v: %s", name, err, key)
@@ -277,7 +278,7 @@ cameras:%s
 
 func (w *world) cloudConfig(t *testing.T, registry string) {
 	t.Helper()
-	programtest.Write(t, filepath.Join(w.dir, "cloud.yaml"), fmt.Sprintf(`
+	kit.Write(t, filepath.Join(w.dir, "cloud.yaml"), fmt.Sprintf(`
 data: %s/cloud
 stores: [{id: s1}]
 edges:
@@ -285,8 +286,8 @@ edges:
 broker: {url: "tcp://127.0.0.1:%d", password_file: %s}
 influx: {url: "http://%s", token_file: %s}
 pages: {listen: "127.0.0.1:%d"}
-`, w.dir, registry, strings.Repeat("A", 43), w.port, programtest.Write(t, filepath.Join(w.dir, "cloud.password"), "right"),
-		w.influx.Addr, programtest.Write(t, filepath.Join(w.dir, "token"), w.database.Token), programtest.FreePort(t)))
+`, w.dir, registry, strings.Repeat("A", 43), w.port, kit.Write(t, filepath.Join(w.dir, "cloud.password"), "right"),
+		w.influx.Addr, kit.Write(t, filepath.Join(w.dir, "token"), w.database.Token), kit.FreePort(t)))
 }
 
 var addressRE = regexp.MustCompile(`(?m)^(?:metrics: |pages: \{listen: ")([0-9.:]+)`)
@@ -295,9 +296,9 @@ func (w *world) start(t *testing.T, name, file string, args ...string) *program 
 	t.Helper()
 	file = filepath.Join(w.dir, file)
 	b, err := os.ReadFile(file)
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	return &program{
-		programtest.Start(w.t, "", filepath.Join(w.bin, name), append([]string{"-config", file}, args...)...),
+		kit.Run(w.t, kit.Program{Name: filepath.Join(w.bin, name), Args: append([]string{"-config", file}, args...)}),
 		addressRE.FindStringSubmatch(string(b))[1],
 	}
 }
@@ -314,16 +315,16 @@ func (w *world) password(t *testing.T, user, password string) {
 	t.Helper()
 	file := filepath.Join(w.dir, "passwd")
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
-	programtest.Must(t, err)
-	programtest.Must(t, f.Close())
-	if out, err := exec.Command(programtest.Find(t, "mosquitto_passwd"), "-b", file, user, password).CombinedOutput(); err != nil {
+	kit.Must(t, err)
+	kit.Must(t, f.Close())
+	if out, err := exec.Command(kit.Tool(t, "mosquitto_passwd"), "-b", file, user, password).CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_passwd: %v: %s", err, out)
 	}
 }
 
 func (w *world) startBroker(t *testing.T) {
 	t.Helper()
-	w.broker = programtest.Start(w.t, "", programtest.Find(t, "mosquitto"), "-c", filepath.Join(w.dir, "mosquitto.conf"))
+	w.broker = kit.Run(w.t, kit.Program{Name: kit.Tool(t, "mosquitto"), Args: []string{"-c", filepath.Join(w.dir, "mosquitto.conf")}})
 }
 
 // write puts a point into the database past the cloud.
@@ -331,10 +332,10 @@ func (w *world) write(t *testing.T, text string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
 		w.database.URL+"/write?db="+influx.DefaultDatabase+"&rp="+influx.DefaultPolicy, strings.NewReader(text))
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	req.Header.Set("Authorization", "Token "+w.database.Token)
 	resp, err := http.DefaultClient.Do(req)
-	programtest.Must(t, err)
+	kit.Must(t, err)
 	b, _ := io.ReadAll(resp.Body)
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusNoContent {

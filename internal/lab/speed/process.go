@@ -9,7 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 const roleArg = "-role"
@@ -64,20 +65,20 @@ func busy() (float64, error) {
 }
 
 // play starts this program in a role.
-func play(ctx context.Context, role string, conf any) (*stage.Process, error) {
+func play(ctx context.Context, role string, conf any) (*kit.Process, error) {
 	b, err := json.Marshal(conf)
 	if err != nil {
 		return nil, err
 	}
-	return stage.Self(ctx, roleArg, role, string(b))
+	return kit.Self(ctx, roleArg, role, string(b))
 }
 
 // place is a broker and a database of one run's own.
 type place struct {
 	dir      string
-	broker   *stage.Broker
-	database *stage.Database
-	sink     *stage.Process // nil: InfluxDB
+	broker   *kit.Broker
+	database *influxdb.Database
+	sink     *kit.Process // nil: InfluxDB
 }
 
 // newPlace starts both; limits are lines of mosquitto's configuration, "" its
@@ -88,10 +89,10 @@ func (p *plan) newPlace(ctx context.Context, limits string) (*place, error) {
 	if s.dir, err = os.MkdirTemp(p.dir, "run-"); err != nil {
 		return nil, fmt.Errorf("make a folder: %w", err)
 	}
-	if s.broker, err = stage.StartBroker(ctx, s.dir, limits); err != nil {
+	if s.broker, err = kit.StartBroker(ctx, s.dir, limits); err != nil {
 		return nil, err
 	}
-	if s.database, err = stage.StartDatabase(ctx, s.dir); err != nil {
+	if s.database, err = influxdb.Start(ctx, s.dir); err != nil {
 		s.broker.End()
 		return nil, err
 	}

@@ -27,7 +27,8 @@ import (
 	"floorwatch/cloud/vault"
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/uplink"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 // Roles that this program plays as its own child. Each says what it has to say
@@ -125,7 +126,7 @@ func playIngest(ctx context.Context, t task, out io.Writer) error {
 		r.Stores = append(r.Stores, ingest.Store{ID: storeName(i)})
 		r.Edges = append(r.Edges, ingest.Edge{Store: storeName(i), ID: edge})
 	}
-	store := &influx.Client{Endpoint: stage.ReadEndpoint(t.Endpoint)}
+	store := &influx.Client{Endpoint: influxdb.ReadEndpoint(t.Endpoint)}
 	defer store.Close()
 	up := make(chan struct{}, 1)
 	g := &ingest.Ingest{
@@ -144,7 +145,7 @@ func playIngest(ctx context.Context, t task, out io.Writer) error {
 			return err
 		}
 		for s := g.Stats(); s.Records-s.Duplicates < int64(t.Expect); s = g.Stats() {
-			if stage.Pause(ctx, 5*time.Millisecond) != nil {
+			if kit.Pause(ctx, 5*time.Millisecond) != nil {
 				return nil
 			}
 		}
@@ -268,7 +269,7 @@ func (p *publisher) publishAll(ctx context.Context) error {
 				if err := p.w.Flush(); err != nil {
 					return err
 				}
-				if err := stage.Pause(ctx, wait); err != nil {
+				if err := kit.Pause(ctx, wait); err != nil {
 					return err
 				}
 			}
@@ -295,7 +296,7 @@ func (p *publisher) publishAll(ctx context.Context) error {
 		if n >= p.Records {
 			break // the caller counts what is missing
 		}
-		if err := stage.Pause(ctx, 10*time.Millisecond); err != nil {
+		if err := kit.Pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -336,7 +337,7 @@ func (p *publisher) ack(payload []byte) {
 
 // check asks the database for some of what was acknowledged.
 func (p *publisher) check(ctx context.Context, answer *published) error {
-	c := &influx.Client{Endpoint: stage.ReadEndpoint(p.Endpoint)}
+	c := &influx.Client{Endpoint: influxdb.ReadEndpoint(p.Endpoint)}
 	defer c.Close()
 	for at := range p.sample {
 		n, err := found(ctx, c, p.Kind, int(at[0]), p.src.end(at[1]))
@@ -407,7 +408,7 @@ func playBoxes(ctx context.Context, t task, out io.Writer) error {
 		if answer.Left == 0 || time.Now().After(deadline) {
 			break
 		}
-		if err := stage.Pause(ctx, 20*time.Millisecond); err != nil {
+		if err := kit.Pause(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -426,7 +427,7 @@ func feed(ctx context.Context, t task, boxes []*outbox.Outbox) (d drained, err e
 	src := newSource(t.Kind)
 	began := time.Now()
 	for n := 0; time.Since(began) < t.For; {
-		if err := stage.Pause(ctx, 50*time.Millisecond); err != nil {
+		if err := kit.Pause(ctx, 50*time.Millisecond); err != nil {
 			return d, err
 		}
 		due := int(time.Since(began).Seconds() * t.Rate / float64(len(boxes))) // of each box
@@ -452,7 +453,7 @@ func feed(ctx context.Context, t task, boxes []*outbox.Outbox) (d drained, err e
 // playRaw writes line protocol as fast as InfluxDB takes it: points like those
 // of the drains, 5,000 in a write.
 func playRaw(ctx context.Context, t task, out io.Writer) error {
-	at, err := stage.ReadEndpoint(t.Endpoint)()
+	at, err := influxdb.ReadEndpoint(t.Endpoint)()
 	if err != nil {
 		return err
 	}

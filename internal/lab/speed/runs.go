@@ -8,7 +8,8 @@ import (
 	"strconv"
 	"time"
 
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 // meter tells what a span of time has cost.
@@ -34,7 +35,7 @@ func (s *place) meter() (m meter, err error) {
 }
 
 // read fills in the costs for n records: those of p since it had used before.
-func (m meter) read(f *figures, n int, p *stage.Process, before usage) error {
+func (m meter) read(f *figures, n int, p *kit.Process, before usage) error {
 	wall := time.Since(m.began).Seconds()
 	end, err := m.s.meter()
 	if err != nil {
@@ -56,7 +57,7 @@ func (m meter) read(f *figures, n int, p *stage.Process, before usage) error {
 // or by the bare reader received.
 func (p *plan) drain(ctx context.Context, who string, batch int) (f figures, err error) {
 	n := p.records * min(batch, 2)
-	s, err := p.newPlace(ctx, stage.Open)
+	s, err := p.newPlace(ctx, kit.Open)
 	if err != nil {
 		return f, err
 	}
@@ -184,7 +185,7 @@ func (s *place) missing(ctx context.Context, kind string, want total) (int, erro
 		case time.Now().After(deadline):
 			return int(want.N - got.N), nil
 		}
-		if err := stage.Pause(ctx, time.Second); err != nil {
+		if err := kit.Pause(ctx, time.Second); err != nil {
 			return 0, err
 		}
 	}
@@ -195,7 +196,7 @@ func (s *place) stored(ctx context.Context, kind string) (t total, err error) {
 	if err != nil {
 		return t, err
 	}
-	rows, err := stage.Query(ctx, at, fmt.Sprintf(`SELECT count("seq") AS n, sum("seq") AS seq, sum(%q) AS seen FROM %q`, checked(kind), kind))
+	rows, err := influxdb.Query(ctx, at, fmt.Sprintf(`SELECT count("seq") AS n, sum("seq") AS seq, sum(%q) AS seen FROM %q`, checked(kind), kind))
 	if err != nil || len(rows) == 0 {
 		return t, err
 	}
@@ -357,7 +358,7 @@ func (s *place) breakThings(ctx context.Context, lead, away time.Duration) (last
 		{lead, func() error { return s.broker.Restart(ctx) }},
 	}
 	for _, step := range steps {
-		if err := stage.Pause(ctx, step.wait); err != nil {
+		if err := kit.Pause(ctx, step.wait); err != nil {
 			return last, err
 		}
 		if err := step.do(); err != nil {

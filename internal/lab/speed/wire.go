@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/internal/stage"
+	"floorwatch/internal/lab/kit"
 )
 
 // wire is as much of an MQTT 3.1.1 client as a load generator needs, so that it
@@ -151,7 +151,7 @@ func (c *wire) listen(on func(payload []byte)) error {
 // settle waits until the broker has acknowledged n messages.
 func (c *wire) settle(ctx context.Context, n int64) error {
 	for deadline := time.Now().Add(time.Minute); c.acked.Load() < n; {
-		if err := stage.Pause(ctx, 2*time.Millisecond); err != nil {
+		if err := kit.Pause(ctx, 2*time.Millisecond); err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {

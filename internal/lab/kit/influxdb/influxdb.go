@@ -1,4 +1,6 @@
-package stage
+// Package influxdb starts real InfluxDBs for tests and benches, asks them past our
+// own client, and compares what they hold with a ledger.
+package influxdb
 
 import (
 	"context"
@@ -6,86 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"floorwatch/cloud/influx"
 	"floorwatch/internal/child"
+	"floorwatch/internal/lab/kit"
 )
-
-// Open takes mosquitto's limits on waiting messages away.
-const Open = "max_inflight_messages 0\nmax_queued_messages 0\n"
-
-// FreeAddress returns a loopback address on which nobody listens right now.
-func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), nil
-}
-
-// Broker is a mosquitto for everyone on loopback, which keeps nothing on disk.
-type Broker struct {
-	Address string
-	conf    string
-	*Process
-}
-
-// StartBroker starts one; limits are lines of its configuration, "" for its
-// defaults.
-func StartBroker(ctx context.Context, dir, limits string) (*Broker, error) {
-	address, err := FreeAddress()
-	if err != nil {
-		return nil, err
-	}
-	b := &Broker{Address: address, conf: filepath.Join(dir, "mosquitto-"+address+".conf")}
-	_, port, _ := net.SplitHostPort(address)
-	conf := fmt.Sprintf("listener %s 127.0.0.1\nallow_anonymous true\nlog_type none\nset_tcp_nodelay true\n%s", port, limits)
-	if err := os.WriteFile(b.conf, []byte(conf), 0o600); err != nil {
-		return nil, fmt.Errorf("configure mosquitto: %w", err)
-	}
-	return b, b.Start(ctx)
-}
-
-// Start starts it again at the same address and waits until it answers.
-func (b *Broker) Start(ctx context.Context) (err error) {
-	bin, err := exec.LookPath("mosquitto")
-	if err != nil {
-		bin = "/usr/sbin/mosquitto" // where Debian keeps it, off a user's PATH
-	}
-	if b.Process, err = Start(ctx, bin, "-c", b.conf); err != nil {
-		return err
-	}
-	err = Until(ctx, "mosquitto", 10*time.Second, func() (bool, error) {
-		c, err := net.Dial("tcp", b.Address)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil, nil
-	})
-	if err != nil {
-		b.End()
-		return fmt.Errorf("%w; %s", err, b.Tail())
-	}
-	return nil
-}
-
-// Restart kills it, with whatever it had not passed on, and starts it again.
-func (b *Broker) Restart(ctx context.Context) error {
-	if err := b.Kill(); err != nil {
-		return err
-	}
-	b.End()
-	return b.Start(ctx)
-}
 
 // Database is an influxd of the bench's own. Its address changes with each start.
 type Database struct {
@@ -94,14 +27,18 @@ type Database struct {
 	end  func()
 }
 
-// StartDatabase starts one below dir.
-func StartDatabase(ctx context.Context, dir string) (*Database, error) {
+// Start starts one below dir.
+func Start(ctx context.Context, dir string) (*Database, error) {
 	d := &Database{Server: &influx.Server{Dir: filepath.Join(dir, "influx")}, file: filepath.Join(dir, "endpoint")}
 	return d, d.Start(ctx)
 }
 
-// Start starts it again and writes where it is into EndpointFile.
+// Start starts it again, on the same data, and writes where it is into EndpointFile.
 func (d *Database) Start(ctx context.Context) error {
+	var err error
+	if d.Bin, err = kit.Find("influxd"); err != nil {
+		return err
+	}
 	dbCtx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- d.Run(dbCtx) }()
@@ -110,16 +47,25 @@ func (d *Database) Start(ctx context.Context) error {
 	defer stop()
 	at, err := d.WaitReady(ready)
 	if err == nil {
-		b := fmt.Appendf(nil, "%s %s", at.URL, at.Token)
-		if err = os.WriteFile(d.file+".new", b, 0o600); err == nil {
-			err = os.Rename(d.file+".new", d.file)
-		}
+		err = d.tell(at)
 	}
 	if err != nil {
 		d.end()
 		return fmt.Errorf("start influxd: %w", err)
 	}
 	return nil
+}
+
+// tell writes where it is.
+func (d *Database) tell(at influx.Endpoint) error {
+	if d.file == "" {
+		return nil
+	}
+	b := fmt.Appendf(nil, "%s %s", at.URL, at.Token)
+	if err := os.WriteFile(d.file+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(d.file+".new", d.file)
 }
 
 // End stops it.

@@ -1,7 +1,7 @@
-// Package sampletest checks a commented sample configuration against the code:
+// Package samples checks a commented sample configuration against the code:
 // it loads, it names every key, and its values are the defaults, but for the
 // keys that the test lists. So a sample cannot rot.
-package sampletest
+package samples
 
 import (
 	"cmp"
