@@ -71,17 +71,17 @@ unit: ## every test, against the real servers
 
 bench: ## broker, ingest and InfluxDB beside a bare reader and bare writes; BENCH=-short for a quick look
 	@deploy/setup.sh test
-	@go run ./internal/bench $(BENCH)
+	@go run ./internal/lab/speed $(BENCH)
 
 accuracy: ## writes docs/accuracy.md: figures against the truth, beside the naive pipeline's; ACCURACY=-short
 	@deploy/setup.sh test
 	@$(MAKE) --no-print-directory build
-	@go run ./internal/accuracy $(ACCURACY)
+	@go run ./internal/lab/accuracy $(ACCURACY)
 
 faults: ## writes docs/reliability.md: power, network, process, disk and clock faults; ONLY="B1 C1"
 	@deploy/setup.sh test
 	@$(MAKE) --no-print-directory build
-	@go run ./internal/faults -only "$(ONLY)"
+	@go run ./internal/lab/faults -only "$(ONLY)"
 
 functions: ## benchmarks of the functions, go test -bench
 	@go test -run '^$$' -bench . -benchmem $(PURE_PACKAGES) $(CGO_PACKAGES)

@@ -17,7 +17,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/web"
-	"floorwatch/cloud/web/webtest"
+	"floorwatch/internal/lab/webtest"
 )
 
 // distant is a shop whose footage lies on its box until it is fetched, which

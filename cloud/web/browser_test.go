@@ -20,7 +20,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/web"
-	"floorwatch/cloud/web/webtest"
+	"floorwatch/internal/lab/webtest"
 )
 
 // shot writes a picture of the page where FLOORWATCH_SHOTS names a folder; the

@@ -15,7 +15,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/web"
-	"floorwatch/cloud/web/webtest"
+	"floorwatch/internal/lab/webtest"
 )
 
 // doors is a store with a line on its camera, a counter of another maker and the

@@ -19,8 +19,8 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/web"
-	"floorwatch/cloud/web/webtest"
 	"floorwatch/internal/config"
+	"floorwatch/internal/lab/webtest"
 )
 
 // hall is a store in memory with a queue and two counters: a simulated hour of

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"floorwatch/cloud"
+	"floorwatch/internal/lab/kit/samples"
 	"floorwatch/internal/program"
-	"floorwatch/internal/sampletest"
 )
 
 // sample is the shipped configuration, from this package.
@@ -19,7 +19,7 @@ const sample = "../../deploy/cloud.yaml"
 
 func TestSampleHoldsTheDefaults(t *testing.T) {
 	defaults := cloud.DefaultConfig()
-	sampletest.Check(t, sample, &defaults, "stores[].id", "stores[].label", "stores[].opening", "edges",
+	samples.Check(t, sample, &defaults, "stores[].id", "stores[].label", "stores[].opening", "edges",
 		"broker.url", "broker.ca", "broker.password_file", "influx.url", "influx.token_file")
 }
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"floorwatch/edge"
+	"floorwatch/internal/lab/kit/samples"
 	"floorwatch/internal/program"
-	"floorwatch/internal/sampletest"
 )
 
 // sample is the shipped configuration, from this package.
@@ -20,7 +20,7 @@ const sample = "../../deploy/edge.yaml"
 
 func TestSampleHoldsTheDefaults(t *testing.T) {
 	defaults := edge.DefaultBoxConfig()
-	sampletest.Check(t, sample, &defaults, "store", "edge", "broker.url", "broker.ca", "broker.password_file",
+	samples.Check(t, sample, &defaults, "store", "edge", "broker.url", "broker.ca", "broker.password_file",
 		"cameras[].name", "cameras[].label", "cameras[].source", "cameras[].username", "cameras[].password_file", "cameras[].picture",
 		"cameras[].zones[].name", "cameras[].zones[].label", "cameras[].zones[].role", "cameras[].zones[].polygon", "cameras[].lines[]")
 }

@@ -19,10 +19,10 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/cloud/web/webtest"
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/queue"
+	"floorwatch/internal/lab/webtest"
 
 	"github.com/chromedp/chromedp"
 )

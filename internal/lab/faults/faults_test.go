@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"floorwatch/internal/lab/kit"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "role" {
+		if err := play(os.Args[2], os.Args[3:]); err != nil {
+			println("faults role", os.Args[2]+":", err.Error())
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// TestShortForms runs the short form of every row that has one.
+func TestShortForms(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("the fault bench mounts disks and cuts networks: it needs root")
+	}
+	bin := kit.Build(t)
+	for _, r := range rows() {
+		t.Run(r.id, func(t *testing.T) {
+			if r.long != "" {
+				t.Skip("no short form: " + r.long)
+			}
+			t.Parallel() // most of a row is waiting
+			found, err := r.measure(t.Context(), bin, true, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log(found.Figure)
+			if !found.Reached {
+				t.Errorf("%s: %s; goal: %s", r.property, found.Figure, r.goal)
+			}
+		})
+	}
+}
