@@ -12,8 +12,6 @@ LDFLAGS := -X floorwatch.BuildVersion=$(VERSION)
 # Packages that link OpenCV: the only ones with cgo.
 CGO_PACKAGES := ./edge/camera ./cmd/floorwatch-camera
 PURE_PACKAGES = $(shell go list ./... | grep -v -e /edge/camera -e /cmd/floorwatch-camera)
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
-GOFUMPT := mvdan.cc/gofumpt@v0.9.2
 NFPM := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
 # It only grows, so that a newer package is an upgrade.
 DEB_VERSION = 0.$(shell git rev-list --count HEAD)
@@ -22,7 +20,7 @@ DEB_VERSION = 0.$(shell git rev-list --count HEAD)
 SOURCE ?=
 PAGE ?=
 
-.PHONY: run test build deb web models check layers unit bench accuracy faults functions clean help
+.PHONY: run test quick build deb web models check layers unit bench accuracy faults functions clean help
 
 run: export FLOORWATCH_STARTED := $(shell date +%s)
 run: export FLOORWATCH_SOURCE := $(SOURCE)
@@ -50,24 +48,23 @@ models: build ## fetches the detector's weights: make models [MIRROR=folder]
 
 test: ## installs what is missing and tests everything
 	@deploy/setup.sh test
-	@$(MAKE) --no-print-directory build check layers unit
+	@$(MAKE) --no-print-directory build
+	@deploy/test.sh check pure camera
 
-check: ## formatting, vet, staticcheck, go.mod
-	@echo "==> gofumpt, go vet, go.mod, staticcheck"
-	@out=$$(go run $(GOFUMPT) -l *.go edge cloud cmd internal models); test -z "$$out" || { echo "not formatted: $$out"; exit 1; }
-	@go vet ./...
-	@go mod tidy -diff
-	@go run $(STATICCHECK) ./...
+quick: ## what needs no server, browser or root; half a minute when built before
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted: $$(gofmt -l $$(git ls-files '*.go'))"; exit 1; }
+	@CGO_ENABLED=0 go vet $(PURE_PACKAGES)
+	@CGO_ENABLED=0 go test -short $(PURE_PACKAGES) | grep -v -e 'no test files' -e '(cached)$$'
 
-layers: ## what may import what
-	@echo "==> layers"
-	@CGO_ENABLED=0 go build -o /dev/null ./cmd/floorwatch && CGO_ENABLED=0 go build -o /dev/null ./cmd/floorwatch-edge && CGO_ENABLED=0 go build -o /dev/null ./cmd/floorwatch-cloud
-	@deploy/layers.sh
+check: ## formatting, vet, go.mod, staticcheck
+	@deploy/setup.sh check
+	@deploy/test.sh check
 
-unit: ## every test, against the real servers
-	@echo "==> tests"
-	@go test -race -timeout 10m $(PURE_PACKAGES)
-	@go test -tags matprofile -timeout 5m $(CGO_PACKAGES)
+layers: ## what may import what: deploy/rooms.txt
+	@go test -count=1 -run 'TestRooms|TestProductWithoutLaboratory' ./internal/lab/house
+
+unit: ## every test, against the real servers; ONLY="./edge/outbox ./cloud/..." for some
+	@deploy/test.sh $(if $(ONLY),"only=$(ONLY)",pure camera)
 
 bench: ## broker, ingest and InfluxDB beside a bare reader and bare writes; BENCH=-short for a quick look
 	@deploy/setup.sh test

@@ -3,18 +3,27 @@
 # run finds everything there and does nothing. Called by the Makefile:
 #   deploy/setup.sh run    what `make run` needs
 #   deploy/setup.sh test   what `make test` needs on top of that
+#   deploy/setup.sh check  the checkers alone, which need nothing but Go
 # Debian packages come from Debian 12, the rest by explicit version through the
 # Go module proxy and npm. Nothing is put outside the project but Debian packages.
 set -eu
 
 INFLUXD_VERSION=v1.8.10
+GOFUMPT_VERSION=v0.9.2
+STATICCHECK_VERSION=v0.7.0
+GOTESTSUM_VERSION=v1.13.0
 UPLOT_VERSION=1.6.32
 OPENCV_DOC_VTEST=./usr/share/doc/opencv-doc/examples/data/vtest.avi
 VTEST_SHA256=45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf
 
 cd "$(dirname "$0")/.."
 tools=$PWD/.tools
-say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+# Colours, and counters that write over themselves, are for terminals.
+terminal=
+[ ! -t 1 ] || terminal=1
+say() { if [ -n "$terminal" ]; then printf '\033[1m==>\033[0m %s\n' "$*"; else printf '==> %s\n' "$*"; fi; }
+count() { [ -z "$terminal" ] || printf '\r    '"$@"; }
+counted() { if [ -n "$terminal" ]; then echo; else printf '    '"$@" && echo; fi; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 # package [command-or-file that shows it is there] why
@@ -38,9 +47,9 @@ progress() {
 		E:* | Err:*) printf '\n%s\n' "$line" && continue ;;
 		*) continue ;;
 		esac
-		printf '\r    fetched %d, unpacked %d, set up %d packages' $fetched $unpacked $ready
+		count 'fetched %d, unpacked %d, set up %d packages' $fetched $unpacked $ready
 	done
-	echo
+	counted 'fetched %d, unpacked %d, set up %d packages' $fetched $unpacked $ready
 }
 
 install_packages() {
@@ -50,8 +59,11 @@ install_packages() {
 	[ "$(id -u)" = 0 ] || die "installing Debian packages needs root; run: sudo apt-get install$missing"
 	apt-get -qq update || die "apt-get update failed; check the network and /etc/apt"
 	# shellcheck disable=SC2086
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing |
+	log=$(mktemp)
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing 2>"$log" |
 		progress
+	grep -v 'debconf: delaying package configuration' "$log" >&2 || true
+	rm -f "$log"
 	for package in $missing; do
 		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] ||
 			die "$package could not be installed; run: apt-get install$missing"
@@ -88,26 +100,40 @@ go_present() {
 	command -v go >/dev/null || die "Go is not on PATH; install Go 1.26 (https://go.dev/dl) and try again"
 }
 
-influxd() {
-	[ -x "$tools/bin/influxd" ] && return 0
-	say "building InfluxDB $INFLUXD_VERSION, the database (one to two minutes)"
+# built TOOL VERSION PACKAGE what it is: compiles a Go program into .tools/bin, once
+# for each version, and says so.
+built() {
+	name=$1 version=$2 package=$3 what=$4
+	[ "$(cat "$tools/$name.version" 2>/dev/null || true)" = "$version" ] && [ -x "$tools/bin/$name" ] && return 0
+	say "building $name $version, $what"
 	mkdir -p "$tools/bin"
-	GOBIN="$tools/bin" CGO_ENABLED=0 GOFLAGS=-buildvcs=false go install -v \
-		"github.com/influxdata/influxdb/cmd/influxd@$INFLUXD_VERSION" 2>"$tools/influxd.log" &
+	: >"$tools/$name.log"
+	GOBIN="$tools/bin" CGO_ENABLED=0 GOFLAGS=-buildvcs=false go install -v "$package@$version" 2>"$tools/$name.log" &
 	pid=$!
 	while kill -0 $pid 2>/dev/null; do
-		printf '\r    %d packages compiled' "$(wc -l <"$tools/influxd.log")"
+		count '%d packages compiled' "$(wc -l <"$tools/$name.log")"
 		sleep 1
 	done
-	echo
-	wait $pid || { tail -n 20 "$tools/influxd.log" >&2; die "InfluxDB could not be built; the lines above say why"; }
+	counted '%d packages compiled' "$(wc -l <"$tools/$name.log")"
+	wait $pid || { tail -n 20 "$tools/$name.log" >&2; die "$name could not be built; the lines above say why"; }
+	echo "$version" >"$tools/$name.version"
+}
+
+influxd() { built influxd $INFLUXD_VERSION github.com/influxdata/influxdb/cmd/influxd "the database (one to two minutes)"; }
+
+# checkers are what `make check` and `make test` run beside the compiler.
+checkers() {
+	built gofumpt $GOFUMPT_VERSION mvdan.cc/gofumpt "which checks the formatting"
+	built staticcheck $STATICCHECK_VERSION honnef.co/go/tools/cmd/staticcheck "which reads the code for mistakes (a minute)"
+	built gotestsum $GOTESTSUM_VERSION gotest.tools/gotestsum "which runs the tests, a line for each package as it ends"
 }
 
 charts() {
 	stamp=cloud/web/static/vendor/.version
 	[ "$(cat $stamp 2>/dev/null || true)" = "$UPLOT_VERSION" ] && return 0
 	say "fetching uPlot $UPLOT_VERSION, the chart library of the pages"
-	(cd cloud/web && npm ci --silent --no-audit --no-fund && npm run --silent vendor) ||
+	# npm's progress writes control codes into any output.
+	(cd cloud/web && export npm_config_progress=false TERM=dumb && npm ci --silent --no-audit --no-fund && npm run --silent vendor) </dev/null ||
 		die "npm could not fetch the chart library; check the network and run: make web"
 	echo "$UPLOT_VERSION" >$stamp
 }
@@ -138,6 +164,11 @@ run | test)
 	influxd
 	charts
 	film
+	[ "$1" = run ] || checkers
 	;;
-*) die "say what for: deploy/setup.sh run | test" ;;
+check)
+	go_present
+	checkers
+	;;
+*) die "say what for: deploy/setup.sh run | test | check" ;;
 esac
