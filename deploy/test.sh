@@ -36,26 +36,22 @@ tests() { # name, arguments of go test
 	gotestsum --format pkgname --format-hide-empty-pkg --hide-summary=skipped --jsonfile ".cache/tests-$name.json" -- "$@"
 }
 
-# ours lists what tests start, by process id, for it to be gone afterwards.
+# ours lists the processes that our tests have started, however deep: they have
+# inherited this variable.
+export FLOORWATCH_TEST_RUN=$$
 ours() {
 	for p in /proc/[0-9]*; do
+		tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qx "FLOORWATCH_TEST_RUN=$$" || continue
 		exe=$(readlink "$p/exe" 2>/dev/null) || continue
 		case $exe in
 		*/influxd | */mosquitto | */chromium | */ffmpeg | */floorwatch* | *.test | *.test\ *) echo "${p#/proc/} $exe" ;;
 		esac
 	done
 }
-before=$(ours)
 
 gone() { # what tests have started has ended, within ten seconds
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
-		left=$(ours | while read -r line; do
-			case "
-$before
-" in *"
-$line
-"*) ;; *) echo "$line" ;; esac
-		done)
+		left=$(ours)
 		[ -n "$left" ] || return 0
 		sleep 1
 	done
