@@ -41,7 +41,7 @@ tests() { # name, arguments of go test
 export FLOORWATCH_TEST_RUN=$$
 ours() {
 	for p in /proc/[0-9]*; do
-		tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qx "FLOORWATCH_TEST_RUN=$$" || continue
+		grep -zqx "FLOORWATCH_TEST_RUN=$$" "$p/environ" 2>/dev/null || continue
 		exe=$(readlink "$p/exe" 2>/dev/null) || continue
 		case $exe in
 		*/influxd | */mosquitto | */chromium | */ffmpeg | */floorwatch* | *.test | *.test\ *) echo "${p#/proc/} $exe" ;;
