@@ -60,10 +60,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-const (
-	testLog = "00112233aabbccdd"
-	t0      = floorwatch.Time(1763755200000)
-)
+const testLog = "00112233aabbccdd"
+
+// t0 is recent: what is older than the retention is refused.
+var t0 = floorwatch.TimeOf(time.Now()).Floor(24*time.Hour) - 30*86_400_000
 
 func client(t *testing.T) *Client {
 	c := &Client{Endpoint: shared.Endpoint}

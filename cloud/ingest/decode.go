@@ -252,6 +252,12 @@ func (d *decoder) count() (floorwatch.Record, bool) {
 			return seen.once(afterHeader+4) && d.int64(&r.Out)
 		case "coverage":
 			return seen.once(afterHeader+5) && d.float(&r.Coverage)
+		case "occupancy":
+			r.Occupancy = new(int64)
+			return seen.once(afterHeader+6) && d.int64(r.Occupancy)
+		case "drift":
+			r.Drift = new(int64)
+			return seen.once(afterHeader+7) && d.int64(r.Drift)
 		}
 		known, ok := d.header(&r.Header, key, &seen)
 		return known && ok
