@@ -26,8 +26,8 @@ type Service struct {
 	cfg   Config
 }
 
-// influxDir is the child's folder below the data folder.
-const influxDir = "influxdb"
+// InfluxDir is the folder below the data folder of a database that we start.
+const InfluxDir = "influxdb"
 
 // Open reads the secrets and certificates that cfg names, reports all that cannot
 // be used, and starts nothing. A nil log discards.
@@ -56,7 +56,7 @@ func (s *Service) openFigures() error {
 	s.set.Figures = &influx.Client{Flavour: in.Flavour, Org: in.Org, Database: in.Database, Policy: in.Policy}
 	if in.Child {
 		s.child = &influx.Server{
-			Dir: filepath.Join(s.cfg.Data, influxDir), Database: in.Database, Policy: in.Policy,
+			Dir: filepath.Join(s.cfg.Data, InfluxDir), Database: in.Database, Policy: in.Policy,
 			Retention: s.cfg.Retention, Log: s.set.Log,
 		}
 		s.set.Figures.Endpoint = s.child.Endpoint
@@ -199,7 +199,7 @@ func KeepInflux(ctx context.Context, db *influx.Server, log *slog.Logger) error 
 		if quick == influxTries {
 			return fmt.Errorf("the database ended %d times in a row: %w", quick, err)
 		}
-		log.Warn("database ended, starting it again", "err", err)
+		log.Warn("database ended, starting it again", "error", err)
 		select {
 		case <-ctx.Done():
 			return nil

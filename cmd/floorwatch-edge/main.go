@@ -15,7 +15,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 
 	"floorwatch"
 	"floorwatch/edge"
@@ -87,7 +86,7 @@ func check(o options, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := camera(); err != nil {
+	if _, err := program.Find(program.Camera); err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "%s is in order: %s/%s, %d camera(s), delivers to %s as %s\n",
@@ -111,22 +110,6 @@ func printKey(o options, stdout io.Writer) error {
 	return nil
 }
 
-// camera finds the worker's program, beside our own first.
-func camera() (string, error) {
-	const name = "floorwatch-camera"
-	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), name)
-		if _, err := os.Stat(beside); err == nil {
-			return beside, nil
-		}
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("find %s: %w; install it beside floorwatch-edge", name, err)
-	}
-	return path, nil
-}
-
 func runAgent(ctx context.Context, o options, stderr io.Writer) (err error) {
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	c, b, used, why, err := choose(o.config)
@@ -136,7 +119,7 @@ func runAgent(ctx context.Context, o options, stderr io.Writer) (err error) {
 	if why != "" {
 		log.Error("the box does not run with the configuration given", "why", why)
 	}
-	program, err := camera()
+	camera, err := program.Find(program.Camera)
 	if err != nil {
 		return err
 	}
@@ -153,7 +136,7 @@ func runAgent(ctx context.Context, o options, stderr io.Writer) (err error) {
 		if why != "" {
 			notes = append(notes, why)
 		}
-		a := &edge.Agent{Config: c.Config, Broker: b, Program: program, Safe: safe, Crashes: s.Crashes, Notes: notes, Log: log}
+		a := &edge.Agent{Config: c.Config, Broker: b, Program: camera, Safe: safe, Crashes: s.Crashes, Notes: notes, Log: log}
 		if c.Metrics != "" {
 			if a.Metrics, err = net.Listen("tcp", c.Metrics); err != nil {
 				return fmt.Errorf("serve metrics: %w; change the key metrics or stop the other program", err)

@@ -62,7 +62,7 @@ func beginRun(dir, config string, log *slog.Logger) *starts {
 		err = json.Unmarshal(b, s)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		log.Warn("account of earlier runs is not readable; it begins anew", "err", err)
+		log.Warn("account of earlier runs is not readable; it begins anew", "error", err)
 		*s = starts{dir: dir}
 	}
 	boot := footage.SystemClock().Boot
@@ -86,7 +86,7 @@ func (s *starts) save(log *slog.Logger) {
 		err = durable.WriteFile(filepath.Join(s.dir, startsFile), append(b, '\n'), 0o600)
 	}
 	if err != nil {
-		log.Error("account of runs not written; check the disk", "err", err)
+		log.Error("account of runs not written; check the disk", "error", err)
 	}
 }
 
@@ -101,7 +101,7 @@ func (s *starts) steady(config string, log *slog.Logger) {
 		err = durable.WriteFile(filepath.Join(s.dir, goodFile), b, 0o600)
 	}
 	if err != nil {
-		log.Error("configuration not kept as a good one", "err", err)
+		log.Error("configuration not kept as a good one", "error", err)
 	}
 }
 
@@ -172,7 +172,7 @@ func catchCrashes(dir string, log *slog.Logger) {
 		_ = f.Close() // the runtime has its own copy
 	}
 	if err != nil {
-		log.Warn("reasons of crashes will be in the journal only", "err", err)
+		log.Warn("reasons of crashes will be in the journal only", "error", err)
 	}
 }
 

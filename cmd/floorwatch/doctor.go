@@ -207,8 +207,8 @@ func locked(path string) bool {
 
 func (d *doctor) programs() []check {
 	var missing []string
-	if _, err := findProgram("floorwatch-camera"); err != nil {
-		missing = append(missing, "floorwatch-camera")
+	if _, err := program.Find(program.Camera); err != nil {
+		missing = append(missing, program.Camera)
 	}
 	for _, name := range []string{"ffmpeg", "ffprobe"} {
 		if _, err := exec.LookPath(name); err != nil {

@@ -24,6 +24,7 @@ import (
 	"floorwatch/edge/relay"
 	"floorwatch/internal/access"
 	"floorwatch/internal/child"
+	"floorwatch/internal/program"
 )
 
 const (
@@ -303,7 +304,7 @@ func (d *doctor) camera(ctx context.Context, c *edge.Camera) []check {
 
 // watch runs the camera worker for a while.
 func (d *doctor) watch(ctx context.Context, c *edge.Camera, source string) (s seen, err error) {
-	path, err := findProgram("floorwatch-camera")
+	path, err := program.Find(program.Camera)
 	if err != nil {
 		return s, err
 	}

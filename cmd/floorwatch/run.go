@@ -34,10 +34,9 @@ import (
 
 // Folders of the product below the data folder, beside those of the box.
 const (
-	influxDir = "influxdb"
-	cloudDir  = "cloud"
-	logFile   = "floorwatch.log"
-	lockFile  = "run.lock"
+	cloudDir = "cloud"
+	logFile  = "floorwatch.log"
+	lockFile = "run.lock"
 )
 
 // runRun runs the whole product on this machine until it is stopped:
@@ -158,7 +157,7 @@ func openLog(path string) (*os.File, error) {
 
 // prepare finds the programs and binds what others must know the address of.
 func (p *product) prepare() (err error) {
-	if p.camera, err = findProgram("floorwatch-camera"); err != nil {
+	if p.camera, err = program.Find(program.Camera); err != nil {
 		return err
 	}
 	for _, name := range []string{"influxd", "ffmpeg", "ffprobe"} {
@@ -180,25 +179,10 @@ func (p *product) prepare() (err error) {
 		return err
 	}
 	p.influx = &influx.Server{
-		Dir: filepath.Join(p.cfg.Edge.Data, influxDir), Retention: p.cfg.Retention, Log: p.log,
+		Dir: filepath.Join(p.cfg.Edge.Data, cloud.InfluxDir), Retention: p.cfg.Retention, Log: p.log,
 	}
 	p.ln, err = listenNear(p.cfg.Page)
 	return err
-}
-
-// findProgram looks beside our own program first.
-func findProgram(name string) (string, error) {
-	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), name)
-		if _, err := os.Stat(beside); err == nil {
-			return beside, nil
-		}
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("%s is not there; make build compiles it", name)
-	}
-	return path, nil
 }
 
 // listenNear binds address, or one of the next 20 ports when it is taken.

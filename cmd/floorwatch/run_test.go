@@ -23,6 +23,7 @@ import (
 	"floorwatch/edge/footage"
 	"floorwatch/edge/queue"
 	"floorwatch/internal/lab/webtest"
+	"floorwatch/internal/program"
 
 	"github.com/chromedp/chromedp"
 )
@@ -415,11 +416,11 @@ func awaitDowntime(t *testing.T, r *running, last floorwatch.Time) {
 // same people inside as live, which went on for a length in seconds.
 func compareWithFile(t *testing.T, live []floorwatch.Stay, length float64) {
 	t.Helper()
-	program, err := findProgram("floorwatch-camera")
+	camera, err := program.Find(program.Camera)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(program, "-source", filepath.Join(repository, ".cache/film.mp4"), "-detector", "motion", "-pace", "max", "-start", "2026-01-01T00:00:00Z").Output()
+	out, err := exec.Command(camera, "-source", filepath.Join(repository, ".cache/film.mp4"), "-detector", "motion", "-pace", "max", "-start", "2026-01-01T00:00:00Z").Output()
 	if err != nil {
 		t.Fatalf("run over the file: %v", err)
 	}

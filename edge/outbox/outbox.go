@@ -149,9 +149,12 @@ func Open(set Settings) (*Outbox, error) {
 	return o, nil
 }
 
+// LockFile is the file in the folder that whoever has it open holds locked.
+const LockFile = "lock"
+
 // lockDir takes the folder for this process; the lock goes with the process.
 func lockDir(dir string) (*os.File, error) {
-	path := filepath.Join(dir, "lock")
+	path := filepath.Join(dir, LockFile)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open outbox: %w", err)
@@ -287,7 +290,7 @@ func (o *Outbox) upkeep() {
 		o.reclaim()
 	}
 	if err := o.reserve.fill(); err != nil {
-		o.set.Log.Warn("outbox reserve is not complete; free some disk space", "err", err)
+		o.set.Log.Warn("outbox reserve is not complete; free some disk space", "error", err)
 	}
 }
 
