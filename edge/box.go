@@ -1,9 +1,15 @@
 package edge
 
 import (
+	"cmp"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"path/filepath"
 
+	"floorwatch/edge/doctor"
+	"floorwatch/edge/outbox"
+	"floorwatch/edge/relay"
 	"floorwatch/internal/access"
 	"floorwatch/internal/config"
 )
@@ -42,6 +48,34 @@ func (c *BoxConfig) Open() (Broker, error) {
 	return Broker(login), err
 }
 
-// Address returns a stream of the camera with its credentials; it must never be
-// printed.
-func (c *Camera) Address(stream string) (string, error) { return c.address(stream) }
+// Doctor returns the tests of a box with this configuration.
+func (c *BoxConfig) Doctor() *doctor.Doctor {
+	d := c.Config.Doctor()
+	d.Metrics = c.Metrics
+	d.Login = func() (access.Login, error) {
+		b, err := c.Open()
+		return access.Login(b), err
+	}
+	return d
+}
+
+// Doctor returns the tests of a box with this configuration, without a broker.
+func (c *Config) Doctor() *doctor.Doctor {
+	d := &doctor.Doctor{
+		Store: c.Store, Edge: c.Edge, Data: c.Data, Lock: filepath.Join(c.Data, outboxDir, outbox.LockFile),
+		KeyFile: filepath.Join(c.Data, KeyFile), Key: func() (ed25519.PrivateKey, error) { return LoadKey(c.Data) },
+		Budget: int64(c.Footage.MaxBytes + c.Outbox.MaxBytes), Models: c.Models, Counters: c.Counters.Listen,
+		VaultURL: c.Backup.URL, VaultCA: c.Backup.CA,
+	}
+	for i := range c.Cameras {
+		cam := &c.Cameras[i]
+		to := doctor.Camera{
+			Name: cam.Name, Source: cam.Source, Detector: cam.Detector, FPS: cam.FPS, Scene: cam.Scene(), Address: cam.address,
+		}
+		if cam.Record && !relay.Needed(cam.Source) {
+			to.Recorded = cmp.Or(cam.Main, cam.Source)
+		}
+		d.Cameras = append(d.Cameras, to)
+	}
+	return d
+}

@@ -16,6 +16,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/broker"
+	"floorwatch/edge/doctor"
 	"floorwatch/edge/relay"
 	"floorwatch/internal/program"
 )
@@ -106,27 +107,27 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("a camera is missing: %v", err)
 	}
 	var said struct {
-		Checks []check
+		Checks []doctor.Finding
 		Failed int
 	}
 	if err := json.Unmarshal(out.Bytes(), &said); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	for _, want := range []check{
-		{"configuration", checkOK, "shop/box, 2 camera(s)", ""},
-		{"programs", checkOK, "are there", ""},
-		{"disk", checkWarn, "the box has no key yet", "floorwatch-edge key"},
-		{"disk", checkOK, "MB/s", ""},
-		{"broker", checkOK, "signed in as shop/box", ""},
-		{"broker", checkOK, "stored and acknowledged a record", ""},
-		{"camera lobby", checkOK, "320 x 240", ""},
-		{"camera lobby", checkOK, "1 zone(s) lie in the picture", ""},
-		{"camera lobby", checkWarn, "key frames ", "GOP"},
-		{"camera gone", checkFail, "no picture", "user and password"},
+	for _, want := range []struct{ part, result, found, next string }{
+		{"configuration", doctor.OK, "shop/box, 2 camera(s)", ""},
+		{"programs", doctor.OK, "are there", ""},
+		{"disk", doctor.Warn, "the box has no key yet", "floorwatch-edge key"},
+		{"disk", doctor.OK, "MB/s", ""},
+		{"broker", doctor.OK, "signed in as shop/box", ""},
+		{"broker", doctor.OK, "stored and acknowledged a record", ""},
+		{"camera lobby", doctor.OK, "320 x 240", ""},
+		{"camera lobby", doctor.OK, "1 zone(s) lie in the picture", ""},
+		{"camera lobby", doctor.Warn, "key frames ", "GOP"},
+		{"camera gone", doctor.Fail, "no picture", "user and password"},
 	} {
 		found := false
 		for _, c := range said.Checks {
-			found = found || c.Name == want.Name && c.Result == want.Result && strings.Contains(c.Found, want.Found) && strings.Contains(c.Next, want.Next)
+			found = found || c.Part == want.part && c.Result == want.result && strings.Contains(c.Found, want.found) && strings.Contains(c.Next, want.next)
 		}
 		if !found {
 			t.Errorf("not told: %+v", want)

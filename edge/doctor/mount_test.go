@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"strings"
@@ -17,15 +17,15 @@ too short
 34 27 254:3
 `
 	for _, c := range []struct{ dir, at, result, found string }{
-		{"/var/lib/floorwatch-edge", "/", checkWarn, "every 5 s"},
-		{"/data", "/data", checkOK, "every 600 s"},
-		{"/data/box", "/data", checkOK, "spares"},
-		{"/database", "/", checkWarn, "ext4"},
-		{"/data/my disk/box", "/data/my disk", checkWarn, "every 5 s"},
-		{"/flash/box", "/flash", checkOK, "f2fs"},
+		{"/var/lib/floorwatch-edge", "/", Warn, "every 5 s"},
+		{"/data", "/data", OK, "every 600 s"},
+		{"/data/box", "/data", OK, "spares"},
+		{"/database", "/", Warn, "ext4"},
+		{"/data/my disk/box", "/data/my disk", Warn, "every 5 s"},
+		{"/flash/box", "/flash", OK, "f2fs"},
 	} {
 		m, ok := mountOf(info, c.dir)
-		if got := m.check(); !ok || m.at != c.at || got.Result != c.result || !strings.Contains(got.Found, c.found) {
+		if got := m.finding(); !ok || m.at != c.at || got.Result != c.result || !strings.Contains(got.Found, c.found) {
 			t.Errorf("%s: %+v, %+v, want at %s: %s %s", c.dir, m, got, c.at, c.result, c.found)
 		}
 	}
@@ -39,7 +39,7 @@ func FuzzMountOf(f *testing.F) {
 	f.Add(" - ", "")
 	f.Fuzz(func(t *testing.T, info, dir string) {
 		if m, ok := mountOf(info, dir); ok {
-			_ = m.check()
+			_ = m.finding()
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"os"
@@ -38,9 +38,9 @@ func mountOf(mountinfo, dir string) (m mount, ok bool) {
 	return m, m.at != ""
 }
 
-// check tells whether a file system writes its journal as seldom as sparing asks
+// finding tells whether a file system writes its journal as seldom as sparing asks
 // for. Only ext4 is known to gain by it.
-func (m mount) check() check {
+func (m mount) finding() Finding {
 	if m.kind != "ext4" {
 		return good("%s is %s", m.at, m.kind)
 	}
@@ -57,7 +57,7 @@ func (m mount) check() check {
 	return good("%s is ext4 that writes its journal every %d s, which spares the flash", m.at, every)
 }
 
-func mountCheck(dir string) check {
+func mountCheck(dir string) Finding {
 	const next = "look at mount | grep ext4 yourself"
 	real, err := filepath.EvalSymlinks(dir)
 	if err == nil {
@@ -72,7 +72,7 @@ func mountCheck(dir string) check {
 	}
 	m, ok := mountOf(string(b), real)
 	if !ok {
-		return doubt(next, "no mount is told for %s", real)
+		return doubt(next, "no mount point is listed for %s", real)
 	}
-	return m.check()
+	return m.finding()
 }

@@ -1,0 +1,246 @@
+package doctor
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"floorwatch"
+	"floorwatch/internal/access"
+)
+
+const (
+	reachTime  = 10 * time.Second
+	expireSoon = 30 * 24 * time.Hour
+)
+
+// broker tests the way to the cloud: certificate, credentials, the topics
+// of this box, and that the cloud stores what comes by them. Of a box that runs
+// only its own word is asked: a second client of its name would cut it off.
+func (d *Doctor) broker(ctx context.Context) []Finding {
+	login, err := d.Login()
+	if err != nil {
+		return []Finding{bad("write the secrets into the files that the configuration names, for the box's user alone", "%v", err)}
+	}
+	var out []Finding
+	u, err := url.Parse(login.URL)
+	if err != nil {
+		return []Finding{bad("correct broker.url", "not a valid address")}
+	}
+	if u.Scheme == "tls" {
+		c, ok := certificate(ctx, "broker.ca", u.Host, login.TLS)
+		if out = append(out, c); !ok {
+			return out
+		}
+	}
+	if d.running() {
+		return append(out, d.link(ctx))
+	}
+	return append(out, d.delivery(ctx, login)...)
+}
+
+// certificate tests a TLS server and how long its certificate still holds.
+func certificate(ctx context.Context, caKey, host string, trust *tls.Config) (f Finding, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	dialer := &tls.Dialer{Config: trust}
+	conn, err := dialer.DialContext(ctx, "tcp", host)
+	var unknown *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &unknown):
+		return bad("let its operator renew it, set this box's clock, or name its authority in "+caKey, "%s: %v", host, err), false
+	case err != nil:
+		return bad("check the network, the name and the firewall: nc -vz "+strings.Replace(host, ":", " ", 1), "%v", err), false
+	}
+	defer func() { _ = conn.Close() }()
+	end := conn.(*tls.Conn).ConnectionState().PeerCertificates[0].NotAfter
+	left := time.Until(end)
+	text := fmt.Sprintf("%s: certificate holds until %s (%.0f days)", host, end.Format(time.DateOnly), left.Hours()/24)
+	if left < expireSoon {
+		return doubt("let its operator renew it in time", "%s", text), true
+	}
+	return good("%s", text), true
+}
+
+// link asks the running box for its link.
+func (d *Doctor) link(ctx context.Context) Finding {
+	if d.Metrics == "" {
+		return doubt("set metrics, or stop the box and run doctor again", "the box is running and shows no figures")
+	}
+	figures, err := scrape(ctx, d.Metrics)
+	switch {
+	case err != nil:
+		return bad("journalctl -u floorwatch-edge says more", "the box's figures cannot be read: %v", err)
+	case figures["floorwatch_uplink_connected"] != 1:
+		return bad("journalctl -u floorwatch-edge says why; or stop the box and run doctor again, which tests the broker itself", "the running box has no link to the broker")
+	case figures["floorwatch_outbox_oldest_seconds"] > 120:
+		return doubt("check that the cloud runs and knows this box", "the running box is linked, but its oldest record waits for %.0f s", figures["floorwatch_outbox_oldest_seconds"])
+	}
+	return good("the running box is linked, %.0f records wait", figures["floorwatch_outbox_records"])
+}
+
+// scrape reads the figures without labels of a /metrics.
+func scrape(ctx context.Context, address string) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
+	if err != nil {
+		return nil, fmt.Errorf("read metrics: %w", err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("read metrics: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	out := map[string]float64{}
+	for lines := bufio.NewScanner(io.LimitReader(res.Body, 4<<20)); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if v, err := strconv.ParseFloat(value, 64); err == nil {
+			out[name] = v
+		}
+	}
+	return out, nil
+}
+
+// delivery signs in as the box, subscribes to its topics, and delivers one health
+// record, which only a cloud that knows the box acknowledges.
+func (d *Doctor) delivery(ctx context.Context, login access.Login) []Finding {
+	o := mqtt.NewClientOptions().AddBroker(login.URL).SetClientID(d.Store + "/" + d.Edge).
+		SetUsername(login.Username).SetPassword(login.Password).SetTLSConfig(login.TLS).
+		SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(reachTime).SetWriteTimeout(reachTime)
+	client := mqtt.NewClient(o)
+	if err := wait(client.Connect()); err != nil {
+		return []Finding{bad("check the network, broker.username and broker.password_file, and that the broker knows them", "sign in as %s: %v", login.Username, err)}
+	}
+	defer client.Disconnect(100)
+	out := []Finding{good("signed in as %s", login.Username)}
+	acked := make(chan struct{}, 1)
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails
+	id := hex.EncodeToString(random[:])
+	for _, leaf := range []string{floorwatch.LeafAck, floorwatch.LeafCmd} {
+		topic := floorwatch.Topic(d.Store, d.Edge, leaf)
+		token := client.Subscribe(topic, 1, func(_ mqtt.Client, m mqtt.Message) {
+			var a floorwatch.Ack
+			if json.Unmarshal(m.Payload(), &a) == nil && a.Log == id {
+				select {
+				case acked <- struct{}{}:
+				default:
+				}
+			}
+		})
+		err := wait(token)
+		if s, ok := token.(*mqtt.SubscribeToken); err == nil && ok && s.Result()[topic] > 2 {
+			err = errors.New("the broker refuses")
+		}
+		if err != nil {
+			return append(out, bad("make the broker's access list anew: floorwatch-cloud acl", "subscribe to %s: %v", topic, err))
+		}
+	}
+	batch, err := probe(d.Store, d.Edge, id)
+	if err == nil {
+		err = wait(client.Publish(floorwatch.Topic(d.Store, d.Edge, floorwatch.LeafUp), 1, false, batch))
+	}
+	if err != nil {
+		return append(out, bad("look at the broker's log", "deliver: %v", err))
+	}
+	began := time.Now()
+	select {
+	case <-acked:
+		return append(out, good("the cloud stored and acknowledged a record in %s", time.Since(began).Round(time.Millisecond)))
+	case <-time.After(2 * reachTime):
+		return append(out, bad("check that the cloud runs, that its registry has this box, and make the broker's access list anew: floorwatch-cloud acl",
+			"the cloud acknowledged nothing in %s", 2*reachTime))
+	case <-ctx.Done():
+		return out
+	}
+}
+
+// probe is a batch of one health record.
+func probe(store, edgeName, log string) ([]byte, error) {
+	now := floorwatch.TimeOf(time.Now())
+	rec, err := floorwatch.MarshalRecord(&floorwatch.Health{
+		Header:  floorwatch.Header{Kind: floorwatch.KindHealth, ID: fmt.Sprintf("doctor-%d", now), At: now},
+		Figures: map[string]float64{"doctor": 1}, Notes: []string{"floorwatch doctor looked at this box"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return floorwatch.Batch{V: floorwatch.Version, Store: store, Edge: edgeName, Log: log, First: 1, N: 1, Records: []json.RawMessage{rec.JSON}}.Encode()
+}
+
+func wait(t mqtt.Token) error {
+	if !t.WaitTimeout(2 * reachTime) {
+		return fmt.Errorf("no answer in %s", 2*reachTime)
+	}
+	return t.Error()
+}
+
+// vault asks for an object that nobody has, with the box's signature.
+func (d *Doctor) vault(ctx context.Context) []Finding {
+	trust, err := access.Trust(d.VaultCA)
+	if err != nil {
+		return []Finding{bad("correct backup.ca", "%v", err)}
+	}
+	u, err := url.Parse(d.VaultURL)
+	if err != nil {
+		return []Finding{bad("correct backup.url", "not a valid address")}
+	}
+	var out []Finding
+	if u.Scheme == "https" {
+		host := u.Host
+		if u.Port() == "" {
+			host = net.JoinHostPort(u.Hostname(), "443")
+		}
+		c, ok := certificate(ctx, "backup.ca", host, trust)
+		if out = append(out, c); !ok {
+			return out
+		}
+	}
+	key, err := d.Key()
+	if err != nil {
+		return append(out, bad("restore the key from a backup", "%v", err))
+	}
+	claim := floorwatch.UploadClaim{
+		Method: http.MethodHead, Offset: -1, At: floorwatch.TimeOf(time.Now()),
+		Path: floorwatch.UploadPath + d.Store + "/" + d.Edge + "/" + strings.Repeat("0", 64),
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, claim.Method, strings.TrimSuffix(d.VaultURL, "/")+claim.Path, nil)
+	if err != nil {
+		return append(out, bad("correct backup.url", "%v", err))
+	}
+	req.Header.Set(floorwatch.HeaderTime, strconv.FormatInt(int64(claim.At), 10))
+	req.Header.Set(floorwatch.HeaderSignature, claim.Sign(key))
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trust}}
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
+	if err != nil {
+		return append(out, bad("check the network and backup.url", "%v", err))
+	}
+	_ = res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusNotFound, http.StatusOK:
+		return append(out, good("%s knows this box and its key", u.Host))
+	case http.StatusUnauthorized:
+		return append(out, bad("put what floorwatch-edge key prints into the cloud's registry, and set this box's clock", "%s does not accept this box's signature", u.Host))
+	case http.StatusForbidden:
+		return append(out, bad("put what floorwatch-edge key prints into the cloud's registry", "%s does not know this box", u.Host))
+	}
+	return append(out, bad("check backup.url: it names the cloud's pages, or a proxy before them", "%s answers %s", u.Host, res.Status))
+}
