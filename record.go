@@ -241,6 +241,18 @@ type Health struct {
 // Span implements Record.
 func (r *Health) Span() (from Time, to *Time) { return r.At, &r.At }
 
+// FigureProbe is the single figure of a health record that is no word of the box:
+// floorwatch doctor delivers it in the box's name to see the whole way to the
+// cloud's database work.
+const FigureProbe = "doctor"
+
+// Probe tells such a record. It is stored and acknowledged like any other and
+// must stand for nothing that the box said of itself.
+func (h *Health) Probe() bool {
+	_, ok := h.Figures[FigureProbe]
+	return ok && len(h.Figures) == 1
+}
+
 // Alert is an early warning.
 type Alert struct {
 	Header

@@ -189,6 +189,20 @@ func TestBoxesWithoutTheDatabase(t *testing.T) {
 	}
 }
 
+// TestDoctorIsNoWordOfTheBox: what floorwatch doctor delivers for a box that is
+// stopped leaves the box's last figures on the page.
+func TestDoctorIsNoWordOfTheBox(t *testing.T) {
+	hub, now := NewHub(), boxNow
+	hub.PublishState("s1", "e0", floorwatch.State{V: 1, State: floorwatch.StateStopped, T: now.Add(-time.Hour)})
+	box, probe := word("", now.Add(-2*time.Hour), "disk_bytes", 7.0), word("", now, floorwatch.FigureProbe, 1.0)
+	hub.PublishStored("s1", "e0", []floorwatch.Record{&box})
+	hub.PublishStored("s1", "e0", []floorwatch.Record{&probe})
+	v := decode[struct{ Boxes []boxView }](t, get(t, (&chain{}).handler(hub, &now, "e0"), "/api/boxes")).Boxes[0]
+	if v.Disk == nil || *v.Disk != 7 || v.Reported != box.At || len(v.Notes) != 0 {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestHubBoundsHealth(t *testing.T) {
 	hub := NewHub()
 	for i := range maxLive + 10 {

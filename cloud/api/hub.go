@@ -127,6 +127,9 @@ func (h *Hub) keepHealth(store, edge string, x floorwatch.Health) {
 }
 
 func (h *Hub) newer(store, edge string, x floorwatch.Health) {
+	if x.Probe() {
+		return
+	}
 	key := [3]string{store, edge, x.Camera}
 	if old, ok := h.health[key]; ok && old.At <= x.At || !ok && len(h.health) < maxLive {
 		h.health[key] = x

@@ -12,7 +12,7 @@ import (
 const healthRows = 200
 
 // Health returns the newest health record of a box, and of each of its cameras,
-// in [From, To).
+// in [From, To). Probes are none.
 func (c *Client) Health(ctx context.Context, q Query) ([]floorwatch.Health, error) {
 	q.Zone, q.Limit = "", healthRows
 	all, err := selectRows(ctx, c, q, floorwatch.KindHealth, q.within(), health.read)
@@ -21,7 +21,9 @@ func (c *Client) Health(ctx context.Context, q Query) ([]floorwatch.Health, erro
 	}
 	newest := map[string]floorwatch.Health{}
 	for _, h := range all { // oldest first
-		newest[h.Camera] = h
+		if !h.Probe() {
+			newest[h.Camera] = h
+		}
 	}
 	out := make([]floorwatch.Health, 0, len(newest))
 	for _, h := range newest {

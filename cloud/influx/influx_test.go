@@ -133,7 +133,8 @@ func TestHealthIsTheNewestOfEachCamera(t *testing.T) {
 		}
 	}
 	box, door := health("", t0+60_000, "uptime_s"), health("door", t0+60_001, "frames")
-	if err := c.Write(t.Context(), points("newest", health("", t0, "uptime_s"), health("door", t0+1, "frames"), box, door)); err != nil {
+	probe := health("", t0+90_000, floorwatch.FigureProbe)
+	if err := c.Write(t.Context(), points("newest", health("", t0, "uptime_s"), health("door", t0+1, "frames"), box, door, probe)); err != nil {
 		t.Fatal(err)
 	}
 	got, err := c.Health(t.Context(), Query{Store: "newest", Edge: "box", From: t0, To: t0 + 3_600_000})

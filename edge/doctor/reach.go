@@ -175,7 +175,7 @@ func probe(store, edgeName, log string) ([]byte, error) {
 	now := floorwatch.TimeOf(time.Now())
 	rec, err := floorwatch.MarshalRecord(&floorwatch.Health{
 		Header:  floorwatch.Header{Kind: floorwatch.KindHealth, ID: fmt.Sprintf("doctor-%d", now), At: now},
-		Figures: map[string]float64{"doctor": 1}, Notes: []string{"floorwatch doctor looked at this box"},
+		Figures: map[string]float64{floorwatch.FigureProbe: 1}, Notes: []string{"floorwatch doctor looked at this box"},
 	})
 	if err != nil {
 		return nil, err
