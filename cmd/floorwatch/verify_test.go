@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,8 +88,5 @@ func TestVerifyCommandLine(t *testing.T) {
 	}
 	if r, err := runVerifier(t, "-key", keyFile, dir); !errors.Is(err, program.ErrTold) || r.Sound || !r.Pinned {
 		t.Errorf("an empty folder: %v %+v", err, r)
-	}
-	if _, err := runVerifier(t, "-h"); !errors.Is(err, flag.ErrHelp) {
-		t.Errorf("-h: %v, want exit code 0", err)
 	}
 }

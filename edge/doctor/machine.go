@@ -105,7 +105,7 @@ func (d *Doctor) disk() []Finding {
 	text := fmt.Sprintf("%s: %.1f of %.1f GB free", dir, free/1e9, size/1e9)
 	switch {
 	case free < 0.05*size:
-		out = append(out, bad("free some space: recording stops below 5 %%", "%s", text))
+		out = append(out, bad("free some space: recording stops below 5 %", "%s", text))
 	case st.Files > 0 && float64(st.Ffree) < 0.05*float64(st.Files):
 		out = append(out, bad("remove small files, or format the disk with more inodes", "%s, and %d of %d files", text, st.Ffree, st.Files))
 	case size*0.95 < want:
