@@ -74,6 +74,11 @@ func doctorBox(t *testing.T) string {
 		}
 	}
 	acknowledge(t, b.URL())
+	select {
+	case <-rel.Ready():
+	case <-time.After(30 * time.Second):
+		t.Fatal("the camera gave no stream within 30 s")
+	}
 	return filepath.Join(dir, "edge.yaml")
 }
 
