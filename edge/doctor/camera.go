@@ -19,7 +19,7 @@ import (
 type seen struct {
 	first         time.Duration // until the first frame
 	frames        int
-	span          time.Duration // from the first to the last
+	length        time.Duration // from the first to the last
 	size          floorwatch.Size
 	by, cause     string
 	blank, frozen bool
@@ -37,13 +37,13 @@ func (d *Doctor) camera(ctx context.Context, c Camera) []Finding {
 	s, err := d.watch(ctx, c, source)
 	switch {
 	case err != nil:
-		return []Finding{bad("check the address with: ffprobe -rtsp_transport tcp ADDRESS; then cable, user and password", "%s", hideSecrets(err.Error(), source))}
+		return []Finding{bad("install the floorwatch package, which brings the camera worker", "%v", err)}
 	case s.frames == 0:
-		return []Finding{bad("check address, user and password, and whether the camera allows one more viewer", "no picture: %s", hideSecrets(s.cause, source))}
+		return []Finding{bad("check address, cable, user and password with ffprobe -rtsp_transport tcp ADDRESS, and whether the camera allows one more viewer", "no picture: %s", hideSecrets(s.cause, source))}
 	}
 	rate := 0.0
-	if s.span > 0 {
-		rate = float64(s.frames-1) / s.span.Seconds()
+	if s.length > 0 {
+		rate = float64(s.frames-1) / s.length.Seconds()
 	}
 	out := []Finding{good("first picture after %.1f s, %d x %d, %.1f analysed a second, seen by %s", s.first.Seconds(), s.size.Width, s.size.Height, rate, s.by)}
 	if rate < min(c.FPS, 5)/2 {
@@ -71,20 +71,22 @@ func (d *Doctor) watch(ctx context.Context, c Camera, source string) (s seen, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, 25*time.Second)
 	defer cancel()
-	cmd := child.Command(ctx, path, "-detector", c.Detector, "-models", d.Models, "-fps", fmt.Sprint(c.FPS), "-pace", "real")
-	cmd.Env = append(cmd.Environ(), "FLOORWATCH_SOURCE="+source)
-	var tail child.Tail
-	cmd.Stderr = &tail
-	lines, err := cmd.StdoutPipe()
+	worker := &child.Process{
+		Path: path, Args: []string{"-detector", c.Detector, "-models", d.Models, "-fps", fmt.Sprint(c.FPS), "-pace", "real"},
+		Env: []string{"FLOORWATCH_SOURCE=" + source},
+	}
+	lines, err := worker.StdoutPipe()
 	if err != nil {
-		return s, fmt.Errorf("start the camera worker: %w", err)
+		return s, err
 	}
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		return s, fmt.Errorf("start the camera worker: %w", err)
+	if err := worker.Start(ctx); err != nil {
+		return s, err
 	}
 	var from, to floorwatch.Time
-	for scan := bufio.NewScanner(lines); scan.Scan(); {
+	scan := bufio.NewScanner(lines)
+	scan.Buffer(nil, floorwatch.MaxLine+1)
+	for scan.Scan() {
 		f, err := floorwatch.ParseFrame(scan.Bytes())
 		if err != nil {
 			continue
@@ -104,10 +106,11 @@ func (d *Doctor) watch(ctx context.Context, c Camera, source string) (s seen, er
 			s.cause = f.Cause
 		}
 	}
-	_ = cmd.Wait()
-	s.span = to.Sub(from)
+	cancel() // a line too long ends the reading, not the worker
+	_ = worker.Wait()
+	s.length = to.Sub(from)
 	if s.cause == "" {
-		s.cause = strings.TrimSpace(tail.String())
+		s.cause = worker.Tail()
 	}
 	return s, nil
 }
@@ -136,11 +139,11 @@ func abs(n int) int { return max(n, -n) }
 func stream(ctx context.Context, source string) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	cmd := child.Command(ctx, "ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-select_streams", "v:0", "-read_intervals", "%+8",
-		"-show_entries", "stream=codec_name,width,height,avg_frame_rate:packet=pts_time,flags", "-of", "json", source)
-	var tail child.Tail
-	cmd.Stderr = &tail
-	b, err := cmd.Output()
+	probe := &child.Process{Path: "ffprobe", Args: []string{
+		"-v", "error", "-rtsp_transport", "tcp", "-select_streams", "v:0", "-read_intervals", "%+8",
+		"-show_entries", "stream=codec_name,width,height,avg_frame_rate:packet=pts_time,flags", "-of", "json", source,
+	}}
+	b, err := probe.Output(ctx)
 	var said struct {
 		Streams []struct {
 			Codec  string `json:"codec_name"`
@@ -156,7 +159,7 @@ func stream(ctx context.Context, source string) []Finding {
 		err = json.Unmarshal(b, &said)
 	}
 	if err != nil || len(said.Streams) == 0 {
-		return []Finding{bad("check main_source", "what is recorded cannot be read: %s", hideSecrets(strings.TrimSpace(tail.String()), source))}
+		return []Finding{bad("check main_source", "what is recorded cannot be read: %s", hideSecrets(probe.Tail(), source))}
 	}
 	st := said.Streams[0]
 	var keys []float64
