@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"regexp"
 	"slices"
 	"syscall"
@@ -14,6 +13,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/child"
+	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"
 )
 
@@ -54,27 +54,15 @@ var errHung = fmt.Errorf("printed nothing for %s, or for %s after its start", li
 // run starts the worker again and again until ctx ends. After each end a closed
 // event goes out, so that what follows knows that nobody is watching.
 func (w *worker) run(ctx context.Context) {
-	pause := minPause
-	for ctx.Err() == nil {
-		began := time.Now()
+	apart := retry.Backoff{Min: minPause, Max: maxPause, Steady: steadyRun, Full: true} // keeps the cameras of a box apart
+	_ = apart.Until(ctx, func() error {
 		w.pulse.Beat()
-		err := w.once(ctx)
-		if ctx.Err() != nil {
-			return
-		}
+		return w.once(ctx)
+	}, func(err error, in time.Duration) {
 		w.send(ctx, floorwatch.Frame{T: w.now(), Event: floorwatch.EventClosed, Cause: "camera worker: " + err.Error()})
-		if time.Since(began) > steadyRun {
-			pause = minPause
-		}
-		wait := minPause/4 + rand.N(pause) // jitter keeps the cameras of a box apart
-		w.log.Warn("camera worker ended, starting it again", "camera", w.camera, "why", err, "in", wait.Round(time.Millisecond))
+		w.log.Warn("camera worker ended, starting it again", "camera", w.camera, "error", err, "in", in.Round(time.Millisecond))
 		w.pulse.Rest()
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-		pause = min(2*pause, maxPause)
-	}
+	}) // ctx has ended
 }
 
 func (w *worker) send(ctx context.Context, f floorwatch.Frame) {

@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +26,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/influx"
+	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"
 )
 
@@ -503,30 +503,23 @@ func (g *Ingest) tell(jobs []*job) {
 
 // persist repeats step with growing, jittered delays until it succeeds.
 func (g *Ingest) persist(ctx context.Context, step func() error) error {
-	began := g.Now()
-	for n, delay := 0, firstWriteDelay; ; n, delay = n+1, min(2*delay, lastWriteDelay) {
-		err := step()
-		if ctx.Err() != nil && err != nil {
-			return ctx.Err()
-		}
-		if err == nil {
-			g.away.Store(false)
-			if n > 0 {
-				g.Log.Info("storing again", "after", g.Now().Sub(began).Round(time.Millisecond))
-			}
-			return nil
-		}
+	began, outages := g.Now(), 0
+	again := retry.Backoff{Min: firstWriteDelay, Max: lastWriteDelay}
+	err := again.Until(ctx, step, func(err error, _ time.Duration) {
 		g.away.Store(true)
 		g.fig.count(func(s *Stats) { s.Outages++ })
-		if n == 0 {
+		if outages++; outages == 1 {
 			g.Log.Warn("cannot store; nothing is acknowledged and the boxes keep it; trying again", "error", err)
 		}
-		select {
-		case <-time.After(delay/2 + rand.N(delay/2)):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	})
+	if err != nil {
+		return err
 	}
+	g.away.Store(false)
+	if outages > 0 {
+		g.Log.Info("storing again", "after", g.Now().Sub(began).Round(time.Millisecond))
+	}
+	return nil
 }
 
 // storePoints writes the figures of all jobs at once. Points that the store

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,6 +17,7 @@ import (
 	"floorwatch"
 	"floorwatch/internal/clip"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"
 )
 
@@ -60,8 +60,9 @@ const (
 	stallAfter  = 5 * time.Second  // beyond the longest fragment of the connection
 	stopWait    = 2 * time.Second  // for ffmpeg to end when asked to
 	tickEvery   = time.Second
-	backoffMin  = 500 * time.Millisecond
-	backoffMax  = 4 * time.Second
+	lookAgain   = 4 * time.Second // while the disk is full or does not answer
+	backoffMin  = 750 * time.Millisecond
+	backoffMax  = 6 * time.Second
 	steadyAfter = 10 * time.Second // of media: the next back-off starts small
 	gapPiece    = time.Minute      // a long outage is booked in pieces
 	gapMargin   = 30 * time.Second // the next file may start up to so long before now
@@ -113,11 +114,11 @@ func (r *Recorder) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wait := backoffMin
+	again := retry.Backoff{Min: backoffMin, Max: backoffMax, Steady: steadyAfter}
 	for ctx.Err() == nil {
 		r.Pulse.Beat()
 		if !p.ready() {
-			p.pause(ctx, backoffMax)
+			p.pause(ctx, lookAgain)
 			continue
 		}
 		media, err := p.connect(ctx)
@@ -127,11 +128,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 		if err != nil {
 			p.log.Error("recording was interrupted", "error", err)
 		}
-		if media >= steadyAfter {
-			wait = backoffMin
-		}
-		p.pause(ctx, wait/2+rand.N(wait))
-		wait = min(2*wait, backoffMax)
+		p.pause(ctx, again.Next(media))
 	}
 	return nil
 }
@@ -215,10 +212,7 @@ func (p *recording) noRoom() bool {
 func (p *recording) pause(ctx context.Context, d time.Duration) {
 	p.bookOutage()
 	p.Pulse.Rest()
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
+	retry.Pause(ctx, d)
 }
 
 // bookOutage books what is certainly lost once a piece of it has gathered.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"floorwatch/internal/child"
+	"floorwatch/internal/retry"
 )
 
 // Settings of a relay.
@@ -33,9 +34,6 @@ type Relay struct {
 	srv     *server
 	publish string // path that only our own publisher knows
 }
-
-// maxRestartDelay bounds the wait before the publisher is started again.
-const maxRestartDelay = 10 * time.Second
 
 // New binds the server to a free loopback port. The URL answers once Run runs.
 func New(set Settings) (*Relay, error) {
@@ -63,23 +61,10 @@ func (r *Relay) Ready() <-chan struct{} { return r.srv.ready }
 // again after a pause; readers see a camera that was away.
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.srv.close()
-	delay := time.Second
-	for ctx.Err() == nil {
-		began := time.Now()
-		err := r.publishOnce(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		if time.Since(began) > time.Minute {
-			delay = time.Second
-		}
-		r.set.Log.Warn("source cannot be served, trying again; check the camera's source", "source", r.set.Source, "err", err, "in", delay)
-		select {
-		case <-ctx.Done():
-		case <-time.After(delay):
-		}
-		delay = min(2*delay, maxRestartDelay)
-	}
+	again := retry.Backoff{Min: time.Second, Max: 10 * time.Second, Steady: time.Minute}
+	_ = again.Until(ctx, func() error { return r.publishOnce(ctx) }, func(err error, in time.Duration) {
+		r.set.Log.Warn("source cannot be served, trying again; check the camera's source", "source", r.set.Source, "error", err, "in", in.Round(time.Millisecond))
+	}) // ctx has ended
 	return nil
 }
 
