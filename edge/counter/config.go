@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/access"
 	"floorwatch/internal/config"
 )
 
@@ -98,15 +98,9 @@ func (m *MQTT) check(r *config.Report, key string) {
 	if m.Broker == "" {
 		return
 	}
-	u, err := url.Parse(m.Broker)
-	if err != nil || u.Host == "" || u.Scheme != "tcp" && u.Scheme != "tls" {
+	if _, err := access.BrokerURL(m.Broker); err != nil {
 		r.Hide(key + ".broker")
-		r.Problem(key+".broker", "want tcp://HOST:PORT or tls://HOST:PORT")
-		return
-	}
-	if u.User != nil {
-		r.Hide(key + ".broker")
-		r.Problem(key+".broker", "holds a password; write it to a file and name it: username and password_file")
+		r.Problem(key+".broker", "%v", err)
 	}
 }
 

@@ -33,21 +33,35 @@ type Login struct {
 // Check reports to r what cannot be connected to; key is where the keys stand.
 func (b *Broker) Check(r *config.Report, key string) {
 	at := key + ".url"
-	u, err := url.Parse(b.URL)
+	u, err := BrokerURL(b.URL)
+	if err != nil {
+		r.Hide(at)
+	}
 	switch {
-	case err != nil || u.Port() == "" || u.Hostname() == "":
-		r.Hide(at)
-		r.Problem(at, "want tls://HOST:8883")
-	case u.User != nil:
-		r.Hide(at)
-		r.Problem(at, "holds a password; write it to a file and name it: username and password_file")
-	case u.Scheme == "tcp" && Loopback(u.Host), u.Scheme == "tls":
-	default:
+	case errors.Is(err, errPassword):
+		r.Problem(at, "%v", err)
+	case err != nil || u.Scheme != "tls" && !Loopback(u.Host):
 		r.Problem(at, "want tls://HOST:8883; tcp:// only to this machine, as it shows the password to the network")
 	}
 	if b.Password == "" {
 		r.Problem(key+".password_file", "want the file that holds the password on the broker")
 	}
+}
+
+var errPassword = errors.New("holds a password; write it to a file and name it: username and password_file")
+
+// BrokerURL reads the address of an MQTT broker: tcp:// or tls://, a host and a
+// port, and nothing else. Its error says what is wanted and nothing of the address,
+// which may hold a password.
+func BrokerURL(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Port() == "" || u.Hostname() == "" || u.Scheme != "tcp" && u.Scheme != "tls":
+		return nil, errors.New("want tcp://HOST:PORT or tls://HOST:PORT")
+	case u.User != nil:
+		return nil, errPassword
+	}
+	return u, nil
 }
 
 // Open reads the files that the keys name, and reports all that cannot be used;
