@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -21,7 +20,6 @@ const (
 type commands struct {
 	replies map[string]*floorwatch.Reply // nil while the command is at work
 	order   []string
-	working sync.WaitGroup
 	n       int // at work
 }
 
@@ -39,14 +37,12 @@ func (q *commands) begin(c floorwatch.Command) (reply *floorwatch.Reply, do bool
 	}
 	q.replies[c.ID] = nil
 	q.n++
-	q.working.Add(1)
 	return nil, true
 }
 
 // end keeps the reply. A failure is not kept: the same command may try again.
 func (q *commands) end(r floorwatch.Reply) {
 	q.n--
-	q.working.Done()
 	if r.State == floorwatch.ReplyFailed {
 		delete(q.replies, r.ID)
 		return
@@ -71,10 +67,6 @@ func (s *session) onCommand(ctx context.Context, m mqtt.Message) {
 		return
 	}
 	u.mu.Lock()
-	if ctx.Err() != nil { // the session is over, or Run would not wait for this
-		u.mu.Unlock()
-		return
-	}
 	reply, do := u.cmds.begin(c)
 	u.mu.Unlock()
 	if do {
@@ -83,25 +75,17 @@ func (s *session) onCommand(ctx context.Context, m mqtt.Message) {
 		u.mu.Lock()
 		u.cmds.end(r)
 		u.mu.Unlock()
-		u.set.Log.Info("command", "do", c.Do, "id", c.ID, "camera", c.Camera, "state", r.State, "reason", r.Reason)
+		u.set.Log.Info("command done", "do", c.Do, "id", c.ID, "camera", c.Camera, "state", r.State, "reason", r.Reason)
 	}
 	if reply == nil {
 		return
 	}
 	b, err := json.Marshal(reply)
 	if err != nil || len(b) > floorwatch.MaxReplyBytes {
-		u.set.Log.Error("reply not sent", "id", c.ID, "bytes", len(b), "err", err)
+		u.set.Log.Error("reply not sent", "id", c.ID, "bytes", len(b), "error", err)
 		return
 	}
-	s.cl.Publish(u.topic(floorwatch.LeafReply), 1, false, b) // lost: the command comes again
-}
-
-// settle waits for the commands of a session whose context has ended.
-func (u *Uplink) settle() {
-	u.mu.Lock() // whoever has the lock later sees the context's end
-	working := &u.cmds.working
-	u.mu.Unlock()
-	working.Wait()
+	s.Publish(u.topic(floorwatch.LeafReply), 1, false, b) // lost: the command comes again
 }
 
 func (u *Uplink) obey(ctx context.Context, c floorwatch.Command) floorwatch.Reply {

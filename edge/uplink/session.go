@@ -2,80 +2,24 @@ package uplink
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net"
-	"net/url"
 	"slices"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"floorwatch"
+	"floorwatch/internal/link"
 )
 
-// schemes tells which broker addresses mean TLS.
-var schemes = map[string]bool{"tcp": false, "mqtt": false, "ssl": true, "tls": true, "mqtts": true}
-
-// session is one connection to the broker. paho is used for its packets and its
-// pings only: it does not reconnect, keep messages or resend.
+// session is one connection to the broker.
 type session struct {
-	u    *Uplink
-	cl   mqtt.Client
-	lost chan error
-}
-
-// session connects, greets, and sends until the link breaks or ctx ends.
-func (u *Uplink) session(ctx context.Context) error {
-	s := &session{u: u, lost: make(chan error, 1)}
-	// The connection closes with this context, which outlives ctx by the
-	// farewell; with it ends whatever still reads or writes.
-	dialing, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	quiesce := uint(u.time.connect.Milliseconds() / 10)
-	s.cl = mqtt.NewClient(u.options(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
-		c, err := u.dial(dialing)
-		if err != nil {
-			return nil, err
-		}
-		context.AfterFunc(dialing, func() { _ = c.Close() })
-		return &boundConn{Conn: c, silence: u.time.silence, write: u.time.write}, nil
-	}, s.lost))
-	if err := s.greet(ctx, dialing); err != nil {
-		cancel()
-		s.cl.Disconnect(quiesce)
-		u.settle()
-		return err
-	}
-	defer u.settle()
-	defer cancel()
-	defer s.cl.Disconnect(quiesce)
-	u.open()
-	defer u.close()
-	u.set.Log.Info("uplink is up", "broker", u.broker.Redacted())
-	return s.pump(ctx)
-}
-
-func (u *Uplink) options(dial mqtt.OpenConnectionFunc, lost chan<- error) *mqtt.ClientOptions {
-	t := u.time
-	return mqtt.NewClientOptions().
-		AddBroker(u.broker.String()).
-		SetClientID(u.set.Store+"/"+u.set.Edge).
-		SetUsername(u.set.Username).SetPassword(u.set.Password).
-		SetProtocolVersion(4). // else paho tries each refused connection again as 3.1
-		SetCleanSession(true).
-		SetAutoReconnect(false). // its back-off has no jitter
-		SetStore(noStore{}).
-		SetOrderMatters(false). // else a slow handler holds up the pings
-		SetConnectTimeout(t.connect).SetWriteTimeout(t.write).
-		SetKeepAlive(t.keepAlive).SetPingTimeout(t.keepAlive/2).
-		SetBinaryWill(u.topic(floorwatch.LeafState), u.state(floorwatch.StateOffline), 1, true).
-		SetCustomOpenConnectionFn(dial).
-		SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
+	u *Uplink
+	*link.Session
 }
 
 func (u *Uplink) topic(leaf ...string) string {
@@ -94,104 +38,35 @@ func (u *Uplink) state(value string) []byte {
 	return b
 }
 
-func (u *Uplink) dial(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, u.time.connect)
-	defer cancel()
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", u.broker.Host)
-	if err != nil || !schemes[u.broker.Scheme] {
-		return c, err
+// work listens for acknowledgements and commands, says "online", and sends until the
+// link breaks or ctx ends.
+func (u *Uplink) work(ctx context.Context, l *link.Session) error {
+	hear := map[string]byte{u.topic(floorwatch.LeafAck): 1}
+	if u.set.Command != nil {
+		hear[u.topic(floorwatch.LeafCmd)] = 1
 	}
-	cfg := u.set.TLS.Clone()
-	if cfg == nil {
-		cfg = new(tls.Config)
-	}
-	if cfg.ServerName == "" {
-		cfg.ServerName = u.broker.Hostname()
-	}
-	tc := tls.Client(c, cfg)
-	if err := tc.HandshakeContext(ctx); err != nil {
-		_ = c.Close()
-		return nil, err
-	}
-	return tc, nil
-}
-
-// boundConn fails when the other side is silent or takes nothing for too long,
-// however the link died.
-type boundConn struct {
-	net.Conn
-	silence, write time.Duration
-}
-
-func (c *boundConn) Read(b []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.silence)); err != nil {
-		return 0, err
-	}
-	n, err := c.Conn.Read(b)
-	if err != nil {
-		_ = c.Close() // or paho waits for a write that the dead link holds up
-	}
-	return n, err
-}
-
-func (c *boundConn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.write)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
-}
-
-// greet connects, listens for acknowledgements and commands, whose work ends with
-// life, and says "online".
-func (s *session) greet(ctx, life context.Context) error {
-	err := s.wait(ctx, "connect", s.cl.Connect())
-	if errors.Is(err, packets.ErrorRefusedNotAuthorised) || errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword) {
-		return fmt.Errorf("%w; the broker does not know %q with this password: check broker.username and broker.password_file", err, s.u.set.Username)
-	}
-	if err != nil {
+	if err := l.Subscribe(ctx, hear); err != nil {
 		return err
 	}
-	hear := map[string]func(mqtt.Message){floorwatch.LeafAck: func(m mqtt.Message) { s.u.onAck(m.Payload(), m.Retained()) }}
-	if s.u.set.Command != nil {
-		hear[floorwatch.LeafCmd] = func(m mqtt.Message) { s.onCommand(life, m) }
-	}
-	for leaf, handle := range hear {
-		if err := s.subscribe(ctx, s.u.topic(leaf), handle); err != nil {
-			return err
-		}
-	}
-	return s.wait(ctx, "publish state", s.cl.Publish(s.u.topic(floorwatch.LeafState), 1, true, s.u.state(floorwatch.StateOnline)))
-}
-
-func (s *session) subscribe(ctx context.Context, topic string, handle func(mqtt.Message)) error {
-	sub := s.cl.Subscribe(topic, 1, func(_ mqtt.Client, m mqtt.Message) { handle(m) })
-	if err := s.wait(ctx, "subscribe", sub); err != nil {
+	s := &session{u, l}
+	online := s.Publish(u.topic(floorwatch.LeafState), 1, true, u.state(floorwatch.StateOnline))
+	if err := s.Await(ctx, "publish state", online); err != nil {
 		return err
 	}
-	if st, ok := sub.(*mqtt.SubscribeToken); ok && st.Result()[topic] > 1 {
-		return fmt.Errorf("subscribe to %s: the broker refuses; check its access rules", topic)
-	}
-	return nil
+	u.open()
+	defer u.close()
+	s.Up()
+	u.set.Log.Info("uplink is up", "broker", u.set.Broker)
+	return s.pump(ctx)
 }
 
-func (s *session) wait(ctx context.Context, what string, t mqtt.Token) error {
-	limit := time.NewTimer(2 * s.u.time.connect)
-	defer limit.Stop()
-	s.u.set.Pulse.Rest() // limit bounds it
-	defer s.u.set.Pulse.Beat()
-	select {
-	case <-t.Done():
-		if err := t.Error(); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		return nil
-	case err := <-s.lost:
-		return fmt.Errorf("%s: %w", what, err)
-	case <-limit.C:
-		return fmt.Errorf("%s: the broker does not answer", what)
-	case <-ctx.Done():
-		return ctx.Err()
+// hear takes what the cloud says.
+func (u *Uplink) hear(ctx context.Context, l *link.Session, m mqtt.Message) {
+	if m.Topic() == u.topic(floorwatch.LeafAck) {
+		u.onAck(m.Payload(), m.Retained())
+		return
 	}
+	(&session{u, l}).onCommand(ctx, m)
 }
 
 // open begins a session: everything unsettled is sent again.
@@ -232,7 +107,7 @@ func (s *session) pump(ctx context.Context) error {
 		case <-ctx.Done():
 			timer.Stop()
 			return s.farewell()
-		case err := <-s.lost:
+		case err := <-s.Lost():
 			timer.Stop()
 			return fmt.Errorf("connection lost: %w", err)
 		case <-u.set.Changed:
@@ -247,7 +122,7 @@ func (s *session) pump(ctx context.Context) error {
 
 // farewell says "stopped", so that a clean stop is not taken for a lost box.
 func (s *session) farewell() error {
-	t := s.cl.Publish(s.u.topic(floorwatch.LeafState), 1, true, s.u.state(floorwatch.StateStopped))
+	t := s.Publish(s.u.topic(floorwatch.LeafState), 1, true, s.u.state(floorwatch.StateStopped))
 	t.WaitTimeout(s.u.time.connect / 10)
 	return t.Error()
 }
@@ -266,7 +141,7 @@ func (s *session) send() (time.Duration, error) {
 	for s.u.Stats().InFlight < window {
 		b, err := s.u.set.Outbox.Next(floorwatch.MaxBatchRecords, floorwatch.MaxRecordBytes+1)
 		if err != nil {
-			s.u.set.Log.Error("outbox not read; trying again", "err", err)
+			s.u.set.Log.Error("outbox not read; trying again", "error", err)
 			return s.u.time.retry, nil
 		}
 		if b.N == 0 {
@@ -313,7 +188,7 @@ func (s *session) resend(now time.Time) (next time.Duration, err error) {
 }
 
 func (s *session) publish(f *flight, now time.Time) error {
-	t := s.cl.Publish(s.u.topic(floorwatch.LeafUp), 1, false, f.payload)
+	t := s.Publish(s.u.topic(floorwatch.LeafUp), 1, false, f.payload)
 	f.puback = t.Done()
 	wait := s.u.time.resend
 	if f.tries == 1 || f.tries == 2 { // another instance may live where one died; soon, but not for ever
@@ -337,7 +212,7 @@ func (s *session) sendLive() error {
 	clear(s.u.live)
 	s.u.mu.Unlock()
 	for zone, b := range live {
-		t := s.cl.Publish(s.u.topic(floorwatch.LeafLive, zone), 0, true, b)
+		t := s.Publish(s.u.topic(floorwatch.LeafLive, zone), 0, true, b)
 		select {
 		case <-t.Done():
 			if err := t.Error(); err != nil {
@@ -348,14 +223,3 @@ func (s *session) sendLive() error {
 	}
 	return nil
 }
-
-// noStore is paho's message store, holding nothing: the outbox is the store.
-type noStore struct{}
-
-func (noStore) Open()                             {}
-func (noStore) Put(string, packets.ControlPacket) {}
-func (noStore) Get(string) packets.ControlPacket  { return nil }
-func (noStore) All() []string                     { return nil }
-func (noStore) Del(string)                        {}
-func (noStore) Close()                            {}
-func (noStore) Reset()                            {}

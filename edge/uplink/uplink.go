@@ -13,12 +13,13 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/url"
 	"sync"
 	"time"
 
 	"floorwatch"
 	"floorwatch/internal/access"
+	"floorwatch/internal/link"
+	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"
 )
 
@@ -35,9 +36,9 @@ type Outbox interface {
 
 // Settings say where the broker is and who we are.
 type Settings struct {
-	Broker             string // tcp://host:1883 or ssl://host:8883
+	Broker             string // tcp://host:1883 or tls://host:8883
 	Username, Password string
-	TLS                *tls.Config // for ssl://; nil: the system's roots
+	TLS                *tls.Config // for tls://; nil: the system's roots
 	Store, Edge        string
 	Version            string // of the program, told in the state
 	Log                *slog.Logger
@@ -54,10 +55,8 @@ type Settings struct {
 
 // timing holds the durations of the contract; tests shorten them.
 type timing struct {
-	connect   time.Duration // for dialling and each step of the greeting
-	keepAlive time.Duration // longest silence from us
-	silence   time.Duration // longest silence from the broker; then the link is dead
-	write     time.Duration // longest one write may take
+	connect   time.Duration // for dialling, each step of the greeting and each write
+	keepAlive time.Duration // longest silence from us; from the broker twice that
 	resend    time.Duration // an unacknowledged batch goes again after this, twice more after a third of it,
 	jitter    time.Duration // each time plus up to this
 	spread    time.Duration // in which a fleet that was cut off together comes back
@@ -66,7 +65,7 @@ type timing struct {
 }
 
 var contract = timing{
-	connect: 10 * time.Second, keepAlive: 10 * time.Second, silence: 20 * time.Second, write: 10 * time.Second,
+	connect: 10 * time.Second, keepAlive: 10 * time.Second,
 	resend: 30 * time.Second, jitter: 5 * time.Second, spread: 35 * time.Second, backOff: 30 * time.Second, retry: time.Second,
 }
 
@@ -80,9 +79,9 @@ const (
 
 // Uplink is the link of one edge box. Run may be called once at a time.
 type Uplink struct {
-	set    Settings
-	broker *url.URL
-	time   timing
+	set  Settings
+	host string // of the broker, with its port
+	time timing
 
 	acked chan struct{} // a batch left the window
 	fresh chan struct{} // live has something
@@ -123,12 +122,9 @@ type Stats struct {
 
 // New checks the settings. It opens nothing.
 func New(set Settings) (*Uplink, error) {
-	broker, err := url.Parse(set.Broker)
+	broker, err := access.BrokerURL(set.Broker)
 	if err != nil {
-		return nil, fmt.Errorf("parse broker address: %w; write it like tcp://host:1883 or ssl://host:8883", err)
-	}
-	if _, ok := schemes[broker.Scheme]; !ok || broker.Port() == "" {
-		return nil, fmt.Errorf("broker address %q: write it like tcp://host:1883 or ssl://host:8883", broker.Redacted())
+		return nil, fmt.Errorf("broker address: %w", err)
 	}
 	for what, name := range map[string]string{"store": set.Store, "edge": set.Edge} {
 		if !floorwatch.ValidName(name) {
@@ -142,7 +138,7 @@ func New(set Settings) (*Uplink, error) {
 		set.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Uplink{
-		set: set, broker: broker, time: contract,
+		set: set, host: broker.Host, time: contract,
 		acked: make(chan struct{}, 1), fresh: make(chan struct{}, 1),
 		live: make(map[string][]byte),
 	}, nil
@@ -150,25 +146,29 @@ func New(set Settings) (*Uplink, error) {
 
 // Run keeps the link up until ctx ends, and then says "stopped". It returns nil.
 func (u *Uplink) Run(ctx context.Context) error {
-	for failures := 0; ; failures++ {
-		began, connects := time.Now(), u.Stats().Connects
-		u.set.Pulse.Beat()
-		err := u.session(ctx)
-		u.set.Pulse.Rest()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if time.Since(began) > steady {
-			failures = 0
-		}
-		pause := u.pause(failures, u.Stats().Connects > connects, time.Since(began))
-		u.set.Log.Warn("uplink is down; records wait in the outbox", "broker", u.broker.Redacted(), "err", err, "retry_in", pause)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
+	near := retry.Backoff{Min: min(time.Second, u.time.backOff), Max: u.time.backOff, Steady: steady, Full: true}
+	first := true
+	l := &link.Link{
+		Login: func() (access.Login, error) {
+			return access.Login{URL: u.set.Broker, Username: u.set.Username, Password: u.set.Password, TLS: u.set.TLS}, nil
+		},
+		ClientID: u.set.Store + "/" + u.set.Edge, Key: "broker",
+		Will:    func() (string, []byte) { return u.topic(floorwatch.LeafState), u.state(floorwatch.StateOffline) },
+		Timeout: u.time.connect, KeepAlive: u.time.keepAlive,
+		Work: u.work, Message: u.hear, Pulse: u.set.Pulse,
+		Pause: func(up bool, lasted time.Duration) time.Duration {
+			if access.Loopback(u.host) {
+				return near.Next(lasted)
+			}
+			pause := u.pause(first, up, lasted)
+			first = false
+			return pause
+		},
+		Down: func(err error, _ bool, in time.Duration) {
+			u.set.Log.Warn("uplink is down; records wait in the outbox", "broker", u.set.Broker, "error", err, "retry_in", in)
+		},
 	}
+	return l.Run(ctx)
 }
 
 // pause is how long to wait after an attempt to connect that failed, or after a
@@ -179,15 +179,13 @@ func (u *Uplink) Run(ctx context.Context) error {
 // as most boxes are then on short ones; a rhythm kept over a session crowds with
 // the boxes that drew anew.) Who was thrown out at once waits half a spread more,
 // which is the rhythm again in the mean. A broker on this machine has no fleet;
-// there it is a back-off with full jitter.
-func (u *Uplink) pause(failures int, up bool, took time.Duration) time.Duration {
+// there it is a back-off.
+func (u *Uplink) pause(first, up bool, took time.Duration) time.Duration {
 	const least = 10 * time.Millisecond
 	switch {
-	case access.Loopback(u.broker.Host):
-		return rand.N(min(u.time.backOff, time.Second<<min(failures, 10))) + least
 	case up && took < u.time.connect:
 		return u.time.spread/2 + rand.N(u.time.spread)
-	case up || failures == 0:
+	case up || first:
 		return rand.N(u.time.spread) + least
 	}
 	return u.time.spread - took%u.time.spread + least
@@ -207,7 +205,7 @@ func (u *Uplink) Stats() Stats {
 func (u *Uplink) PublishLive(l floorwatch.Live) {
 	b, err := json.Marshal(l)
 	if err != nil || len(b) > maxLiveSize || !floorwatch.ValidName(l.Zone) {
-		u.set.Log.Warn("live figures not published", "zone", fmt.Sprintf("%.50q", l.Zone), "err", err, "bytes", len(b))
+		u.set.Log.Warn("live figures not published", "zone", fmt.Sprintf("%.50q", l.Zone), "error", err, "bytes", len(b))
 		return
 	}
 	u.mu.Lock()
