@@ -211,7 +211,7 @@ func (f *Feeds) load(p plan) error {
 	if err := os.Rename(path, aside); err != nil {
 		return fmt.Errorf("put damaged counter state aside: %w", err)
 	}
-	f.set.Log.Error("counter state is damaged: registers start anew, a repetition may count twice", "err", err, "kept_as", aside)
+	f.set.Log.Error("counter state is damaged: registers start anew, a repetition may count twice", "error", err, "kept_as", aside)
 	f.book, err = newBook(nil, p)
 	return err
 }
@@ -228,7 +228,7 @@ func (f *Feeds) Run(ctx context.Context) error {
 		group.Go(func() error { return f.serve(ctx) })
 	}
 	if len(f.topics) > 0 {
-		group.Go(func() error { f.subscribe(ctx); return nil })
+		group.Go(func() error { return f.subscribe(ctx) })
 	}
 	err := group.Wait()
 	stop()
@@ -372,7 +372,7 @@ func (f *Feeds) complain(d *device, now floorwatch.Time, what string, err error)
 		return
 	}
 	d.logged[what] = now
-	f.set.Log.Warn("counter "+what, "device", d.cfg.Name, "err", err)
+	f.set.Log.Warn("counter "+what, "device", d.cfg.Name, "error", err)
 }
 
 // changed asks for a commit; the caller holds the lock.
@@ -416,7 +416,7 @@ func (f *Feeds) commit() {
 		_, err = f.store()
 	}
 	if err != nil {
-		f.set.Log.Error("counter state not stored; devices are asked to repeat", "err", err)
+		f.set.Log.Error("counter state not stored; devices are asked to repeat", "error", err)
 	}
 }
 
@@ -460,7 +460,7 @@ func (f *Feeds) emit(pending []*floorwatch.Count) bool {
 		recs[i] = c
 	}
 	if err := f.set.Emit(recs...); err != nil {
-		f.set.Log.Error("count records wait, they are not taken", "records", len(recs), "err", err)
+		f.set.Log.Error("count records wait, they are not taken", "records", len(recs), "error", err)
 		return false
 	}
 	last := pending[len(pending)-1]
