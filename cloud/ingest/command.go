@@ -12,6 +12,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/internal/link"
 )
 
 // repeatCommand is the time after which a command without a reply is published
@@ -31,9 +32,9 @@ type Commander struct {
 	Registry Registry
 	Log      *slog.Logger // nil discards
 
-	mu     sync.Mutex
-	client mqtt.Client                     // nil while there is no connection
-	asked  map[asked]chan floorwatch.Reply // waiting for a reply
+	mu    sync.Mutex
+	link  *link.Session                   // nil while there is no connection
+	asked map[asked]chan floorwatch.Reply // waiting for a reply
 }
 
 // asked is a command on its way; only its own box may answer it.
@@ -48,18 +49,15 @@ func (c *Commander) Run(ctx context.Context) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	l := &link{
-		broker: c.Broker, log: log, message: c.message, up: c.up,
-		topics: map[string]byte{floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafReply: 1},
-	}
-	l.run(ctx)
-	return nil
+	l := c.Broker.link(log, "", false, map[string]byte{floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafReply: 1}, c.connected)
+	l.Message = func(_ context.Context, _ *link.Session, m mqtt.Message) { c.message(m) }
+	return l.Run(ctx)
 }
 
-func (c *Commander) up(client mqtt.Client) {
+func (c *Commander) connected(s *link.Session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.client = client
+	c.link = s
 }
 
 // message hands a reply to whoever waits for it.
@@ -141,9 +139,9 @@ func (c *Commander) expect(key asked) (chan floorwatch.Reply, error) {
 // publish sends if there is a connection; the next repetition is not far.
 func (c *Commander) publish(topic string, payload []byte) {
 	c.mu.Lock()
-	client := c.client
+	s := c.link
 	c.mu.Unlock()
-	if client != nil && client.IsConnectionOpen() {
-		client.Publish(topic, 1, false, payload)
+	if s != nil && s.Open() {
+		s.Publish(topic, 1, false, payload)
 	}
 }

@@ -26,6 +26,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/influx"
+	"floorwatch/internal/link"
 	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"
 )
@@ -86,7 +87,7 @@ type Ingest struct {
 	Now    func() time.Time // nil: time.Now
 
 	fig     figures
-	client  atomic.Pointer[mqtt.Client]
+	client  atomic.Pointer[link.Session]
 	queued  atomic.Int64
 	telling sync.Mutex   // held while Stored runs
 	away    atomic.Bool  // a store does not take what we have
@@ -161,7 +162,7 @@ func (g *Ingest) Run(ctx context.Context) error {
 	jobs := make(chan []*job)
 	l := g.link(ctx, queue)
 	var wg sync.WaitGroup
-	wg.Go(func() { l.run(ctx) })
+	wg.Go(func() { _ = l.Run(ctx) }) // nil
 	reading := g.Dog.Pulse("ingest: reading")
 	wg.Go(func() { g.collect(ctx, reading, queue, jobs) })
 	for range writers {
@@ -174,22 +175,14 @@ func (g *Ingest) Run(ctx context.Context) error {
 
 // Connected tells whether the broker hands us messages now.
 func (g *Ingest) Connected() bool {
-	c := g.client.Load()
-	return c != nil && (*c).IsConnectionOpen()
-}
-
-func (g *Ingest) setClient(c mqtt.Client) {
-	if c == nil {
-		g.client.Store(nil)
-		return
-	}
-	g.client.Store(&c)
+	s := g.client.Load()
+	return s != nil && s.Open()
 }
 
 // link subscribes at QoS 0 where the broker keeps no session: it then sends
 // without waiting for acknowledgements that would mean nothing, and what it
 // loses of a broken connection the boxes send again, as with QoS 1.
-func (g *Ingest) link(ctx context.Context, queue chan<- message) *link {
+func (g *Ingest) link(ctx context.Context, queue chan<- message) *link.Link {
 	filter, qos := floorwatch.TopicRoot+"/+/+/"+floorwatch.LeafUp, byte(0)
 	if !g.Plain {
 		filter = "$share/ingest/" + filter
@@ -197,10 +190,9 @@ func (g *Ingest) link(ctx context.Context, queue chan<- message) *link {
 	if g.Session != "" {
 		qos = 1
 	}
-	return &link{
-		broker: g.Broker, session: g.Session, topics: map[string]byte{filter: qos}, paced: qos == 0, log: g.Log, up: g.setClient,
-		message: func(m mqtt.Message) { g.take(ctx, queue, m) },
-	}
+	l := g.Broker.link(g.Log, g.Session, qos == 0, map[string]byte{filter: qos}, g.client.Store)
+	l.Message = func(_ context.Context, _ *link.Session, m mqtt.Message) { g.take(ctx, queue, m) }
+	return l
 }
 
 // take queues a message. When the queue is full it waits for room, which slows
@@ -647,8 +639,8 @@ func (g *Ingest) storeLetters(ctx context.Context, jobs []*job) error {
 // one message. When that does not reach a box, it sends again and is told again;
 // so it goes at QoS 0.
 func (g *Ingest) acknowledge(jobs []*job) {
-	c := g.client.Load()
-	if c == nil || !(*c).IsConnectionOpen() {
+	s := g.client.Load()
+	if s == nil || !s.Open() {
 		return
 	}
 	for _, r := range runs(jobs) {
@@ -657,7 +649,7 @@ func (g *Ingest) acknowledge(jobs []*job) {
 			g.Log.Error("cannot encode an acknowledgement", "error", err)
 			return
 		}
-		(*c).Publish(floorwatch.Topic(r.store, r.edge, floorwatch.LeafAck), 0, false, payload)
+		s.Publish(floorwatch.Topic(r.store, r.edge, floorwatch.LeafAck), 0, false, payload)
 	}
 }
 

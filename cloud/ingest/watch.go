@@ -11,6 +11,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/internal/link"
 )
 
 const (
@@ -45,12 +46,12 @@ func (w *Watch) Run(ctx context.Context) error {
 		w.Log = slog.New(slog.DiscardHandler)
 	}
 	// Retained messages do not reach a shared subscription, so this one is plain.
-	l := &link{broker: w.Broker, log: w.Log, up: func(mqtt.Client) {}, message: w.message, topics: map[string]byte{
+	l := w.Broker.link(w.Log, "", false, map[string]byte{
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafState:       1,
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafLive + "/+": 0,
-	}}
-	l.run(ctx)
-	return nil
+	}, func(*link.Session) {})
+	l.Message = func(_ context.Context, _ *link.Session, m mqtt.Message) { w.message(m) }
+	return l.Run(ctx)
 }
 
 // State returns a box's last word on its presence.
