@@ -17,7 +17,7 @@ import (
 
 	"floorwatch"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // MaxFile is the largest configuration file that is read, in bytes.

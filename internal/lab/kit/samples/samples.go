@@ -17,7 +17,7 @@ import (
 	"floorwatch"
 	"floorwatch/internal/config"
 
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // Check loads the sample at path and compares it with defaults, a pointer to the
