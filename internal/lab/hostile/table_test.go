@@ -151,7 +151,7 @@ func cameraRows() []row {
 		{
 			name: "source ends", of: sources,
 			inject: func(_ *testing.T, w *world) { w.cameras["ends"].Down() },
-			log:    `camera worker ended, starting it again" camera=ends why="floorwatch-camera: read .*the camera or the network broke off`,
+			log:    `camera worker ended, starting it again" camera=ends error="floorwatch-camera: read .*the camera or the network broke off`,
 			figure: closes("ends"), moved: more,
 			heal:  func(t *testing.T, w *world) { kit.Must(t, w.cameras["ends"].Up()) },
 			grows: frames("ends"),
@@ -159,7 +159,7 @@ func cameraRows() []row {
 		{
 			name: "source stalls", of: sources,
 			inject: func(_ *testing.T, w *world) { w.cameras["stalls"].Set(chaos.Fault{}, chaos.Fault{Hold: true}) },
-			log:    `camera worker ended, starting it again" camera=stalls why="floorwatch-camera: read .*the camera or the network hangs`,
+			log:    `camera worker ended, starting it again" camera=stalls error="floorwatch-camera: read .*the camera or the network hangs`,
 			figure: closes("stalls"), moved: more,
 			heal: func(_ *testing.T, w *world) {
 				w.cameras["stalls"].Pass()
