@@ -23,6 +23,7 @@ import (
 	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
+	"floorwatch/internal/access"
 	"floorwatch/internal/layout"
 	"floorwatch/internal/metrics"
 	"floorwatch/internal/watchdog"
@@ -33,7 +34,7 @@ import (
 // Aggregator is the cloud's program.
 type Aggregator struct {
 	Data      string // folder of the SQLite files
-	Broker    ingest.Broker
+	Broker    access.Login
 	Registry  ingest.Registry
 	Sites     []api.Site
 	Figures   *influx.Client

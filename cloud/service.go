@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"floorwatch/cloud/influx"
-	"floorwatch/cloud/ingest"
 	"floorwatch/internal/access"
 
 	"golang.org/x/sync/errgroup"
@@ -42,7 +41,7 @@ func Open(cfg Config, log *slog.Logger) (*Service, error) {
 	login, brokerErr := cfg.Broker.Open("cloud")
 	s := &Service{cfg: cfg, set: &Aggregator{
 		Data: cfg.Data, Retention: cfg.Retention, Footage: cfg.Footage, Registry: registry, Sites: cfg.sites(), Log: log,
-		Broker: ingest.Broker{URL: login.URL, User: login.Username, Password: login.Password, TLS: login.TLS},
+		Broker: login,
 		Hosts:  cfg.Pages.hosts(),
 	}}
 	if err := errors.Join(brokerErr, s.openFigures(), s.openToken(), s.openCertificate()); err != nil {

@@ -12,6 +12,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/internal/access"
 	"floorwatch/internal/link"
 )
 
@@ -28,7 +29,7 @@ var ErrAway = errors.New("the box does not answer: is it online, and does it hea
 // Commander carries commands to boxes and their replies back. Several may serve
 // the same boxes. Fields are set before Run and not changed after.
 type Commander struct {
-	Broker   Broker
+	Broker   access.Login
 	Registry Registry
 	Log      *slog.Logger // nil discards
 
@@ -49,7 +50,7 @@ func (c *Commander) Run(ctx context.Context) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	l := c.Broker.link(log, "", false, map[string]byte{floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafReply: 1}, c.connected)
+	l := newLink(c.Broker, log, "", false, map[string]byte{floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafReply: 1}, c.connected)
 	l.Message = func(_ context.Context, _ *link.Session, m mqtt.Message) { c.message(m) }
 	return l.Run(ctx)
 }

@@ -10,12 +10,13 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/internal/access"
 )
 
 func TestCommandsFindTheirReplies(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t)
-	c := &Commander{Broker: Broker{URL: broker}, Registry: registry("cmds", "box", "other")}
+	c := &Commander{Broker: access.Login{URL: broker}, Registry: registry("cmds", "box", "other")}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()

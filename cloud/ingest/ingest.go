@@ -26,6 +26,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/influx"
+	"floorwatch/internal/access"
 	"floorwatch/internal/link"
 	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"
@@ -68,7 +69,7 @@ const (
 // Ingest moves batches from the broker into the stores. Fields are set before
 // Run and not changed after.
 type Ingest struct {
-	Broker Broker
+	Broker access.Login
 	Plain  bool // subscribe plainly instead of sharing with other instances
 	// Session, with Plain, names a session in which the broker keeps what comes
 	// while this one instance is away, within its limits. "": it keeps nothing and
@@ -190,7 +191,7 @@ func (g *Ingest) link(ctx context.Context, queue chan<- message) *link.Link {
 	if g.Session != "" {
 		qos = 1
 	}
-	l := g.Broker.link(g.Log, g.Session, qos == 0, map[string]byte{filter: qos}, g.client.Store)
+	l := newLink(g.Broker, g.Log, g.Session, qos == 0, map[string]byte{filter: qos}, g.client.Store)
 	l.Message = func(_ context.Context, _ *link.Session, m mqtt.Message) { g.take(ctx, queue, m) }
 	return l
 }

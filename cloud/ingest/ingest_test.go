@@ -26,6 +26,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/vault"
+	"floorwatch/internal/access"
 )
 
 // database is the one real influxd of the package's tests; each test writes
@@ -110,7 +111,7 @@ func prepare(t testing.TB, broker string, endpoint func() (influx.Endpoint, erro
 	t.Cleanup(func() { c.Close(); _ = db.Close(); _ = index.Close() })
 	return &bench{
 		broker: broker, influx: c, index: index, now: floorwatch.TimeOf(time.Now()),
-		Ingest: &Ingest{Broker: Broker{URL: broker}, Registry: r, Store: c, Index: index, DB: db},
+		Ingest: &Ingest{Broker: access.Login{URL: broker}, Registry: r, Store: c, Index: index, DB: db},
 	}
 }
 
@@ -581,7 +582,7 @@ func TestWatchKeepsTheLastWord(t *testing.T) {
 	}
 	publish(floorwatch.State{V: 1, State: floorwatch.StateOnline, T: 5}, floorwatch.LeafState) // before the watch
 	called := make(chan int, 100)
-	w := &Watch{Broker: Broker{URL: broker}, Registry: registry("watch", "box"), OnLive: func(_, _ string, l floorwatch.Live) { called <- l.People }}
+	w := &Watch{Broker: access.Login{URL: broker}, Registry: registry("watch", "box"), OnLive: func(_, _ string, l floorwatch.Live) { called <- l.People }}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
@@ -807,7 +808,7 @@ func TestMuteBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	w := &Watch{Broker: Broker{URL: "tcp://" + l.Addr().String()}}
+	w := &Watch{Broker: access.Login{URL: "tcp://" + l.Addr().String()}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()

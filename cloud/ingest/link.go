@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/hex"
 	"log/slog"
 	"net"
@@ -15,29 +14,19 @@ import (
 	"floorwatch/internal/link"
 )
 
-// Broker says where the MQTT broker is and who we are to it.
-type Broker struct {
-	URL      string // tcp://host:port or tls://host:port
-	User     string
-	Password string
-	TLS      *tls.Config // nil: the system's roots
-}
-
 const (
 	keepAlive      = 10 * time.Second
 	publishTimeout = 5 * time.Second
 )
 
-// link is a link to the broker, by a connection that may be paced, see conn; only
-// without QoS 1. session names one that the broker keeps while we are away; "":
-// none, and what was not acknowledged is sent again by the boxes. connected hears
-// of the session that topics can be published in, and of its end: nil.
-func (b Broker) link(log *slog.Logger, session string, paced bool, topics map[string]byte, connected func(*link.Session)) *link.Link {
+// newLink is a link to the broker, by a connection that may be paced, see conn;
+// only without QoS 1. session names one that the broker keeps while we are away;
+// "": none, and what was not acknowledged is sent again by the boxes. connected
+// hears of the session that topics can be published in, and of its end: nil.
+func newLink(broker access.Login, log *slog.Logger, session string, paced bool, topics map[string]byte, connected func(*link.Session)) *link.Link {
 	return &link.Link{
-		Login: func() (access.Login, error) {
-			return access.Login{URL: b.URL, Username: b.User, Password: b.Password, TLS: b.TLS}, nil
-		},
-		ClientID: clientID(b.User, session), Key: "broker",
+		Login:    func() (access.Login, error) { return broker, nil },
+		ClientID: clientID(broker.Username, session), Key: "broker",
 		Keep:      session != "",
 		Ordered:   true, // else a goroutine for each message
 		KeepAlive: keepAlive,
@@ -54,20 +43,20 @@ func (b Broker) link(log *slog.Logger, session string, paced bool, topics map[st
 				return err
 			}
 			s.Up()
-			log.Info("connected to the broker", "broker", b.host())
+			log.Info("connected to the broker", "broker", host(broker.URL))
 			connected(s)
 			return s.Hold(ctx)
 		},
 		Down: func(err error, first bool, _ time.Duration) {
 			if first {
-				log.Warn("no connection to the broker; trying again", "broker", b.host(), "error", err)
+				log.Warn("no connection to the broker; trying again", "broker", host(broker.URL), "error", err)
 			}
 		},
 	}
 }
 
-func (b Broker) host() string {
-	u, err := url.Parse(b.URL)
+func host(address string) string {
+	u, err := url.Parse(address)
 	if err != nil {
 		return "unreadable address"
 	}

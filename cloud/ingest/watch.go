@@ -11,6 +11,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/internal/access"
 	"floorwatch/internal/link"
 )
 
@@ -22,7 +23,7 @@ const (
 // Watch keeps the last state of each registered box and the last live figures of
 // each of its zones. Fields are set before Run and not changed after.
 type Watch struct {
-	Broker   Broker
+	Broker   access.Login
 	Registry Registry
 	// OnState and OnLive are called for each message, by one goroutine; they must
 	// not block. nil: none.
@@ -46,7 +47,7 @@ func (w *Watch) Run(ctx context.Context) error {
 		w.Log = slog.New(slog.DiscardHandler)
 	}
 	// Retained messages do not reach a shared subscription, so this one is plain.
-	l := w.Broker.link(w.Log, "", false, map[string]byte{
+	l := newLink(w.Broker, w.Log, "", false, map[string]byte{
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafState:       1,
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafLive + "/+": 0,
 	}, func(*link.Session) {})

@@ -24,6 +24,7 @@ import (
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/relay"
 	"floorwatch/edge/uplink"
+	"floorwatch/internal/access"
 	"floorwatch/internal/layout"
 	"floorwatch/internal/program"
 )
@@ -161,7 +162,7 @@ func newBackup(t *testing.T) *backup {
 	}
 	background(t, b.broker.Run)
 	commander := &ingest.Commander{
-		Broker:   ingest.Broker{URL: b.broker.URL(), User: broker.CloudUser, Password: "c"},
+		Broker:   access.Login{URL: b.broker.URL(), Username: broker.CloudUser, Password: "c"},
 		Registry: ingest.Registry{Stores: []ingest.Store{{ID: "s1"}}, Edges: []ingest.Edge{{Store: "s1", ID: "box"}}},
 	}
 	background(t, commander.Run)

@@ -229,7 +229,7 @@ func (p *product) aggregator() *cloud.Aggregator {
 	own := boxFolder{edge: e, library: library, trail: &footage.Trail{Dir: library.Dir}}
 	return &cloud.Aggregator{
 		Data:   filepath.Join(e.Data, cloudDir),
-		Broker: ingest.Broker{URL: p.broker.URL(), User: broker.CloudUser, Password: p.cloudPassword},
+		Broker: access.Login{URL: p.broker.URL(), Username: broker.CloudUser, Password: p.cloudPassword},
 		Registry: ingest.Registry{
 			Stores: []ingest.Store{{ID: e.Store, Label: p.cfg.StoreLabel, TimeZone: p.cfg.TimeZone}},
 			Edges:  []ingest.Edge{{Store: e.Store, ID: e.Edge, Key: p.key}},

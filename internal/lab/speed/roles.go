@@ -27,6 +27,7 @@ import (
 	"floorwatch/cloud/vault"
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/uplink"
+	"floorwatch/internal/access"
 	"floorwatch/internal/lab/kit"
 	"floorwatch/internal/lab/kit/influxdb"
 )
@@ -130,7 +131,7 @@ func playIngest(ctx context.Context, t task, out io.Writer) error {
 	defer store.Close()
 	up := make(chan struct{}, 1)
 	g := &ingest.Ingest{
-		Broker: ingest.Broker{URL: "tcp://" + t.Broker}, Plain: t.Session != "", Session: t.Session,
+		Broker: access.Login{URL: "tcp://" + t.Broker}, Plain: t.Session != "", Session: t.Session,
 		Registry: r, Store: store, Index: index, DB: db, Log: slog.New(upHandler{slog.NewTextHandler(os.Stderr, nil), up}),
 	}
 	group, ctx := errgroup.WithContext(ctx)
