@@ -21,6 +21,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/access"
+	"floorwatch/internal/link"
 )
 
 const (
@@ -37,9 +38,9 @@ func (d *Doctor) broker(ctx context.Context) []Finding {
 		return []Finding{bad("write the secrets into the files that the configuration names, for the box's user alone", "%v", err)}
 	}
 	var out []Finding
-	u, err := url.Parse(login.URL)
+	u, err := access.BrokerURL(login.URL)
 	if err != nil {
-		return []Finding{bad("correct broker.url", "not a valid address")}
+		return []Finding{bad("correct broker.url", "%v", err)}
 	}
 	if u.Scheme == "tls" {
 		c, ok := certificate(ctx, "broker.ca", u.Host, login.TLS)
@@ -119,22 +120,23 @@ func scrape(ctx context.Context, address string) (map[string]float64, error) {
 // delivery signs in as the box, subscribes to its topics, and delivers one health
 // record, which only a cloud that knows the box acknowledges.
 func (d *Doctor) delivery(ctx context.Context, login access.Login) []Finding {
-	o := mqtt.NewClientOptions().AddBroker(login.URL).SetClientID(d.Store + "/" + d.Edge).
-		SetUsername(login.Username).SetPassword(login.Password).SetTLSConfig(login.TLS).
-		SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(reachTime).SetWriteTimeout(reachTime)
-	client := mqtt.NewClient(o)
-	if err := wait(client.Connect()); err != nil {
-		return []Finding{bad("check the network, broker.username and broker.password_file, and that the broker knows them", "sign in as %s: %v", login.Username, err)}
-	}
-	defer client.Disconnect(100)
-	out := []Finding{good("signed in as %s", login.Username)}
-	acked := make(chan struct{}, 1)
+	var out []Finding
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
 	id := hex.EncodeToString(random[:])
-	for _, leaf := range []string{floorwatch.LeafAck, floorwatch.LeafCmd} {
-		topic := floorwatch.Topic(d.Store, d.Edge, leaf)
-		token := client.Subscribe(topic, 1, func(_ mqtt.Client, m mqtt.Message) {
+	acked := make(chan struct{}, 1)
+	l := &link.Link{
+		Login:    func() (access.Login, error) { return login, nil },
+		ClientID: d.Store + "/" + d.Edge, Key: "broker", Timeout: reachTime,
+		Work: func(ctx context.Context, s *link.Session) error {
+			out = append(out, good("signed in as %s", login.Username))
+			f, err := d.deliver(ctx, s, id, acked)
+			if err == nil {
+				out = append(out, f)
+			}
+			return err
+		},
+		Message: func(_ context.Context, _ *link.Session, m mqtt.Message) {
 			var a floorwatch.Ack
 			if json.Unmarshal(m.Payload(), &a) == nil && a.Log == id {
 				select {
@@ -142,31 +144,41 @@ func (d *Doctor) delivery(ctx context.Context, login access.Login) []Finding {
 				default:
 				}
 			}
-		})
-		err := wait(token)
-		if s, ok := token.(*mqtt.SubscribeToken); err == nil && ok && s.Result()[topic] > 2 {
-			err = errors.New("the broker refuses")
-		}
-		if err != nil {
-			return append(out, bad("make the broker's access list anew: floorwatch-cloud acl", "subscribe to %s: %v", topic, err))
+		},
+	}
+	if err := l.Once(ctx); len(out) == 0 {
+		return []Finding{bad("check the network, broker.username and broker.password_file, and that the broker knows them", "sign in as %s: %v", login.Username, err)}
+	}
+	return out
+}
+
+// deliver sends the record and waits for the cloud; an error when ctx ends before.
+func (d *Doctor) deliver(ctx context.Context, s *link.Session, id string, acked <-chan struct{}) (Finding, error) {
+	for _, leaf := range []string{floorwatch.LeafAck, floorwatch.LeafCmd} {
+		if err := s.Subscribe(ctx, map[string]byte{floorwatch.Topic(d.Store, d.Edge, leaf): 1}); err != nil {
+			return bad("make the broker's access list anew: floorwatch-cloud acl", "%v", err), ctx.Err()
 		}
 	}
 	batch, err := probe(d.Store, d.Edge, id)
 	if err == nil {
-		err = wait(client.Publish(floorwatch.Topic(d.Store, d.Edge, floorwatch.LeafUp), 1, false, batch))
+		err = s.Await(ctx, "deliver", s.Publish(floorwatch.Topic(d.Store, d.Edge, floorwatch.LeafUp), 1, false, batch))
 	}
 	if err != nil {
-		return append(out, bad("look at the broker's log", "deliver: %v", err))
+		return bad("look at the broker's log", "%v", err), ctx.Err()
 	}
 	began := time.Now()
+	late := time.NewTimer(2 * reachTime)
+	defer late.Stop()
 	select {
 	case <-acked:
-		return append(out, good("the cloud stored and acknowledged a record in %s", time.Since(began).Round(time.Millisecond)))
-	case <-time.After(2 * reachTime):
-		return append(out, bad("check that the cloud runs, that its registry has this box, and make the broker's access list anew: floorwatch-cloud acl",
-			"the cloud acknowledged nothing in %s", 2*reachTime))
+		return good("the cloud stored and acknowledged a record in %s", time.Since(began).Round(time.Millisecond)), nil
+	case err := <-s.Lost():
+		return bad("look at the broker's log", "connection lost: %v", err), nil
+	case <-late.C:
+		return bad("check that the cloud runs, that its registry has this box, and make the broker's access list anew: floorwatch-cloud acl",
+			"the cloud acknowledged nothing in %s", 2*reachTime), nil
 	case <-ctx.Done():
-		return out
+		return Finding{}, ctx.Err()
 	}
 }
 
@@ -181,13 +193,6 @@ func probe(store, edgeName, log string) ([]byte, error) {
 		return nil, err
 	}
 	return floorwatch.Batch{V: floorwatch.Version, Store: store, Edge: edgeName, Log: log, First: 1, N: 1, Records: []json.RawMessage{rec.JSON}}.Encode()
-}
-
-func wait(t mqtt.Token) error {
-	if !t.WaitTimeout(2 * reachTime) {
-		return fmt.Errorf("no answer in %s", 2*reachTime)
-	}
-	return t.Error()
 }
 
 // vault asks for an object that nobody has, with the box's signature.
