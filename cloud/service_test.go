@@ -23,6 +23,7 @@ import (
 
 	"floorwatch/cloud/broker"
 	"floorwatch/internal/config"
+	"floorwatch/internal/lab/kit"
 )
 
 func file(t *testing.T, dir, name string, text []byte) string {
@@ -64,6 +65,7 @@ func certificate(t *testing.T, dir string) (cert, key string, trust *x509.CertPo
 // that trusts them, with a jar for cookies.
 func startService(t *testing.T) (string, *http.Client) {
 	t.Helper()
+	kit.UseTools(t, "influxd")
 	b, err := broker.New(broker.Settings{Edges: map[string]string{}, CloudPassword: "secret"})
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"floorwatch/internal/lab/kit"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -132,7 +133,7 @@ func TestMirrorAndFind(t *testing.T) {
 }
 
 func TestRealModel(t *testing.T) {
-	mirror := sharedModels(t)
+	mirror := kit.Shared(t, "models")
 	dir := filepath.Join(t.TempDir(), "new", "folder")
 	for range 2 { // the second finds it there
 		if err := Fetch(t.Context(), dir, mirror, NanoDet, nil); err != nil {
@@ -142,21 +143,4 @@ func TestRealModel(t *testing.T) {
 	if _, err := Find(dir, NanoDet); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// sharedModels finds ../shared/models beside the repository root.
-func sharedModels(t *testing.T) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		path := filepath.Join(dir, "..", "shared", "models")
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	t.Skip("../shared/models is absent: the real model file is not checked here")
-	return ""
 }

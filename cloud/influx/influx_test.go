@@ -3,11 +3,11 @@ package influx
 import (
 	"context"
 	"errors"
+	"floorwatch/internal/lab/kit"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -20,25 +20,21 @@ import (
 
 // shared is the one real influxd that all tests of the package write to, each
 // into a store of its own name.
-var shared struct {
-	*Server
-	dir string
-}
+var shared *Server
 
 func TestMain(m *testing.M) {
 	code := func() int {
-		bin, err := exec.LookPath("influxd")
+		bin, err := kit.Find("influxd")
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "influxd is not on PATH; run make test, which installs it")
-			return 1
+			return m.Run() // client says what is missing
 		}
-		dir, err := os.MkdirTemp("", "floorwatch-influx-")
+		dir, err := kit.Folder("influx")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		shared.Server, shared.dir = &Server{Bin: bin, Dir: filepath.Join(dir, "influx")}, dir
+		shared = &Server{Bin: bin, Dir: filepath.Join(dir, "influx")}
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- shared.Run(ctx) }()
@@ -66,6 +62,8 @@ const testLog = "00112233aabbccdd"
 var t0 = floorwatch.TimeOf(time.Now()).Floor(24*time.Hour) - 30*86_400_000
 
 func client(t *testing.T) *Client {
+	t.Helper()
+	kit.Tool(t, "influxd")
 	c := &Client{Endpoint: shared.Endpoint}
 	t.Cleanup(c.Close)
 	return c
@@ -269,7 +267,7 @@ func TestLineRefusals(t *testing.T) {
 
 // A server that dies says so, and after a restart the same client goes on.
 func TestServerDiesAndComesBack(t *testing.T) {
-	srv := &Server{Bin: shared.Bin, Dir: filepath.Join(t.TempDir(), "db"), Log: slog.New(slog.DiscardHandler)}
+	srv := &Server{Bin: kit.Tool(t, "influxd"), Dir: filepath.Join(t.TempDir(), "db"), Log: slog.New(slog.DiscardHandler)}
 	c := &Client{Endpoint: srv.Endpoint}
 	t.Cleanup(c.Close)
 	ps := points("again", stay("table", t0, t0+1000, "x"))

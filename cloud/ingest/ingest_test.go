@@ -6,12 +6,10 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,6 +25,7 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/vault"
 	"floorwatch/internal/access"
+	"floorwatch/internal/lab/kit"
 )
 
 // database is the one real influxd of the package's tests; each test writes
@@ -36,17 +35,17 @@ var database *influx.Server
 func TestMain(m *testing.M) { os.Exit(withDatabase(m)) }
 
 func withDatabase(m *testing.M) int {
-	if _, err := exec.LookPath("influxd"); err != nil {
-		fmt.Fprintln(os.Stderr, "influxd is not on PATH; run make test, which installs it")
-		return 1
+	bin, err := kit.Find("influxd")
+	if err != nil {
+		return m.Run() // realDatabase says what is missing
 	}
-	dir, err := os.MkdirTemp("", "floorwatch-ingest-")
+	dir, err := kit.Folder("ingest")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	database = &influx.Server{Dir: dir}
+	database = &influx.Server{Bin: bin, Dir: dir}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- database.Run(ctx) }()
@@ -58,6 +57,13 @@ func withDatabase(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
+}
+
+// realDatabase is where that one is.
+func realDatabase(t testing.TB) func() (influx.Endpoint, error) {
+	t.Helper()
+	kit.Tool(t, "influxd")
+	return database.Endpoint
 }
 
 // bench is one ingest with everything around it real.
@@ -253,7 +259,7 @@ func (b *bench) stored(t testing.TB, store, edge string) map[string]bool {
 }
 
 func TestReplaysOfManyBoxesInAnyOrder(t *testing.T) {
-	b := prepare(t, startBroker(t), database.Endpoint, registry("replays", "a", "b"))
+	b := prepare(t, startBroker(t), realDatabase(t), registry("replays", "a", "b"))
 	var seen struct {
 		sync.Mutex
 		n int
@@ -312,7 +318,7 @@ func TestReplaysOfManyBoxesInAnyOrder(t *testing.T) {
 
 // What was acknowledged is there after the database was killed twice under load.
 func TestInfluxKilledWhileBatchesFlow(t *testing.T) {
-	srv := &influx.Server{Dir: t.TempDir()}
+	srv := &influx.Server{Bin: kit.Tool(t, "influxd"), Dir: t.TempDir()}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	restart := make(chan struct{})
@@ -417,7 +423,7 @@ func TestDatabaseAway(t *testing.T) {
 }
 
 func TestBadRecordsLeaveAndDoNotBlock(t *testing.T) {
-	b := prepare(t, startBroker(t), database.Endpoint, registry("poison", "box"))
+	b := prepare(t, startBroker(t), realDatabase(t), registry("poison", "box"))
 	b.start(t)
 	x := newBox(t, b.broker, "poison", "box")
 	evil := []byte(`{"kind":"stay","zone":"t,able=1","camera":"hall","id":"x","at":1,"enter":1,"exit":2}`)
@@ -467,7 +473,7 @@ func TestBadRecordsLeaveAndDoNotBlock(t *testing.T) {
 
 // The database's own refusal of one point reaches the dead letters, too.
 func TestStoreRefusesOnePoint(t *testing.T) {
-	b := prepare(t, startBroker(t), database.Endpoint, registry("onepoint", "box"))
+	b := prepare(t, startBroker(t), realDatabase(t), registry("onepoint", "box"))
 	b.Retention = 5000 * 24 * time.Hour // longer than the database's
 	b.start(t)
 	x := newBox(t, b.broker, "onepoint", "box")
@@ -486,7 +492,7 @@ func TestStoreRefusesOnePoint(t *testing.T) {
 }
 
 func TestInventedZonesAreBounded(t *testing.T) {
-	b := prepare(t, startBroker(t), database.Endpoint, registry("zones", "box"))
+	b := prepare(t, startBroker(t), realDatabase(t), registry("zones", "box"))
 	stop := b.start(t)
 	x := newBox(t, b.broker, "zones", "box")
 	var recs []any
@@ -515,7 +521,7 @@ func TestInventedZonesAreBounded(t *testing.T) {
 
 // A store that is registered late loses nothing.
 func TestRegisteredLate(t *testing.T) {
-	b := prepare(t, startBroker(t), database.Endpoint, registry("early", "box"))
+	b := prepare(t, startBroker(t), realDatabase(t), registry("early", "box"))
 	stop := b.start(t)
 	x := newBox(t, b.broker, "late", "box")
 	x.send(x.batch(t, 1, b.stayAt("table", 1), b.stayAt("table", 2)))
@@ -609,7 +615,7 @@ func TestSegmentsReachTheIndex(t *testing.T) {
 	mine, other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
 	r := registry("seals", "box")
 	r.Edges[0].Key = mine.Public().(ed25519.PublicKey)
-	b := prepare(t, startBroker(t), database.Endpoint, r)
+	b := prepare(t, startBroker(t), realDatabase(t), r)
 	b.start(t)
 	x := newBox(t, b.broker, "seals", "box")
 	changed := b.segment(t, mine, 3)
@@ -636,7 +642,7 @@ func TestSealsOfGapsAndDeletionsReachTheIndex(t *testing.T) {
 	mine, other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
 	r := registry("seals", "box")
 	r.Edges[0].Key = mine.Public().(ed25519.PublicKey)
-	b := prepare(t, startBroker(t), database.Endpoint, r)
+	b := prepare(t, startBroker(t), realDatabase(t), r)
 	b.start(t)
 	x := newBox(t, b.broker, "seals", "box")
 	seal := func(kind string, seq uint64, key ed25519.PrivateKey) string {
@@ -711,43 +717,8 @@ func (b *bench) segment(t *testing.T, key ed25519.PrivateKey, seq uint64) *floor
 
 // The same path over the broker that shops use, which dies in between.
 func TestMosquittoRestarts(t *testing.T) {
-	bin, err := exec.LookPath("mosquitto")
-	if err != nil {
-		if _, err = os.Stat("/usr/sbin/mosquitto"); err != nil {
-			t.Fatal("mosquitto is not installed; run make test, which installs it")
-		}
-		bin = "/usr/sbin/mosquitto"
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
-	conf := filepath.Join(t.TempDir(), "m.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, "listener %d 127.0.0.1\nallow_anonymous true\nlog_type none\n", port), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	address := fmt.Sprintf("127.0.0.1:%d", port)
-	run := func() (stop func()) {
-		ctx, cancel := context.WithCancel(context.Background())
-		cmd := exec.CommandContext(ctx, bin, "-c", conf)
-		cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		until(t, "mosquitto to listen", func() bool {
-			c, err := net.Dial("tcp", address)
-			if err == nil {
-				_ = c.Close()
-			}
-			return err == nil
-		})
-		return sync.OnceFunc(func() { cancel(); _ = cmd.Wait() })
-	}
-	stop := run()
-	defer func() { stop() }()
-	b := prepare(t, "tcp://"+address, database.Endpoint, registry("mosquitto", "box"))
+	m := kit.Mosquitto(t, "")
+	b := prepare(t, "tcp://"+m.Address, realDatabase(t), registry("mosquitto", "box"))
 	b.start(t)
 	for round := range 2 {
 		x := newBox(t, b.broker, "mosquitto", "box")
@@ -758,9 +729,9 @@ func TestMosquittoRestarts(t *testing.T) {
 		})
 		x.Disconnect(0)
 		if round == 0 {
-			stop()
+			m.End()
 			until(t, "the ingest to notice", func() bool { return b.client.Load() == nil })
-			stop = run()
+			kit.Must(t, m.Start(context.Background()))
 			until(t, "the ingest to come back", func() bool { return b.client.Load() != nil })
 		}
 	}
@@ -771,7 +742,7 @@ func TestMosquittoRestarts(t *testing.T) {
 
 // With a session the broker keeps what comes while the one instance is away.
 func TestSessionOutlivesUs(t *testing.T) {
-	b := prepare(t, startBroker(t), database.Endpoint, registry("session", "box"))
+	b := prepare(t, startBroker(t), realDatabase(t), registry("session", "box"))
 	b.Plain, b.Session = true, "one"
 	stop := b.start(t)
 	x := newBox(t, b.broker, "session", "box")
@@ -831,7 +802,7 @@ func BenchmarkPath(b *testing.B) {
 	for _, each := range []int{100, 1} {
 		b.Run(fmt.Sprintf("batch=%d", each), func(b *testing.B) {
 			store := fmt.Sprint("bench-", each)
-			p := prepare(b, startBroker(b), database.Endpoint, registry(store, "box"))
+			p := prepare(b, startBroker(b), realDatabase(b), registry(store, "box"))
 			p.start(b)
 			x := newBox(b, p.broker, store, "box")
 			batches := (b.N + each - 1) / each

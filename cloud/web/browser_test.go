@@ -44,9 +44,6 @@ func shot(t *testing.T, ctx context.Context, name string, full bool) {
 
 func TestPageInChromium(t *testing.T) {
 	t.Parallel()
-	if !web.ChartsBuilt() {
-		t.Fatal("the chart library is not built: run make web")
-	}
 	s := newShop(t)
 	hub := api.NewHub()
 	srv := httptest.NewServer(api.New(api.Settings{

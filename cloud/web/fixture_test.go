@@ -16,6 +16,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/internal/lab/kit"
 )
 
 // shop is a store in memory: a film of 40 s that was recorded a minute ago,
@@ -61,8 +62,8 @@ func (s *shop) shoot(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
 	src := []string{"-f", "lavfi", "-i", fmt.Sprintf("testsrc2=size=768x576:rate=%d", fps)}
-	shared := sharedData()
-	if shared != "" {
+	shared, ok := kit.TryShared("data/vtest")
+	if ok {
 		src = []string{"-i", filepath.Join(shared, "vtest.avi")}
 	}
 	s.boxes(t, shared)
@@ -81,27 +82,10 @@ func (s *shop) shoot(t *testing.T) {
 
 func ffmpeg(t *testing.T, args ...string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "ffmpeg", append([]string{"-v", "error", "-nostdin", "-y"}, args...)...).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), kit.Tool(t, "ffmpeg"), append([]string{"-v", "error", "-nostdin", "-y"}, args...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("ffmpeg (Debian package ffmpeg): %v\n%s", err, out)
 	}
-}
-
-// sharedData returns the folder of the film with truth beside the repository,
-// "" where it is absent.
-func sharedData() string {
-	dir, err := os.Getwd()
-	for err == nil {
-		try := filepath.Join(dir, "..", "shared", "data", "vtest")
-		if _, err := os.Stat(filepath.Join(try, "vtest.avi")); err == nil {
-			return try
-		}
-		if filepath.Dir(dir) == dir {
-			break
-		}
-		dir = filepath.Dir(dir)
-	}
-	return ""
 }
 
 func (s *shop) boxes(t *testing.T, shared string) {

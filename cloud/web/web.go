@@ -40,13 +40,6 @@ func Static() fs.FS {
 	return sub
 }
 
-// ChartsBuilt tells whether the chart library was there when the program was
-// built.
-func ChartsBuilt() bool {
-	_, err := fs.Stat(Static(), "vendor/uPlot.esm.js")
-	return err == nil
-}
-
 // Handler serves the page and its assets. Each answer carries a strict content
 // security policy and an ETag; browsers revalidate, so that a new version of
 // the program never meets modules of the old one.

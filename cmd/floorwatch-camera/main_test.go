@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
 	"floorwatch/internal/program"
 )
 
@@ -48,7 +49,7 @@ func TestBadFlags(t *testing.T) {
 // and reads its lines as the agent does. Two runs print the same bytes.
 func TestFilm(t *testing.T) {
 	film := filepath.Join(t.TempDir(), "film.avi")
-	if b, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=10:duration=3",
+	if b, err := exec.Command(kit.Tool(t, "ffmpeg"), "-v", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=10:duration=3",
 		"-c:v", "mjpeg", film).CombinedOutput(); err != nil {
 		t.Fatalf("ffmpeg: %v\n%s", err, b)
 	}

@@ -19,6 +19,7 @@ import (
 	"floorwatch/edge/queue"
 	"floorwatch/edge/zone"
 	"floorwatch/internal/child"
+	"floorwatch/internal/lab/kit"
 )
 
 // role makes the test binary the agent, or a camera worker.
@@ -82,6 +83,7 @@ cameras:
 // wait that its trail tells of exactly once.
 func TestKilledAgain(t *testing.T) {
 	t.Parallel()
+	kit.UseTools(t, "ffmpeg", "ffprobe")
 	dir := t.TempDir()
 	self, err := os.Executable()
 	if err != nil {

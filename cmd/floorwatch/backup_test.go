@@ -25,6 +25,7 @@ import (
 	"floorwatch/edge/relay"
 	"floorwatch/edge/uplink"
 	"floorwatch/internal/access"
+	"floorwatch/internal/lab/kit"
 	"floorwatch/internal/layout"
 	"floorwatch/internal/program"
 )
@@ -106,7 +107,7 @@ func (b *backup) emit(rec floorwatch.Record) error {
 func (b *backup) record(n int) {
 	b.t.Helper()
 	film := filepath.Join(b.t.TempDir(), "film.mp4")
-	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=320x240:r=10:d=10,noise=alls=40:allf=t",
+	out, err := exec.Command(kit.Tool(b.t, "ffmpeg"), "-v", "error", "-f", "lavfi", "-i", "testsrc=s=320x240:r=10:d=10,noise=alls=40:allf=t",
 		"-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-bf", "0", "-pix_fmt", "yuv420p", film).CombinedOutput()
 	if err != nil {
 		b.t.Fatalf("encode film: %v: %s", err, out)

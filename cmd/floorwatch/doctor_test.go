@@ -18,6 +18,7 @@ import (
 	"floorwatch/cloud/broker"
 	"floorwatch/edge/doctor"
 	"floorwatch/edge/relay"
+	"floorwatch/internal/lab/kit"
 	"floorwatch/internal/program"
 )
 
@@ -50,9 +51,10 @@ cameras:
 // client that acknowledges what comes.
 func doctorBox(t *testing.T) string {
 	t.Helper()
+	kit.UseTools(t, "ffmpeg", "ffprobe", "floorwatch-camera")
 	dir := t.TempDir()
 	film := filepath.Join(dir, "film.mp4")
-	cmd := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=10", "-t", "30", "-c:v", "libx264", "-g", "30", "-sc_threshold", "0", "-bf", "0", "-pix_fmt", "yuv420p", film)
+	cmd := exec.Command(kit.Tool(t, "ffmpeg"), "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=10", "-t", "30", "-c:v", "libx264", "-g", "30", "-sc_threshold", "0", "-bf", "0", "-pix_fmt", "yuv420p", film)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make a film: %v %s", err, out)
 	}

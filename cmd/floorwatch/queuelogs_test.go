@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/api"
 	"floorwatch/edge/queue"
+	"floorwatch/internal/lab/kit"
 )
 
 // person is a row of a queue log, in whole seconds since its session's day began.
@@ -33,10 +33,7 @@ func (p person) wait() int64 { return p.start - p.arrive }
 // readLog reads a log's sessions; it skips where the shared data is absent.
 func readLog(t *testing.T, name string) map[string][]person {
 	t.Helper()
-	f, err := os.Open(filepath.Join("..", "..", "..", "shared", "data", "queues", name))
-	if os.IsNotExist(err) {
-		t.Skip("the queue logs (../shared/data/queues beside the repository) are absent")
-	}
+	f, err := os.Open(kit.Shared(t, "data/queues/"+name))
 	if err != nil {
 		t.Fatal(err)
 	}

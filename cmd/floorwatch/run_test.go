@@ -22,14 +22,12 @@ import (
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/queue"
+	"floorwatch/internal/lab/kit"
 	"floorwatch/internal/lab/webtest"
 	"floorwatch/internal/program"
 
 	"github.com/chromedp/chromedp"
 )
-
-// repository is the path of the project's root from this package.
-const repository = "../.."
 
 // screen collects what a person would read, for a test that reads along.
 type screen struct {
@@ -81,14 +79,9 @@ type running struct {
 // startRun runs the sample configuration on a data folder of its own.
 func startRun(t *testing.T, data string, change ...string) *running {
 	t.Helper()
-	film, err := filepath.Abs(filepath.Join(repository, ".cache/film.mp4"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(film); err != nil {
-		t.Fatal("the demonstration film is not there; run make test, which fetches it")
-	}
-	sample, err := os.ReadFile(filepath.Join(repository, "deploy/floorwatch.yaml"))
+	kit.UseTools(t, "influxd", "ffmpeg", "ffprobe", "chromium", "floorwatch-camera")
+	film := kit.Film(t)
+	sample, err := os.ReadFile(kit.Repository(t, "deploy/floorwatch.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -420,7 +413,7 @@ func compareWithFile(t *testing.T, live []floorwatch.Stay, length float64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(camera, "-source", filepath.Join(repository, ".cache/film.mp4"), "-detector", "motion", "-pace", "max", "-start", "2026-01-01T00:00:00Z").Output()
+	out, err := exec.Command(camera, "-source", kit.Film(t), "-detector", "motion", "-pace", "max", "-start", "2026-01-01T00:00:00Z").Output()
 	if err != nil {
 		t.Fatalf("run over the file: %v", err)
 	}

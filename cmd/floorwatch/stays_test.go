@@ -19,6 +19,7 @@ import (
 	"floorwatch"
 	"floorwatch/edge/queue"
 	"floorwatch/edge/zone"
+	"floorwatch/internal/lab/kit"
 	"floorwatch/internal/program"
 )
 
@@ -381,10 +382,9 @@ func observedSeconds(s *floorwatch.Stay, gaps []floorwatch.Gap) float64 {
 // TestWellingtonWaits replays people whose waits were logged by hand at ticket
 // booths: everybody's wait must come out as it was.
 func TestWellingtonWaits(t *testing.T) {
-	path := filepath.Join("..", "..", "..", "shared", "data", "queues", "wellington.csv")
-	file, err := os.Open(path)
+	file, err := os.Open(kit.Shared(t, "data/queues/wellington.csv"))
 	if err != nil {
-		t.Skip("real case queues/wellington.csv is not here (../shared/data beside the repository); not compared with truth")
+		t.Fatal(err)
 	}
 	defer file.Close()
 	rows, err := csv.NewReader(file).ReadAll()

@@ -10,13 +10,14 @@ import (
 	"floorwatch"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/relay"
+	"floorwatch/internal/lab/kit"
 )
 
 // TestVerifyAcceptsWhatTheRecorderKeeps records a live camera twice, with the
 // time between, and verifies the folder.
 func TestVerifyAcceptsWhatTheRecorderKeeps(t *testing.T) {
 	film := filepath.Join(t.TempDir(), "film.mp4")
-	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x120:r=10:d=20",
+	out, err := exec.Command(kit.Tool(t, "ffmpeg"), "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x120:r=10:d=20",
 		"-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-bf", "0", "-pix_fmt", "yuv420p", film).CombinedOutput()
 	if err != nil {
 		t.Fatalf("encode film: %v: %s", err, out)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"floorwatch/internal/lab/kit"
 	"image"
 	"image/color"
 	"net"
@@ -24,7 +25,7 @@ import (
 func film(t *testing.T, size, fps, seconds string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "film.avi")
-	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi",
+	out, err := exec.Command(kit.Tool(t, "ffmpeg"), "-v", "error", "-f", "lavfi",
 		"-i", "testsrc=size="+size+":rate="+fps+":duration="+seconds, "-c:v", "mjpeg", path).CombinedOutput()
 	if err != nil {
 		t.Fatalf("ffmpeg: %v\n%s", err, out)

@@ -1,8 +1,8 @@
 package camera
 
 import (
+	"floorwatch/internal/lab/kit"
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -10,23 +10,6 @@ import (
 
 	"floorwatch"
 )
-
-// shared finds a file of ../shared beside the repository root.
-func shared(t *testing.T, name string) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		path := filepath.Join(dir, "..", "shared", name)
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	t.Skipf("../shared/%s is absent: what needs it is not tested here", name)
-	return ""
-}
 
 // firstFrame is the first picture of a video.
 func firstFrame(t *testing.T, name string) gocv.Mat {
@@ -71,9 +54,9 @@ func finds(t *testing.T, d Detector, picture gocv.Mat) (n int) {
 }
 
 func TestNanoDetSeesPeople(t *testing.T) {
-	picture := firstFrame(t, shared(t, "data/vtest/vtest.avi"))
+	picture := firstFrame(t, kit.Shared(t, "data/vtest/vtest.avi"))
 	defer func() { _ = picture.Close() }()
-	d, err := NewNanoDet(shared(t, "models/object_detection_nanodet_2022nov.onnx"), "nanodet")
+	d, err := NewNanoDet(kit.Shared(t, "models/object_detection_nanodet_2022nov.onnx"), "nanodet")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +72,7 @@ func TestNanoDetSeesPeople(t *testing.T) {
 }
 
 func TestHOGSeesPeople(t *testing.T) {
-	picture := firstFrame(t, shared(t, "data/vtest/vtest.avi"))
+	picture := firstFrame(t, kit.Shared(t, "data/vtest/vtest.avi"))
 	defer func() { _ = picture.Close() }()
 	d, err := NewHOG()
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"floorwatch/edge/track"
 	"floorwatch/edge/zone"
 	"floorwatch/internal/child"
+	"floorwatch/internal/lab/kit"
 
 	"gocv.io/x/gocv"
 )
@@ -88,7 +89,7 @@ func nearest(of []floorwatch.Time, at floorwatch.Time) time.Duration {
 func flashFilm(t *testing.T, dir string) string {
 	t.Helper()
 	path := filepath.Join(dir, "flash.mp4")
-	out, err := exec.Command("ffmpeg", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i",
+	out, err := exec.Command(kit.Tool(t, "ffmpeg"), "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i",
 		"color=c=black:s=320x240:r=25,drawbox=c=white:t=fill:enable='between(mod(t,5),2,4)'", "-t", "20",
 		"-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "25", "-keyint_min", "25", "-sc_threshold", "0", "-bf", "0", path).CombinedOutput()
 	if err != nil {
@@ -232,7 +233,7 @@ func clipOnsets(t *testing.T, dir string, from, to floorwatch.Time) []floorwatch
 	if err := os.WriteFile(path, clip.Data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("ffmpeg", "-nostdin", "-i", path, "-fps_mode", "passthrough", "-vf", "scale=1:1,format=gray,showinfo", "-f", "rawvideo", "-")
+	cmd := exec.Command(kit.Tool(t, "ffmpeg"), "-nostdin", "-i", path, "-fps_mode", "passthrough", "-vf", "scale=1:1,format=gray,showinfo", "-f", "rawvideo", "-")
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	gray, err := cmd.Output()

@@ -1,6 +1,7 @@
 package camera
 
 import (
+	"floorwatch/internal/lab/kit"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -13,7 +14,7 @@ import (
 func encoded(t *testing.T, source, filter string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "film.mp4")
-	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-t", "40", "-vf", filter,
+	out, err := exec.Command(kit.Tool(t, "ffmpeg"), "-v", "error", "-f", "lavfi", "-i", source, "-t", "40", "-vf", filter,
 		"-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-bf", "0", "-pix_fmt", "yuv420p", path).CombinedOutput()
 	if err != nil {
 		t.Fatalf("ffmpeg: %v\n%s", err, out)
@@ -56,7 +57,7 @@ func TestPictureThatShowsNothingIsTold(t *testing.T) {
 }
 
 func TestRealFootageIsNeitherBlankNorFrozen(t *testing.T) {
-	all, err := lines(t, Settings{Start: time.Unix(1e9, 0)}, shared(t, "data/vtest/vtest.avi"))
+	all, err := lines(t, Settings{Start: time.Unix(1e9, 0)}, kit.Shared(t, "data/vtest/vtest.avi"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package camera
 import (
 	"context"
 	"errors"
+	"floorwatch/internal/lab/kit"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -88,7 +89,7 @@ func startCamera(t *testing.T) (*relay, string) {
 	}
 	t.Cleanup(r.server.Close)
 	url := "rtsp://" + address + "/cam"
-	push := exec.CommandContext(t.Context(), "ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=10",
+	push := exec.CommandContext(t.Context(), kit.Tool(t, "ffmpeg"), "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=10",
 		"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p", "-g", "10", "-bf", "0",
 		"-f", "rtsp", "-rtsp_transport", "tcp", url)
 	if err := push.Start(); err != nil {

@@ -1,16 +1,13 @@
 package counter
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,6 +18,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/config"
+	"floorwatch/internal/lab/kit"
 )
 
 const token = "0123456789abcdef0123456789abcdef"
@@ -340,47 +338,6 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// mosquitto starts a real broker and returns its address and how to kill it.
-func mosquitto(t *testing.T, dir string, port int) (addr string, kill func()) {
-	t.Helper()
-	program, err := exec.LookPath("mosquitto")
-	if err != nil {
-		if program, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
-			t.Fatal("mosquitto is not installed; run make test, which installs it")
-		}
-	}
-	if port == 0 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port = ln.Addr().(*net.TCPAddr).Port
-		_ = ln.Close()
-	}
-	conf := filepath.Join(dir, "mosquitto.conf")
-	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nautosave_interval 1\nuser root\n", port, dir)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "-c", conf)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill = sync.OnceFunc(func() { _ = cmd.Process.Signal(os.Interrupt); _ = cmd.Wait() })
-	t.Cleanup(kill)
-	addr = fmt.Sprintf("127.0.0.1:%d", port)
-	until(t, "broker", func() bool {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
-	return addr, kill
-}
-
 func publisher(t *testing.T, addr string) mqtt.Client {
 	t.Helper()
 	cl := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + addr).SetProtocolVersion(4))
@@ -404,9 +361,9 @@ func publish(t *testing.T, cl mqtt.Client, retained bool, body string) {
 func TestMQTT(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	addr, kill := mosquitto(t, dir, 0)
-	s, stop := open(t, func(c *Config) { c.MQTT.Broker = "tcp://" + addr })
-	cl := publisher(t, addr)
+	m := kit.Mosquitto(t, fmt.Sprintf("persistence true\npersistence_location %s/\nautosave_interval 1\n", dir))
+	s, stop := open(t, func(c *Config) { c.MQTT.Broker = "tcp://" + m.Address })
+	cl := publisher(t, m.Address)
 	publish(t, cl, true, one("retained and old")) // comes before we subscribe, or as it is said: once or not
 	until(t, "subscription", func() bool { publish(t, cl, false, ""); return s.Stats()[0].Messages > 1 })
 	before := s.Stats()[0].Items
@@ -432,12 +389,9 @@ func TestMQTT(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- again.Run(ctx) }()
 	until(t, "5 more", func() bool { return again.Stats()[0].Items == 5 })
-	kill()
-	_, port, _ := net.SplitHostPort(addr)
-	var n int
-	_, _ = fmt.Sscan(port, &n)
-	mosquitto(t, dir, n)
-	cl = publisher(t, addr)
+	m.End()
+	kit.Must(t, m.Start(context.Background()))
+	cl = publisher(t, m.Address)
 	publish(t, cl, false, one("after the broker"))
 	until(t, "one more", func() bool { return again.Stats()[0].Items == 6 })
 	cancel()
@@ -450,7 +404,7 @@ func TestMQTT(t *testing.T) {
 // broker kept, and no more.
 func TestOversizePacketDoesNotComeForEver(t *testing.T) {
 	t.Parallel()
-	addr, _ := mosquitto(t, t.TempDir(), 0)
+	addr := kit.Mosquitto(t, "").Address
 	s, _ := open(t, func(c *Config) { c.MQTT.Broker = "tcp://" + addr })
 	cl := publisher(t, addr)
 	until(t, "subscription", func() bool { publish(t, cl, false, ""); return s.Stats()[0].Messages > 0 })

@@ -12,6 +12,7 @@ import (
 	"floorwatch"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/relay"
+	"floorwatch/internal/lab/kit"
 )
 
 // testKey is the same in all tests.
@@ -24,7 +25,7 @@ func testKey() ed25519.PrivateKey {
 func makeFilm(t *testing.T, seconds, flash string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "film.mp4")
-	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=320x240:r=10:d="+seconds,
+	out, err := exec.Command(kit.Tool(t, "ffmpeg"), "-v", "error", "-f", "lavfi", "-i", "testsrc=s=320x240:r=10:d="+seconds,
 		"-vf", "drawbox=color=white:t=fill:enable='lt(mod(t,"+flash+"),0.5)'",
 		"-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-bf", "0", "-pix_fmt", "yuv420p", path).CombinedOutput()
 	if err != nil {

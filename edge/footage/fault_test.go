@@ -15,6 +15,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/footage"
+	"floorwatch/internal/lab/kit"
 )
 
 const childEnv = "FLOORWATCH_TEST_RECORD"
@@ -225,7 +226,7 @@ func watchFlashes(ctx context.Context, url string, seen chan<- floorwatch.Time) 
 // flashIn returns where white begins in a clip of 10 frames a second, in ms.
 func flashIn(t *testing.T, clip []byte) floorwatch.Time {
 	t.Helper()
-	cmd := exec.Command("ffmpeg", "-v", "error", "-i", "pipe:0", "-vf", "fps=100,scale=16:12", "-pix_fmt", "gray", "-f", "rawvideo", "-")
+	cmd := exec.Command(kit.Tool(t, "ffmpeg"), "-v", "error", "-i", "pipe:0", "-vf", "fps=100,scale=16:12", "-pix_fmt", "gray", "-f", "rawvideo", "-")
 	cmd.Stdin = bytes.NewReader(clip)
 	out, err := cmd.Output()
 	if err != nil {

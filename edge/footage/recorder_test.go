@@ -12,6 +12,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/footage"
+	"floorwatch/internal/lab/kit"
 )
 
 func TestRecorderAccountsForAllTimeOverARestart(t *testing.T) {
@@ -61,11 +62,11 @@ func TestRecorderAccountsForAllTimeOverARestart(t *testing.T) {
 // playable has ffmpeg decode the whole file without a word and checks its length.
 func playable(t *testing.T, path string, want time.Duration) {
 	t.Helper()
-	out, err := exec.Command("ffmpeg", "-v", "error", "-i", path, "-f", "null", "-").CombinedOutput()
+	out, err := exec.Command(kit.Tool(t, "ffmpeg"), "-v", "error", "-i", path, "-f", "null", "-").CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("decode %s: %v: %s", filepath.Base(path), err, out)
 	}
-	out, err = exec.Command("ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", path).CombinedOutput()
+	out, err = exec.Command(kit.Tool(t, "ffprobe"), "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", path).CombinedOutput()
 	if err != nil {
 		t.Fatalf("probe %s: %v: %s", path, err, out)
 	}
@@ -139,7 +140,7 @@ func TestClipJoinsFilesWithoutTouchingTheMedia(t *testing.T) {
 // packets returns the hash of each picture's bytes.
 func packets(t *testing.T, path string) []string {
 	t.Helper()
-	out, err := exec.Command("ffprobe", "-v", "error", "-show_packets", "-show_data_hash", "sha256",
+	out, err := exec.Command(kit.Tool(t, "ffprobe"), "-v", "error", "-show_packets", "-show_data_hash", "sha256",
 		"-show_entries", "packet=data_hash", "-of", "csv=p=0", path).Output()
 	if err != nil {
 		t.Fatal(err)

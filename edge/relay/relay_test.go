@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"floorwatch/internal/child"
+	"floorwatch/internal/lab/kit"
 )
 
 // film makes a short H.264 or MPEG-4 file with the given options.
@@ -19,7 +20,7 @@ func film(t *testing.T, codec ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "film.mp4")
 	args := append([]string{"-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=10", "-t", "1"}, codec...)
-	if out, err := exec.Command("ffmpeg", append(args, path)...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(kit.Tool(t, "ffmpeg"), append(args, path)...).CombinedOutput(); err != nil {
 		t.Fatalf("make film: %v: %s", err, out)
 	}
 	return path
@@ -92,14 +93,14 @@ func readFrames(t *testing.T, url string, n int) probe {
 	t.Helper()
 	var last []byte
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		out, err := exec.Command("ffmpeg", "-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", url,
+		out, err := exec.Command(kit.Tool(t, "ffmpeg"), "-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", url,
 			"-frames:v", strconv.Itoa(n), "-c", "copy", "-f", "null", "-").CombinedOutput()
 		last = out
 		if err == nil {
 			break
 		}
 	}
-	out, err := exec.Command("ffprobe", "-v", "error", "-rtsp_transport", "tcp", "-analyzeduration", "200000", "-show_entries",
+	out, err := exec.Command(kit.Tool(t, "ffprobe"), "-v", "error", "-rtsp_transport", "tcp", "-analyzeduration", "200000", "-show_entries",
 		"stream=codec_name,has_b_frames,r_frame_rate", "-of", "json", url).Output()
 	if err != nil {
 		t.Fatalf("%d frames of %s could not be read: %v: %s", n, url, err, last)
@@ -117,7 +118,7 @@ func TestStrangersCannotPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.srv.close()
-	out, err := exec.Command("ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-i", r.set.Source, "-c", "copy",
+	out, err := exec.Command(kit.Tool(t, "ffmpeg"), "-nostdin", "-loglevel", "error", "-re", "-i", r.set.Source, "-c", "copy",
 		"-f", "rtsp", "-rtsp_transport", "tcp", r.URL()).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "404") {
 		t.Errorf("publishing to the reading path: %v: %s", err, out)

@@ -3,6 +3,7 @@ package simulate
 import (
 	"bytes"
 	"encoding/json"
+	"floorwatch/internal/lab/kit"
 	"math"
 	"os"
 	"os/exec"
@@ -437,7 +438,7 @@ func TestRecord(t *testing.T) {
 	if err := p.Record(t.Context(), path, func(floorwatch.Frame) error { lines++; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=codec_name,width,height,has_b_frames,nb_read_frames", "-of", "csv=p=0", path).Output()
+	out, err := exec.Command(kit.Tool(t, "ffprobe"), "-v", "error", "-count_frames", "-show_entries", "stream=codec_name,width,height,has_b_frames,nb_read_frames", "-of", "csv=p=0", path).Output()
 	if err != nil {
 		t.Fatalf("ffprobe: %v; run make test, which installs it", err)
 	}

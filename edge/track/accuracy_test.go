@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"floorwatch/internal/lab/kit"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,24 +14,6 @@ import (
 
 	"floorwatch"
 )
-
-// shared finds a folder of ../shared beside the repository root.
-func shared(t *testing.T, name string) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if path := filepath.Join(dir, "..", "shared", name); exists(path) {
-			return path
-		}
-	}
-	t.Skipf("../shared/%s is absent: the tracker's accuracy is not measured here", name)
-	return ""
-}
-
-func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 // follow tracks a file of detections and writes the tracks beside out.
 func follow(t *testing.T, dets, out string, fps float64) {
@@ -66,11 +49,8 @@ func follow(t *testing.T, dets, out string, fps float64) {
 
 // TestAccuracyMOT17 holds the tracker to what it reached on real crowds.
 func TestAccuracyMOT17(t *testing.T) {
-	data, scorer := shared(t, "data/mot17-first-half"), filepath.Join(shared(t, "tools"), "motscore.py")
-	const python = "/usr/bin/python3" // Debian's, which sees Debian's numpy
-	if exec.Command(python, "-c", "import numpy, scipy").Run() != nil {
-		t.Skip("python3-numpy and python3-scipy are absent: the tracker's accuracy is not measured here")
-	}
+	data, scorer := kit.Shared(t, "data/mot17-first-half"), kit.Shared(t, "tools/motscore.py")
+	python := kit.Scorers(t)
 	args, dir := []string{scorer, "--mot17", "--json", "--pairs"}, t.TempDir()
 	for name, fps := range map[string]float64{"02": 30, "04": 30, "05": 14, "09": 30, "10": 30, "11": 30, "13": 25} {
 		base := filepath.Join(data, "MOT17-"+name)

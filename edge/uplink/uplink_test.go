@@ -7,9 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +21,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/outbox"
+	"floorwatch/internal/lab/kit"
 )
 
 // quick is the contract with its times divided, for tests.
@@ -423,7 +421,8 @@ func TestBrokerDiesAndComesBackEmpty(t *testing.T) {
 }
 
 func TestMosquittoKilledAfterPuback(t *testing.T) {
-	addr, kill := startMosquitto(t, "127.0.0.1:0")
+	m := kit.Mosquitto(t, "")
+	addr := m.Address
 	b := openBox(t, addr, quick)
 	b.run(t)
 	b.put(t, 50)
@@ -439,72 +438,10 @@ func TestMosquittoKilledAfterPuback(t *testing.T) {
 		}
 		return false
 	})
-	kill()
-	addr2, _ := startMosquitto(t, addr)
-	if addr2 != addr {
-		t.Fatal("other port")
-	}
+	kit.Must(t, m.Restart(context.Background()))
 	c := startCloud(t, addr, nil)
 	eventually(t, "drain", b.drained)
 	c.check(b.ledger)
-}
-
-// startMosquitto runs a mosquitto without persistence on a free port.
-func startMosquitto(t testing.TB, want string) (addr string, kill func()) {
-	t.Helper()
-	bin, err := exec.LookPath("mosquitto")
-	if err != nil {
-		t.Fatal("mosquitto is not installed: apt-get install mosquitto")
-	}
-	for range 10 { // another process may take the port between choosing and using it
-		addr = want
-		if strings.HasSuffix(want, ":0") {
-			ln, err := net.Listen("tcp", want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			addr = ln.Addr().String()
-			_ = ln.Close()
-		}
-		host, port, _ := net.SplitHostPort(addr)
-		conf := filepath.Join(t.TempDir(), "mosquitto.conf")
-		text := fmt.Sprintf("listener %s %s\nallow_anonymous true\npersistence false\nuser root\n", port, host)
-		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(bin, "-c", conf)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		exited := make(chan struct{})
-		go func() { _ = cmd.Wait(); close(exited) }()
-		kill = sync.OnceFunc(func() { _ = cmd.Process.Kill(); <-exited })
-		t.Cleanup(kill)
-		if answers(addr, exited) {
-			return addr, kill
-		}
-		kill()
-	}
-	t.Fatal("mosquitto does not start")
-	return "", nil
-}
-
-func answers(addr string, exited <-chan struct{}) bool {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for range 300 {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			_ = c.Close()
-			select {
-			case <-exited:
-				return false
-			case <-tick.C:
-				return true
-			}
-		}
-		<-tick.C
-	}
-	return false
 }
 
 // proxy passes bytes on until it is told to swallow them: a half-open link.

@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"floorwatch"
 	"floorwatch/edge/zone"
+	"floorwatch/internal/lab/kit"
 )
 
 // film plays people, each a place for each 100 ms from t=1000 on under an id of
@@ -170,7 +170,7 @@ func TestLostBeforeACounter(t *testing.T) {
 // for 0.5 to 20 s, and gives what is left new ids.
 func TestBrokenTracks(t *testing.T) {
 	frames := vtestFrames(t)
-	s := vtestScene(t, filepath.Join(sharedData(t, "vtest"), "zones.json"))
+	s := vtestScene(t, kit.Shared(t, "data/vtest/zones.json"))
 	for i := range s.Zones {
 		s.Zones[i].Bridge = floorwatch.DefaultBridge
 	}

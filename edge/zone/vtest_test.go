@@ -3,6 +3,7 @@ package zone_test
 import (
 	"encoding/csv"
 	"encoding/json"
+	"floorwatch/internal/lab/kit"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,29 +13,6 @@ import (
 
 	"floorwatch"
 )
-
-// sharedData returns the folder of real cases beside the repository.
-func sharedData(t *testing.T, name string) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
-		}
-		if dir == filepath.Dir(dir) {
-			t.Fatal("no go.mod above the test")
-		}
-		dir = filepath.Dir(dir)
-	}
-	path := filepath.Join(dir, "..", "shared", "data", name)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("real case %s is not here (../shared/data beside the repository); not compared with truth", name)
-	}
-	return path
-}
 
 func readCSV(t *testing.T, path string) [][]string {
 	t.Helper()
@@ -86,7 +64,7 @@ func vtestScene(t *testing.T, path string) floorwatch.Scene {
 // TestVtestTruth feeds the true boxes of the film's first 40 s as perfect tracks
 // and expects the true visits.
 func TestVtestTruth(t *testing.T) {
-	dir := sharedData(t, "vtest")
+	dir := kit.Shared(t, "data/vtest")
 	frames := vtestFrames(t)
 	recs := run(t, vtestScene(t, filepath.Join(dir, "zones.json")), frames)
 
@@ -135,7 +113,7 @@ func TestVtestTruth(t *testing.T) {
 // vtestFrames returns the true boxes of the film's first 40 s.
 func vtestFrames(t *testing.T) []floorwatch.Frame {
 	t.Helper()
-	dir := sharedData(t, "vtest")
+	dir := kit.Shared(t, "data/vtest")
 	frames := make([]floorwatch.Frame, 400)
 	for i := range frames {
 		frames[i] = frame(floorwatch.Time(100 * i))

@@ -142,7 +142,7 @@ func (w *world) line(t *testing.T, target string) *chaos.Proxy {
 func (w *world) films(t *testing.T) {
 	t.Helper()
 	film := func(name, size, length string) {
-		out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=rate=5:size="+size+":duration="+length,
+		out, err := exec.Command(kit.Tool(t, "ffmpeg"), "-v", "error", "-f", "lavfi", "-i", "testsrc2=rate=5:size="+size+":duration="+length,
 			"-c:v", "libx264", "-preset", "ultrafast", "-g", "5", "-bf", "0", "-pix_fmt", "yuv420p", filepath.Join(w.dir, name)).CombinedOutput()
 		if err != nil {
 			t.Fatalf("make a film: %v: %s", err, out)

@@ -64,6 +64,14 @@ func Film(t testing.TB) string {
 	return path
 }
 
+// Charts wants the chart library of the pages to be there.
+func Charts(t testing.TB) {
+	t.Helper()
+	if !exists(Repository(t, "cloud/web/static/vendor/.version")) {
+		Missing(t, "the chart library of the pages is not there; run: deploy/setup.sh run")
+	}
+}
+
 // Superuser wants the test to be run by root, for what it mounts or cuts.
 func Superuser(t testing.TB, what string) {
 	t.Helper()
@@ -72,11 +80,13 @@ func Superuser(t testing.TB, what string) {
 	}
 }
 
-// SharedHere tells whether something is in the folder `shared` beside the
-// repository, for tests that can do with less.
-func SharedHere(path string) bool {
-	_, err := shared(path)
-	return err == nil
+// TryShared is Shared for a test that can do without; "" and false where it must.
+func TryShared(path string) (string, bool) {
+	at, err := shared(path)
+	if err != nil {
+		return "", false
+	}
+	return at, true
 }
 
 // Shared returns the path of a real case with its truth, or of a scorer, in the
@@ -101,12 +111,22 @@ func Scorers(t testing.TB) string {
 	return python
 }
 
-// UseTools puts the folders of what the set-up built in front of PATH, for code
-// that looks there by itself.
-func UseTools(t *testing.T) {
+// UseTools puts the folders of what the set-up built in front of this process's
+// PATH, for code that looks there by itself, and wants these programs of bin/ and
+// of the set-up.
+func UseTools(t testing.TB, programs ...string) {
 	t.Helper()
-	t.Setenv("PATH", SearchPath())
+	useTools()
+	for _, name := range programs {
+		if strings.HasPrefix(name, folderPrefix) {
+			Built(t, name)
+		} else {
+			Tool(t, name)
+		}
+	}
 }
+
+var useTools = sync.OnceFunc(func() { _ = os.Setenv("PATH", SearchPath()) })
 
 // Must fails the test at once for an error.
 func Must(t testing.TB, err error) {

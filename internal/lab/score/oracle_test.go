@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"floorwatch/internal/lab/kit"
 	"fmt"
 	"io"
 	"math"
@@ -18,29 +19,16 @@ import (
 	"floorwatch"
 )
 
-// python is Debian's, which sees Debian's numpy.
-const python = "/usr/bin/python3"
-
 // oracle finds the real cases and the independent scorers beside the repository.
 func oracle(t *testing.T) (data, tools string) {
 	t.Helper()
-	dir := filepath.Join("..", "..", "..", "shared")
-	data, tools = filepath.Join(dir, "data"), filepath.Join(dir, "tools")
-	for _, path := range []string{data, tools} {
-		if _, err := os.Stat(path); err != nil {
-			t.Skip("the real cases and their scorers (../shared beside the repository) are absent: not compared with them")
-		}
-	}
-	if exec.Command(python, "-c", "import numpy, scipy").Run() != nil {
-		t.Skip("python3-numpy and python3-scipy are absent: not compared with the independent scorers")
-	}
-	return data, tools
+	return kit.Shared(t, "data"), kit.Shared(t, "tools")
 }
 
 // ask runs a scorer and decodes the JSON lines that it prints.
 func ask(t *testing.T, args ...string) (lines []map[string]any) {
 	t.Helper()
-	out, err := exec.Command(python, args...).Output()
+	out, err := exec.Command(kit.Scorers(t), args...).Output()
 	if err != nil {
 		t.Fatalf("%v: %v", args, err)
 	}

@@ -3,6 +3,7 @@ package webtest
 
 import (
 	"context"
+	"floorwatch/internal/lab/kit"
 	"fmt"
 	"log"
 	"net/url"
@@ -22,8 +23,11 @@ import (
 // Browser starts a Chromium with a new profile that asks nothing of the outside.
 func Browser(t *testing.T) context.Context {
 	t.Helper()
+	kit.Charts(t)
+	dir := profile(t)
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(profile(t)),
+		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(dir), chromedp.ExecPath(kit.Tool(t, "chromium")),
+		chromedp.Env("TMPDIR="+dir), // for the folders that it forgets there
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-sync", true),
 		chromedp.Flag("autoplay-policy", "no-user-gesture-required"), chromedp.Flag("lang", "en-GB"))
@@ -45,7 +49,7 @@ func Browser(t *testing.T) context.Context {
 // moment after the browser has ended, so that t.TempDir would fail at times.
 func profile(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "floorwatch-chromium-")
+	dir, err := kit.Folder("chromium")
 	if err != nil {
 		t.Fatal(err)
 	}
