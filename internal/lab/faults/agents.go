@@ -9,12 +9,9 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,26 +107,19 @@ func (a *agent) start(ctx context.Context) error {
 	return nil
 }
 
-var figureRE = regexp.MustCompile(`(?m)^floorwatch_camera_(watching|frames_total|closes_total)\{camera="([^"]+)"\} ([0-9.e+]+)$`)
-
 // look returns figures by name and camera, such as "watching c0".
 func (a *agent) look(ctx context.Context) (map[string]float64, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.metrics+"/metrics", nil)
+	all, err := kit.ReadFigures(ctx, nil, a.metrics)
 	if err != nil {
-		return nil, err
-	}
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	var body bytes.Buffer
-	if _, err := body.ReadFrom(res.Body); err != nil {
 		return nil, err
 	}
 	out := map[string]float64{}
-	for _, m := range figureRE.FindAllStringSubmatch(body.String(), -1) {
-		out[m[1]+" "+m[2]], _ = strconv.ParseFloat(m[3], 64)
+	for _, n := range a.names {
+		for _, figure := range []string{"watching", "frames_total", "closes_total"} {
+			if v, ok := all[fmt.Sprintf("floorwatch_camera_%s{camera=%q}", figure, n)]; ok {
+				out[figure+" "+n] = v
+			}
+		}
 	}
 	return out, nil
 }

@@ -278,9 +278,7 @@ func (f *fleetRow) hurt(ctx context.Context, name string, do func(*fleetBox) (fu
 
 func killBox(x *fleetBox) (func() error, error) {
 	pid := x.manager.state().pid
-	x.manager.mu.Lock()
-	x.manager.pause = time.Minute // nobody starts it meanwhile
-	x.manager.mu.Unlock()
+	x.manager.setPause(time.Minute) // nobody starts it meanwhile
 	return func() error { return nil }, syscall.Kill(pid, syscall.SIGKILL)
 }
 

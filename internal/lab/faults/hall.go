@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -155,14 +153,10 @@ func (h *hall) configure(boxes int) (err error) {
 
 // startCloud starts the cloud and returns once the broker hands it messages.
 func (h *hall) startCloud(ctx context.Context) (err error) {
-	h.cloud, err = kit.Start(ctx, filepath.Join(h.bench.bin, "floorwatch-cloud"), "-config", filepath.Join(h.dir, "cloud.yaml"))
-	if err != nil {
+	cloud := kit.Program{Name: filepath.Join(h.bench.bin, "floorwatch-cloud"), Args: []string{"-config", filepath.Join(h.dir, "cloud.yaml")}}
+	if h.cloud, err = cloud.Start(ctx); err != nil {
 		return err
 	}
-	go func() { // it has nothing to say there
-		for _, ok := h.cloud.Line(); ok; _, ok = h.cloud.Line() {
-		}
-	}()
 	if err := h.connected(ctx); err != nil {
 		h.cloud.End()
 		return fmt.Errorf("%w; %s", err, h.cloud.Tail())
@@ -172,19 +166,8 @@ func (h *hall) startCloud(ctx context.Context) (err error) {
 
 // figure reads one of the cloud's metrics; -1 while there is none.
 func (h *hall) figure(name string) float64 {
-	resp, err := http.Get("http://" + h.pages + "/metrics")
-	if err != nil {
-		return -1
-	}
-	defer func() { _ = resp.Body.Close() }()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
-	_, rest, ok := strings.Cut(string(b), "\n"+name+" ")
-	text, _, _ := strings.Cut(rest, "\n")
-	v, perr := strconv.ParseFloat(text, 64)
-	if err != nil || !ok || perr != nil {
-		return -1
-	}
-	return v
+	all, _ := kit.ReadFigures(context.Background(), nil, h.pages)
+	return all.Get(name)
 }
 
 // connected waits until the broker hands the cloud messages.

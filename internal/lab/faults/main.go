@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string) error {
 			continue
 		}
 		report.put(r, found, time.Since(began))
-		if err := report.write(*docs); err != nil {
+		if err := report.write(*docs, rows()); err != nil {
 			return err
 		}
 	}

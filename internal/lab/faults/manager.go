@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +18,7 @@ import (
 	"time"
 
 	"floorwatch/internal/child"
+	"floorwatch/internal/lab/kit"
 )
 
 // What deploy/systemd/*.service say.
@@ -162,6 +161,13 @@ func (m *manager) heard(word string) (trigger bool) {
 		}
 	}
 	return trigger
+}
+
+// setPause changes the time between the end of one process and the next.
+func (m *manager) setPause(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pause = d
 }
 
 // state is what is known of the program at a moment.
@@ -311,24 +317,6 @@ func childOf(parent int, name string) int {
 // figureOf reads a figure without labels from a program's /metrics; -1 while
 // there is none.
 func figureOf(ctx context.Context, host, name string) float64 {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/metrics", nil)
-	if err != nil {
-		return -1
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return -1
-	}
-	defer func() { _ = res.Body.Close() }()
-	for lines := bufio.NewScanner(io.LimitReader(res.Body, 1<<20)); lines.Scan(); {
-		if key, value, _ := strings.Cut(lines.Text(), " "); key == name {
-			v, err := strconv.ParseFloat(value, 64)
-			if err == nil {
-				return v
-			}
-		}
-	}
-	return -1
+	all, _ := kit.ReadFigures(ctx, nil, host)
+	return all.Get(name)
 }

@@ -491,7 +491,7 @@ func (b *bench) crashOne(ctx context.Context, name, broker, film, function strin
 	}
 	defer func() { _ = log.Close() }()
 	if b.short {
-		m.pause = 100 * time.Millisecond
+		m.setPause(100 * time.Millisecond)
 	}
 	var broken error
 	starts := 0
