@@ -20,23 +20,24 @@ func TestMain(m *testing.M) {
 
 // TestShortForms runs the short form of every row that has one.
 func TestShortForms(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("the fault bench mounts disks and cuts networks: it needs root")
+	kit.Superuser(t, "the fault bench, which mounts disks and cuts networks,")
+	for _, name := range []string{"influxd", "mosquitto", "ffmpeg", "ffprobe"} {
+		kit.Tool(t, name)
 	}
 	bin := kit.Build(t)
 	for _, r := range rows() {
-		t.Run(r.id, func(t *testing.T) {
-			if r.long != "" {
-				t.Skip("no short form: " + r.long)
+		t.Run(r.ID, func(t *testing.T) {
+			if r.Long != "" {
+				t.Skip("no short form: " + r.Long)
 			}
 			t.Parallel() // most of a row is waiting
-			found, err := r.measure(t.Context(), bin, true, 1)
+			found, err := r.Measure(t.Context(), bin, true, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Log(found.Figure)
 			if !found.Reached {
-				t.Errorf("%s: %s; goal: %s", r.property, found.Figure, r.goal)
+				t.Errorf("%s: %s; goal: %s", r.Property, found.Figure, r.Goal)
 			}
 		})
 	}

@@ -2,6 +2,11 @@
 // processes, disks and clocks under the real programs, compares what a ledger
 // kept outside them says with what the databases and folders hold, and writes
 // docs/reliability.md. Its short form is the package's test.
+//
+// The rows lie in rooms by theme: delivery, outbox, recording, unattended, cloud.
+// What they share is in bench (a row, its folder, its disks, its report), hall (a
+// broker, a database, the cloud and boxes without cameras) and box (the agent,
+// run as a service).
 package main
 
 import (
@@ -9,8 +14,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"hash/fnv"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -18,6 +21,13 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"floorwatch/internal/lab/faults/bench"
+	"floorwatch/internal/lab/faults/cloud"
+	"floorwatch/internal/lab/faults/delivery"
+	"floorwatch/internal/lab/faults/outbox"
+	"floorwatch/internal/lab/faults/recording"
+	"floorwatch/internal/lab/faults/unattended"
 )
 
 func main() {
@@ -58,27 +68,27 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	report, err := readReport(*docs)
+	report, err := bench.ReadReport(*docs)
 	if err != nil {
 		return err
 	}
 	for i, r := range chosen {
-		if *short && r.long != "" {
-			fmt.Printf("%s  no short form: %s\n", r.id, r.long)
+		if *short && r.Long != "" {
+			fmt.Printf("%s  no short form: %s\n", r.ID, r.Long)
 			continue
 		}
-		fmt.Printf("%s  %s (%d of %d)\n", r.id, r.property, i+1, len(chosen))
+		fmt.Printf("%s  %s (%d of %d)\n", r.ID, r.Property, i+1, len(chosen))
 		began := time.Now()
-		found, err := r.measure(ctx, abs, *short, *seed)
+		found, err := r.Measure(ctx, abs, *short, *seed)
 		if err != nil {
-			return fmt.Errorf("row %s: %w", r.id, err)
+			return fmt.Errorf("row %s: %w", r.ID, err)
 		}
-		fmt.Printf("%s  %s: %s (%s)\n", r.id, verdict(found), found.Figure, time.Since(began).Round(time.Second))
+		fmt.Printf("%s  %s: %s (%s)\n", r.ID, verdict(found), found.Figure, time.Since(began).Round(time.Second))
 		if *short {
 			continue
 		}
-		report.put(r, found, time.Since(began))
-		if err := report.write(*docs, rows()); err != nil {
+		report.Put(r, found, time.Since(began))
+		if err := report.Write(*docs, rows()); err != nil {
 			return err
 		}
 	}
@@ -86,13 +96,13 @@ func run(ctx context.Context, args []string) error {
 }
 
 // choose returns the rows with the ids, all without.
-func choose(all []row, ids []string) ([]row, error) {
+func choose(all []bench.Row, ids []string) ([]bench.Row, error) {
 	if len(ids) == 0 {
 		return all, nil
 	}
-	var out []row
+	var out []bench.Row
 	for _, id := range ids {
-		i := slices.IndexFunc(all, func(r row) bool { return r.id == id })
+		i := slices.IndexFunc(all, func(r bench.Row) bool { return r.ID == id })
 		if i < 0 {
 			return nil, fmt.Errorf("-only %q is no row; rows are %s", id, strings.Join(idsOf(all), " "))
 		}
@@ -101,35 +111,26 @@ func choose(all []row, ids []string) ([]row, error) {
 	return out, nil
 }
 
-func idsOf(all []row) []string {
+func idsOf(all []bench.Row) []string {
 	out := make([]string, len(all))
 	for i, r := range all {
-		out[i] = r.id
+		out[i] = r.ID
 	}
 	return out
 }
 
-// measure runs one row in a folder of its own.
-func (r row) measure(ctx context.Context, bin string, short bool, seed uint64) (finding, error) {
-	dir, err := os.MkdirTemp("", "floorwatch-faults-"+r.id+"-")
-	if err != nil {
-		return finding{}, fmt.Errorf("make a folder: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	h := fnv.New64a()
-	h.Write([]byte(r.id))
-	began := time.Now()
-	return r.run(ctx, &bench{
-		dir: dir, bin: bin, short: short, rand: rand.New(rand.NewPCG(seed, h.Sum64())),
-		say: func(format string, args ...any) {
-			fmt.Printf("%s  %4.0f s  %s\n", r.id, time.Since(began).Seconds(), fmt.Sprintf(format, args...))
-		},
-	})
-}
-
-func verdict(f finding) string {
+func verdict(f bench.Finding) string {
 	if f.Reached {
 		return "reached"
 	}
 	return "NOT REACHED"
+}
+
+// rows is the goal table, in its order.
+func rows() []bench.Row {
+	var all []bench.Row
+	for _, part := range [][]bench.Row{delivery.Rows(), outbox.Rows(), recording.Rows(), unattended.Rows(), cloud.Rows()} {
+		all = append(all, part...)
+	}
+	return all
 }

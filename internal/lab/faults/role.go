@@ -1,33 +1,23 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"floorwatch/internal/lab/faults/bench"
+	"floorwatch/internal/lab/faults/box"
+	"floorwatch/internal/lab/faults/delivery"
+	"floorwatch/internal/lab/faults/hall"
+	"floorwatch/internal/lab/faults/outbox"
+	"floorwatch/internal/lab/faults/recording"
+)
 
 // play is the other half of the bench: what a process does that it starts and
 // kills. The parent names the role and gives its arguments.
 func play(name string, args []string) error {
-	role, ok := roles()[name]
-	if !ok {
-		return fmt.Errorf("no such role")
+	for _, room := range []bench.Roles{hall.Roles(), box.Roles(), delivery.Roles(), outbox.Roles(), recording.Roles()} {
+		if role, ok := room[name]; ok {
+			return role(args)
+		}
 	}
-	return role(args)
-}
-
-// roles are the processes that rows start with `faults role NAME ARGS`.
-func roles() map[string]func(args []string) error {
-	return map[string]func(args []string) error{
-		"filler":   filler,
-		"boxes":    playBoxes,
-		"brittle":  playBrittle,
-		"wear":     playWear,
-		"lines":    playLines,
-		"herd":     playHerd,
-		"camera":   playCamera,
-		"record":   record,
-		"receiver": receiver,
-		"hoarder":  hoarder,
-		"jumper":   jumper,
-		"eater":    eat,
-		"crowd":    crowd,
-		"appender": appender,
-	}
+	return fmt.Errorf("no such role")
 }
