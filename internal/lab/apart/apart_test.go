@@ -128,7 +128,7 @@ func (d *deployment) edgeFigure(name string) float64 {
 func (d *deployment) more(t *testing.T, name string, n float64) {
 	t.Helper()
 	before := d.edgeFigure(name)
-	kit.Wait(t, fmt.Sprintf("%s to grow by %g", name, n), 60*time.Second, func() bool { return d.edgeFigure(name) >= before+n })
+	kit.Wait(t, fmt.Sprintf("%s to grow by %g", name, n), func() bool { return d.edgeFigure(name) >= before+n })
 }
 
 // killCamera kills the agent's camera worker with -9.
@@ -164,7 +164,7 @@ func TestProgramsApart(t *testing.T) {
 	d.startCloud(t)
 	d.startAgent(t)
 	const acked, appended = "floorwatch_uplink_acked_records_total", "floorwatch_outbox_appended_total"
-	kit.Wait(t, "the first records to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure(acked) >= 3 })
+	kit.Wait(t, "the first records to be acknowledged", func() bool { return d.edgeFigure(acked) >= 3 })
 
 	d.killCamera(t)
 	d.more(t, `floorwatch_camera_opens_total{camera="film"}`, 1)
@@ -173,17 +173,17 @@ func TestProgramsApart(t *testing.T) {
 	d.more(t, appended, 2) // the broker takes them, and nobody is there to hear
 	kit.Must(t, d.broker.Crash())
 	kit.Must(t, os.RemoveAll(d.dir+"/mosquitto"))
-	kit.Wait(t, "the box to see that its broker is gone", 30*time.Second, func() bool { return d.edgeFigure("floorwatch_uplink_connected") == 0 })
+	kit.Wait(t, "the box to see that its broker is gone", func() bool { return d.edgeFigure("floorwatch_uplink_connected") == 0 })
 	d.more(t, appended, 2) // and now not even a broker
 	d.startCloud(t)
 	d.startBroker(t)
-	kit.Wait(t, "what waited to be acknowledged", 60*time.Second, func() bool { return d.edgeFigure("floorwatch_outbox_records") == 0 })
+	kit.Wait(t, "what waited to be acknowledged", func() bool { return d.edgeFigure("floorwatch_outbox_records") == 0 })
 	d.more(t, acked, 1)
 	d.checkFigures(t)
 
-	kit.Must(t, d.agent.Quit(time.Minute))
+	kit.Must(t, d.agent.Quit(kit.Patience))
 	d.checkStopped(t)
-	kit.Must(t, d.cloud.Quit(time.Minute))
+	kit.Must(t, d.cloud.Quit(kit.Patience))
 	d.compare(t)
 }
 
@@ -214,7 +214,7 @@ func (d *deployment) checkFigures(t *testing.T) {
 // checkStopped: a box that was stopped is known to have stopped.
 func (d *deployment) checkStopped(t *testing.T) {
 	t.Helper()
-	kit.Wait(t, "the cloud to hear that the box stopped", 10*time.Second, func() bool {
+	kit.Wait(t, "the cloud to hear that the box stopped", func() bool {
 		all, _ := kit.ReadFigures(t.Context(), d.hub, "127.0.0.1:8080")
 		return all.Get("floorwatch_boxes_online") == 0
 	})

@@ -18,9 +18,6 @@ import (
 	"floorwatch"
 )
 
-// patience is how long a broker may take for anything.
-const patience = 10 * time.Second
-
 // broker is a running Mosquitto with the shipped configuration.
 type broker struct {
 	boxes, cloud string // addresses of its listeners
@@ -37,7 +34,7 @@ func startBroker(t *testing.T) *broker {
 		"listener 8883", fmt.Sprintf("listener %d 127.0.0.1", boxes), "listener 8884", fmt.Sprintf("listener %d 127.0.0.1", clouds))
 	kit.Run(t, kit.Program{Name: kit.Tool(t, "mosquitto"), Args: []string{"-c", conf}})
 	b := &broker{fmt.Sprintf("127.0.0.1:%d", boxes), fmt.Sprintf("127.0.0.1:%d", clouds), a.trust(t)}
-	kit.Wait(t, "mosquitto to listen", patience, func() bool {
+	kit.Wait(t, "mosquitto to listen", func() bool {
 		return kit.Answers(b.cloud)
 	})
 	return b
@@ -57,7 +54,7 @@ type client struct {
 func (b *broker) connect(address, user, password string, change func(*mqtt.ClientOptions)) (*client, error) {
 	c := &client{lost: make(chan error, 1)}
 	o := mqtt.NewClientOptions().AddBroker("tls://" + address).SetUsername(user).SetPassword(password).SetClientID(user).
-		SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(patience).
+		SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(kit.Patience).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.lost <- err }).
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
 			c.mu.Lock()
@@ -73,8 +70,8 @@ func (b *broker) connect(address, user, password string, change func(*mqtt.Clien
 	}
 	c.Client = mqtt.NewClient(o)
 	token := c.Connect()
-	if !token.WaitTimeout(patience) {
-		return nil, fmt.Errorf("no answer within %s", patience)
+	if !token.WaitTimeout(kit.Patience) {
+		return nil, fmt.Errorf("no answer within %s", kit.Patience)
 	}
 	return c, token.Error()
 }
@@ -98,14 +95,14 @@ func (b *broker) cloudClient(t *testing.T) *client {
 func (c *client) hear(t *testing.T, filter string) {
 	t.Helper()
 	token := c.Subscribe(filter, 1, nil)
-	if !token.WaitTimeout(patience) {
+	if !token.WaitTimeout(kit.Patience) {
 		t.Fatalf("subscribe %s: no answer", filter)
 	}
 }
 
 func (c *client) say(t *testing.T, topic, text string, retain bool) {
 	t.Helper()
-	if token := c.Publish(topic, 1, retain, text); !token.WaitTimeout(patience) {
+	if token := c.Publish(topic, 1, retain, text); !token.WaitTimeout(kit.Patience) {
 		t.Fatalf("publish %s: no answer", topic)
 	}
 }
@@ -116,7 +113,7 @@ func (c *client) say(t *testing.T, topic, text string, retain bool) {
 func (c *client) heard(t *testing.T, last string) []string {
 	t.Helper()
 	var all []string
-	kit.Wait(t, last, patience, func() bool {
+	kit.Wait(t, last, func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		i := slices.Index(c.got, last)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"floorwatch/internal/lab/kit"
@@ -37,7 +38,7 @@ func TestShortForms(t *testing.T) {
 			}
 			t.Log(found.Figure)
 			if !found.Reached {
-				t.Errorf("%s: %s; goal: %s", r.Property, found.Figure, r.Goal)
+				t.Errorf("%s: %s; missed: %s; goal: %s", r.Property, found.Figure, strings.Join(found.Missed, "; "), r.Goal)
 			}
 		})
 	}

@@ -123,7 +123,7 @@ func verdict(f bench.Finding) string {
 	if f.Reached {
 		return "reached"
 	}
-	return "NOT REACHED"
+	return "NOT REACHED (" + strings.Join(f.Missed, "; ") + ")"
 }
 
 // rows is the goal table, in its order.

@@ -157,10 +157,10 @@ func (w *world) messages(t *testing.T) {
 			written, before := w.cloud.at(letters)
 			s.wait(t, s.Publish(topic, 1, false, m.change(text)))
 			says := regexp.MustCompile(`records refused; floorwatch-cloud dead-letters list shows them.*` + m.reason)
-			kit.Wait(t, "the log to say "+says.String(), 10*time.Second, func() bool { return says.MatchString(w.cloud.Output()[written:]) })
-			kit.Wait(t, letters+" to move", 10*time.Second, func() bool { return w.cloud.figure(letters) > before })
+			kit.Wait(t, "the log to say "+says.String(), func() bool { return says.MatchString(w.cloud.Output()[written:]) })
+			kit.Wait(t, letters+" to move", func() bool { return w.cloud.figure(letters) > before })
 			if !m.silent {
-				kit.Wait(t, "the acknowledgement", 10*time.Second, func() bool { return s.acked(first) })
+				kit.Wait(t, "the acknowledgement", func() bool { return s.acked(first) })
 			}
 		})
 	}
@@ -191,7 +191,7 @@ func (w *world) watched(t *testing.T, s *stranger) {
 	for _, m := range all {
 		s.wait(t, s.Publish(m[0], 1, false, m[1]))
 	}
-	kit.Wait(t, "all to be counted", 10*time.Second, func() bool { return w.cloud.figure(ignored) >= before+float64(len(all)) })
+	kit.Wait(t, "all to be counted", func() bool { return w.cloud.figure(ignored) >= before+float64(len(all)) })
 	if says := "a state or live message is not shown; check the box that sent it"; !strings.Contains(w.cloud.Output(), says) {
 		t.Errorf("the log does not say %q", says)
 	}
@@ -213,9 +213,9 @@ func (w *world) acknowledgements(t *testing.T) {
 		written, before := w.sources.at(ignored)
 		s.wait(t, s.Publish(topic, 1, false, m[0]))
 		says := regexp.MustCompile(`acknowledgement ignored.*` + m[1])
-		kit.Wait(t, says.String(), 10*time.Second, func() bool { return says.MatchString(w.sources.Output()[written:]) })
-		kit.Wait(t, ignored, 10*time.Second, func() bool { return w.sources.figure(ignored) > before })
+		kit.Wait(t, says.String(), func() bool { return says.MatchString(w.sources.Output()[written:]) })
+		kit.Wait(t, ignored, func() bool { return w.sources.figure(ignored) > before })
 	}
 	good := w.sources.figure(acked)
-	kit.Wait(t, acked+" to grow", patience, func() bool { return w.sources.figure(acked) > good })
+	kit.Wait(t, acked+" to grow", func() bool { return w.sources.figure(acked) > good })
 }

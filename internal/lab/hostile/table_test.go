@@ -18,9 +18,6 @@ import (
 	"floorwatch/internal/lab/kit/influxdb"
 )
 
-// patience is how long a program may take to notice, and to recover.
-const patience = 50 * time.Second
-
 // Figures that say that good records flow.
 const (
 	acked  = "floorwatch_uplink_acked_records_total"
@@ -70,16 +67,16 @@ func (r row) run(t *testing.T, w *world) {
 	}
 	p, says := r.of(w), regexp.MustCompile("(?m)^.*"+r.log+".*$")
 	line := ""
-	kit.Wait(t, "the log to say "+r.log, patience, func() bool {
+	kit.Wait(t, "the log to say "+r.log, func() bool {
 		line = says.FindString(p.Output()[written:])
 		return line != ""
 	})
-	kit.Wait(t, r.figure+" to move", patience, func() bool { return r.moved(before, p.figure(r.figure)) })
+	kit.Wait(t, r.figure+" to move", func() bool { return r.moved(before, p.figure(r.figure)) })
 	if r.heal != nil {
 		r.heal(t, w)
 	}
 	good := p.figure(r.grows)
-	kit.Wait(t, r.grows+" to grow again", patience, func() bool { return p.figure(r.grows) > max(good, 0) })
+	kit.Wait(t, r.grows+" to grow again", func() bool { return p.figure(r.grows) > max(good, 0) })
 	t.Logf("%.1f s; %s", time.Since(began).Seconds(), line)
 }
 
@@ -190,7 +187,7 @@ func cameraRows() []row {
 			inject: func(t *testing.T, w *world) {
 				w.setClock(t, "300000")
 				seen := w.sources.figure(frames("clock"))
-				kit.Wait(t, "frames stamped five minutes ahead", patience, func() bool { return w.sources.figure(frames("clock")) > seen+5 })
+				kit.Wait(t, "frames stamped five minutes ahead", func() bool { return w.sources.figure(frames("clock")) > seen+5 })
 				w.setClock(t, "0")
 			},
 			log:    `the clock was set back; stamps go on from the last one.*check the box's time server" camera=clock`,
@@ -324,9 +321,9 @@ func (w *world) compare(t *testing.T) {
 	t.Helper()
 	boxes := map[string]*program{"sources": w.sources, "small": w.small}
 	for _, p := range boxes {
-		kit.Must(t, p.Quit(time.Minute))
+		kit.Must(t, p.Quit(kit.Patience))
 	}
-	kit.Must(t, w.cloud.Quit(time.Minute))
+	kit.Must(t, w.cloud.Quit(kit.Patience))
 	kept := influxdb.Stored(t, w.database)
 	there, waiting := 0, 0
 	for name := range boxes {

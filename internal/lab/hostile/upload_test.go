@@ -34,7 +34,7 @@ func (w *world) piece(t *testing.T) piece {
 	key, err := edge.LoadKey(data)
 	kit.Must(t, err)
 	var names []string
-	kit.Wait(t, "a sealed file", patience, func() bool {
+	kit.Wait(t, "a sealed file", func() bool {
 		names, err = filepath.Glob(filepath.Join(data, edge.FootageDir, "steady", "*", "*.seal"))
 		kit.Must(t, err)
 		return len(names) > 0
@@ -83,7 +83,7 @@ func (w *world) cut(t *testing.T, p piece) {
 func (w *world) uploads(t *testing.T) {
 	const refused, corrupt, received = "floorwatch_vault_refused_total", "floorwatch_vault_corrupt_total", "floorwatch_vault_received_total"
 	p := w.piece(t)
-	kit.Wait(t, "the seal to reach the vault", patience, func() bool {
+	kit.Wait(t, "the seal to reach the vault", func() bool {
 		status, _, _ := w.send(t, p, 0, nil, nil)
 		return status == http.StatusOK
 	})
@@ -131,8 +131,8 @@ func (w *world) uploads(t *testing.T) {
 				t.Errorf("it answers %d %s, want %d", status, answer, c.status)
 			}
 			says := regexp.MustCompile(c.log)
-			kit.Wait(t, "the log to say "+c.log, 10*time.Second, func() bool { return says.MatchString(w.cloud.Output()[written:]) })
-			kit.Wait(t, c.figure+" to move", 10*time.Second, func() bool { return w.cloud.figure(c.figure) > before })
+			kit.Wait(t, "the log to say "+c.log, func() bool { return says.MatchString(w.cloud.Output()[written:]) })
+			kit.Wait(t, c.figure+" to move", func() bool { return w.cloud.figure(c.figure) > before })
 		})
 	}
 	before := w.cloud.figure(received)

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -158,7 +157,7 @@ func (w *world) startDatabase(t *testing.T) {
 	t.Helper()
 	db := &influx.Server{Bin: kit.Tool(t, "influxd"), Dir: filepath.Join(w.dir, "influxdb")}
 	w.background(t, db.Run)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), kit.Patience)
 	defer cancel()
 	at, err := db.WaitReady(ctx)
 	kit.Must(t, err)

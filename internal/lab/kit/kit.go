@@ -98,6 +98,10 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// Patience is how long to wait for what must come. Nothing is judged by it: it
+// only ends what would wait for ever, on a machine that others keep busy.
+const Patience = 3 * time.Minute
+
 // Until asks done every few milliseconds until it says true; an error after
 // patience, which names what was waited for.
 func Until(ctx context.Context, what string, patience time.Duration, done func() (bool, error)) error {

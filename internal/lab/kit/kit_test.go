@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // parentEnv makes the test binary start a child and wait.
@@ -74,13 +73,13 @@ func TestProcessDoesNotOutliveUs(t *testing.T) {
 	parent, err := Program{Name: self, Env: []string{parentEnv + "=1"}}.Start(t.Context())
 	Must(t, err)
 	defer parent.End()
-	Wait(t, "the child's number", time.Minute, func() bool { return strings.HasSuffix(parent.Output(), "\n") })
+	Wait(t, "the child's number", func() bool { return strings.HasSuffix(parent.Output(), "\n") })
 	stat := "/proc/" + strings.TrimSpace(parent.Output()) + "/stat"
 	if !exists(stat) {
 		t.Fatalf("no child: %s", parent.Output())
 	}
 	Must(t, parent.cmd.Process.Signal(syscall.SIGKILL))
-	Wait(t, "the child to end", time.Minute, func() bool { return !exists(stat) })
+	Wait(t, "the child to end", func() bool { return !exists(stat) })
 }
 
 func TestNetworkIsOneOfItsOwn(t *testing.T) {

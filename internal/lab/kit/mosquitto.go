@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 )
 
 // Open takes mosquitto's limits on waiting messages away.
@@ -52,7 +51,7 @@ func (b *Broker) Start(ctx context.Context) error {
 	if b.Process, err = (Program{Name: bin, Args: []string{"-c", b.conf}}).Start(ctx); err != nil {
 		return err
 	}
-	err = Until(ctx, "mosquitto", time.Minute, func() (bool, error) {
+	err = Until(ctx, "mosquitto", Patience, func() (bool, error) {
 		select {
 		case <-b.Ended():
 			return false, fmt.Errorf("mosquitto ended at once: %w", b.err)

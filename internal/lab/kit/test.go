@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // All tells that nothing may be left out for want of a tool.
@@ -144,9 +143,9 @@ func Write(t testing.TB, path, text string) string {
 }
 
 // Wait is Until for tests.
-func Wait(t testing.TB, what string, patience time.Duration, done func() bool) {
+func Wait(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	Must(t, Until(context.Background(), what, patience, func() (bool, error) { return done(), nil }))
+	Must(t, Until(context.Background(), what, Patience, func() (bool, error) { return done(), nil }))
 }
 
 // FreePort returns a port of loopback that nobody uses now.

@@ -31,7 +31,7 @@ func Browser(t *testing.T) context.Context {
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-sync", true),
 		chromedp.Flag("autoplay-policy", "no-user-gesture-required"), chromedp.Flag("lang", "en-GB"))
-	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(stop)
 	ctx, stopAlloc := chromedp.NewExecAllocator(ctx, opts...)
 	t.Cleanup(stopAlloc)
@@ -119,7 +119,7 @@ func Run(t *testing.T, ctx context.Context, what string, actions ...chromedp.Act
 // Until waits for a JavaScript expression to become true.
 func Until(t *testing.T, ctx context.Context, expr string) {
 	t.Helper()
-	err := chromedp.Run(ctx, chromedp.Poll(expr, nil, chromedp.WithPollingTimeout(20*time.Second), chromedp.WithPollingInterval(50*time.Millisecond)))
+	err := chromedp.Run(ctx, chromedp.Poll(expr, nil, chromedp.WithPollingTimeout(kit.Patience), chromedp.WithPollingInterval(50*time.Millisecond)))
 	if err != nil {
 		var text string
 		_ = chromedp.Run(ctx, chromedp.Evaluate(`document.body.innerText.slice(0, 2000)`, &text))

@@ -28,6 +28,17 @@ type result struct {
 	Machine string  `json:"machine"`
 }
 
+// verdict is reached, or what was missed.
+func (r result) verdict() string {
+	switch {
+	case r.Reached:
+		return "reached"
+	case len(r.Missed) == 0: // measured before it was noted
+		return "**not reached**"
+	}
+	return "**not reached**: " + strings.Join(r.Missed, "; ")
+}
+
 const reportName = "reliability"
 
 // ReadReport reads what was measured before; nothing is no error.
@@ -91,7 +102,7 @@ func (r *Report) markdown(rows []Row) string {
 			figure += "<br>Scope: " + res.Scope
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s, %.0f s, `%s` (%s) |\n", row.ID, row.Property, row.Goal,
-			figure, map[bool]string{true: "reached", false: "**not reached**"}[res.Reached], res.Date, res.Seconds, res.Command, res.Machine)
+			figure, res.verdict(), res.Date, res.Seconds, res.Command, res.Machine)
 	}
 	return b.String()
 }

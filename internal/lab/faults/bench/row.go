@@ -40,16 +40,6 @@ func (r Row) Measure(ctx context.Context, bin string, short bool, seed uint64) (
 	})
 }
 
-// Finding is what a row measured: the figures in words, and whether they reach
-// the goal. An error of Run is a fault bench that broke, not a finding.
-type Finding struct {
-	Figure  string `json:"figure"`
-	Reached bool   `json:"reached"`
-	// Scope says how the run falls short of the goal's own test, if it does:
-	// fewer rounds, a shorter outage.
-	Scope string `json:"scope,omitempty"`
-}
-
 // Bench is what one row gets: a folder of its own, the programs, and its form.
 type Bench struct {
 	Dir   string // empty, removed afterwards

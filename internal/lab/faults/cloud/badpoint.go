@@ -103,9 +103,11 @@ func badPoint(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	for _, c := range classes {
 		names = append(names, c.name)
 	}
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("one bad record among %s good ones, %d classes (%s): %s good ones lost, %d dead letters, %d bad records without one",
 			bench.Number(good), len(classes), strings.Join(names, "; "), bench.Number(lost), n, unnamed),
-		Reached: lost == 0 && n == len(classes) && unnamed == 0,
-	}, nil
+	},
+		bench.That(lost == 0, "0 good ones lost"),
+		bench.That(n == len(classes) && unnamed == 0, "a dead letter for each bad record and no other"),
+	), nil
 }

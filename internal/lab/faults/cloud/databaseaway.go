@@ -26,7 +26,7 @@ func databaseAway(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		return bench.Finding{}, err
 	}
 	defer c.End()
-	if err := c.Until(ctx, "records to arrive", time.Minute, func(s hall.Said) bool { return s.Acked > 20 }); err != nil {
+	if err := c.Until(ctx, "records to arrive", kit.Patience, func(s hall.Said) bool { return s.Acked > 20 }); err != nil {
 		return bench.Finding{}, err
 	}
 	var pid atomic.Int64
@@ -62,7 +62,7 @@ func databaseAway(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		return bench.Finding{}, err
 	}
 	drained := time.Since(healed)
-	if err := c.Finish(ctx, 2*time.Minute); err != nil {
+	if err := c.Finish(ctx); err != nil {
 		return bench.Finding{}, err
 	}
 	v, err := h.Judge(ctx, ledgers)
@@ -72,9 +72,12 @@ func databaseAway(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		killed = "aggregator alive"
 	}
 	limit := max(away/5, 20*time.Second) // a request that hung is given up after some seconds
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%s of 503, of silence and of answers that come too late, 100 records/s, %s: %s; %s records waited at the end, drained in %.0f s; aggregator at most %d MiB",
 			away, killed, v, bench.Number(waiting), drained.Seconds(), peak),
-		Reached: v.Clean() && peak > 0 && peak <= memoryLimit && drained <= limit,
-	}, err
+	},
+		bench.That(v.Clean(), "records, 0 of them lost, doubled or wrong"),
+		bench.That(peak > 0 && peak <= memoryLimit, "at most %d MiB", memoryLimit),
+		bench.Pace(drained <= limit, "drained within %s", limit),
+	), err
 }

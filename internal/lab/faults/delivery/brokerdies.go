@@ -42,7 +42,7 @@ func brokerDies(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 				return err
 			}
 		}
-		if err := c.Finish(ctx, 90*time.Second); err != nil {
+		if err := c.Finish(ctx); err != nil {
 			return err
 		}
 		v, err := h.Judge(ctx, ledgers)
@@ -53,21 +53,22 @@ func brokerDies(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		resent += c.Said().Again
 		return err
 	})
-	return bench.Finding{
-		Figure:  fmt.Sprintf("%d kills between PUBACK and delivery: %s; %.0f records sent again per kill", kills, all, float64(resent)/float64(max(kills, 1))),
-		Reached: all.Clean(),
-	}, err
+	return b.Judge(bench.Finding{
+		Figure: fmt.Sprintf("%d kills between PUBACK and delivery: %s; %.0f records sent again per kill", kills, all, float64(resent)/float64(max(kills, 1))),
+	},
+		bench.That(all.Clean(), "records, 0 of them lost, doubled or wrong"),
+	), err
 }
 
 func killBetween(ctx context.Context, h *hall.Hall, c *hall.Crew) error {
 	up := func(s hall.Said) bool { return s.Connected == 4 && s.Acked > 0 }
-	if err := c.Until(ctx, "the boxes to be connected", time.Minute, up); err != nil {
+	if err := c.Until(ctx, "the boxes to be connected", kit.Patience, up); err != nil {
 		return err
 	}
 	h.Behind.Set(chaos.Fault{}, chaos.Fault{Hold: true}) // what is delivered goes nowhere
 	before := c.Said().Stored
 	held := func(s hall.Said) bool { return s.Stored > before+12 && s.Waiting > 12 }
-	if err := c.Until(ctx, "records to be on their way", time.Minute, held); err != nil {
+	if err := c.Until(ctx, "records to be on their way", kit.Patience, held); err != nil {
 		return err
 	}
 	if err := kit.Pause(ctx, 50*time.Millisecond); err != nil { // for the last PUBACK
@@ -90,5 +91,5 @@ func killBetween(ctx context.Context, h *hall.Hall, c *hall.Crew) error {
 	if err := h.Line.Up(); err != nil {
 		return err
 	}
-	return c.Until(ctx, "what the broker forgot to be acknowledged", 90*time.Second, func(s hall.Said) bool { return s.Acked >= at.Stored })
+	return c.Until(ctx, "what the broker forgot to be acknowledged", kit.Patience, func(s hall.Said) bool { return s.Acked >= at.Stored })
 }

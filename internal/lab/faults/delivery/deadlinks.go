@@ -44,7 +44,7 @@ func deadLinks(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	}
 	defer busy.End()
 	for _, c := range []*hall.Crew{idle, busy} {
-		if err := c.Until(ctx, "all boxes to be connected", time.Minute, func(s hall.Said) bool { return s.Connected == links/2 }); err != nil {
+		if err := c.Until(ctx, "all boxes to be connected", kit.Patience, func(s hall.Said) bool { return s.Connected == links/2 }); err != nil {
 			return bench.Finding{}, err
 		}
 	}
@@ -72,9 +72,11 @@ func deadLinks(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		}
 		took = append(took, lost[i]-at[i])
 	}
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%d links, dead to the broker, from it, both ways, or full: noticed after p50 %.1f s, p95 %.1f s, at most %.1f s; %d not noticed within 32 s",
 			links, bench.Quantile(took, 0.5), bench.Quantile(took, 0.95), bench.Quantile(took, 1), missed),
-		Reached: missed == 0 && len(took) == links && bench.Quantile(took, 1) <= 25,
-	}, nil
+	},
+		bench.That(missed == 0 && len(took) == links, "all %d noticed", links),
+		bench.Pace(bench.Quantile(took, 1) <= 25, "at most 25 s"),
+	), nil
 }

@@ -120,7 +120,7 @@ func handOff(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		return bench.Finding{}, err
 	}
 	defer p.End()
-	err = kit.Until(ctx, "the worker", 20*time.Second, func() (bool, error) { _, err := readHanded(told); return err == nil, nil })
+	err = kit.Until(ctx, "the worker", kit.Patience, func() (bool, error) { _, err := readHanded(told); return err == nil, nil })
 	if err != nil {
 		return bench.Finding{}, err
 	}
@@ -154,12 +154,15 @@ func handOff(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	}
 	records, err := countLines(filepath.Join(x.Dir, "ledger"))
 	missed := max(0, int(span.Seconds())*rate-lines-rate)
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%s lines of ten people at %d a second while the link was dead: the agent took each within p99.9 %d ms, at most %d ms; %d lines fell behind; %s records stored meanwhile",
 			bench.Number(lines), rate, p999, worst, missed, bench.Number(records)),
-		Reached: p999 <= 5 && missed == 0 && records > 0,
-		Scope:   fmt.Sprintf("a blackhole of %s instead of 10 minutes", span),
-	}, err
+		Scope: fmt.Sprintf("a blackhole of %s instead of 10 minutes", span),
+	},
+		bench.Pace(p999 <= 5, "p99.9 at most 5 ms"),
+		bench.That(missed == 0, "0 lines behind"),
+		bench.That(records > 0, "records stored meanwhile"),
+	), err
 }
 
 func countLines(path string) (n int, err error) {

@@ -40,7 +40,7 @@ func replays(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	if err := kit.Pause(ctx, time.Duration(b.Rounds(10, 2))*time.Second); err != nil {
 		return bench.Finding{}, err
 	}
-	if err := c.Finish(ctx, time.Minute); err != nil {
+	if err := c.Finish(ctx); err != nil {
 		return bench.Finding{}, err
 	}
 	v, err := h.Judge(ctx, ledgers)
@@ -63,12 +63,12 @@ func replays(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	b.Rand.Shuffle(len(plan), func(i, k int) { plan[i], plan[k] = plan[k], plan[i] })
 	want := h.Figure("floorwatch_ingest_records_total")
 	for _, m := range plan {
-		if token := thief.Publish(m.topic, 1, false, m.payload); !token.WaitTimeout(time.Minute) || token.Error() != nil {
+		if token := thief.Publish(m.topic, 1, false, m.payload); !token.WaitTimeout(kit.Patience) || token.Error() != nil {
 			return bench.Finding{}, fmt.Errorf("send a message again: %w", token.Error())
 		}
 		want += float64(m.records)
 	}
-	err = kit.Until(ctx, "the cloud to have taken all", 2*time.Minute, func() (bool, error) { return h.Figure("floorwatch_ingest_records_total") >= want, nil })
+	err = kit.Until(ctx, "the cloud to have taken all", kit.Patience, func() (bool, error) { return h.Figure("floorwatch_ingest_records_total") >= want, nil })
 	if err != nil {
 		return bench.Finding{}, err
 	}
@@ -84,11 +84,13 @@ func replays(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 			differ++
 		}
 	}
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%s messages sent again up to %s times, shuffled, %s in all: %d of %s points differ; %s",
 			bench.Number(len(stolen)), bench.Number(b.Rounds(1000, 100)), bench.Number(len(plan)), differ, bench.Number(len(after)), v),
-		Reached: differ == 0 && len(after) > 0 && v.Clean(),
-	}, err
+	},
+		bench.That(differ == 0 && len(after) > 0, "points, 0 of them differing"),
+		bench.That(v.Clean(), "records, 0 of them lost, doubled or wrong"),
+	), err
 }
 
 type stolenMessage struct {
@@ -113,7 +115,7 @@ func (l *listener) taken() []stolenMessage {
 func listen(h *hall.Hall, topic string) (*listener, error) {
 	l := &listener{}
 	l.Client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + h.Broker.Address).SetClientID("thief").SetProtocolVersion(4).SetOrderMatters(false))
-	if token := l.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if token := l.Connect(); !token.WaitTimeout(kit.Patience) || token.Error() != nil {
 		return nil, fmt.Errorf("connect to the broker: %w", token.Error())
 	}
 	token := l.Subscribe(topic, 1, func(_ mqtt.Client, m mqtt.Message) {
@@ -123,7 +125,7 @@ func listen(h *hall.Hall, topic string) (*listener, error) {
 			l.got = append(l.got, stolenMessage{m.Topic(), m.Payload(), b.N})
 		}
 	})
-	if !token.WaitTimeout(10 * time.Second) {
+	if !token.WaitTimeout(kit.Patience) {
 		return nil, fmt.Errorf("hear %s: no answer", topic)
 	}
 	return l, token.Error()

@@ -373,9 +373,9 @@ func (c *Crew) Until(ctx context.Context, what string, patience time.Duration, w
 }
 
 // Finish tells the boxes to store no more and waits until nothing waits.
-func (c *Crew) Finish(ctx context.Context, patience time.Duration) error {
+func (c *Crew) Finish(ctx context.Context) error {
 	_ = c.In.Close()
-	err := kit.Until(ctx, "the outboxes to be empty", patience, func() (bool, error) {
+	err := kit.Until(ctx, "the outboxes to be empty", kit.Patience, func() (bool, error) {
 		select {
 		case <-c.Done:
 			return true, nil

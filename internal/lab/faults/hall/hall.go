@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/lab/faults/bench"
@@ -125,7 +124,7 @@ func (h *Hall) Figure(name string) float64 {
 
 // Connected waits until the broker hands the cloud messages.
 func (h *Hall) Connected(ctx context.Context) error {
-	return kit.Until(ctx, "the cloud to be connected", 40*time.Second, func() (bool, error) {
+	return kit.Until(ctx, "the cloud to be connected", kit.Patience, func() (bool, error) {
 		return h.Figure("floorwatch_broker_connected") == 1, nil
 	})
 }

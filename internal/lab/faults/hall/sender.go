@@ -29,7 +29,7 @@ type Sender struct {
 func (h *Hall) Sender() (*Sender, error) {
 	s := &Sender{}
 	s.Client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + h.Broker.Address).SetClientID("sender").SetProtocolVersion(4).SetOrderMatters(false))
-	if token := s.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+	if token := s.Connect(); !token.WaitTimeout(kit.Patience) || token.Error() != nil {
 		return nil, fmt.Errorf("connect to the broker: %w", token.Error())
 	}
 	token := s.Subscribe(floorwatch.TopicRoot+"/+/+/"+floorwatch.LeafAck, 1, func(_ mqtt.Client, m mqtt.Message) {
@@ -38,7 +38,7 @@ func (h *Hall) Sender() (*Sender, error) {
 			s.acked.Add(int64(a.N))
 		}
 	})
-	if !token.WaitTimeout(10 * time.Second) {
+	if !token.WaitTimeout(kit.Patience) {
 		return nil, fmt.Errorf("hear the acknowledgements: no answer")
 	}
 	return s, token.Error()
@@ -66,12 +66,12 @@ func (s *Sender) Batches(ctx context.Context, box int, recs []json.RawMessage) e
 			return err
 		}
 		token := s.Publish(floorwatch.Topic(b.Store, b.Edge, floorwatch.LeafUp), 1, false, payload)
-		if !token.WaitTimeout(time.Minute) || token.Error() != nil {
+		if !token.WaitTimeout(kit.Patience) || token.Error() != nil {
 			return fmt.Errorf("send a batch: %w", token.Error())
 		}
 		first += n
 	}
-	return kit.Until(ctx, "the acknowledgements", time.Minute, func() (bool, error) { return s.acked.Load() >= want, nil })
+	return kit.Until(ctx, "the acknowledgements", kit.Patience, func() (bool, error) { return s.acked.Load() >= want, nil })
 }
 
 // Tick returns the end of the i-th of many records of the last minutes.

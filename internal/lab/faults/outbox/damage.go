@@ -234,13 +234,14 @@ func damages(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		return bench.Finding{}, err
 	}
 	bad := sum.Of("refused") + sum.Of("garbage") + sum.Of("booked and there") + sum.Of("not booked") + sum.Of("more than a record for a flip")
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%s damaged outboxes: %d failed to open, %d bad records returned; %s flipped bytes alone cost %s records, never more than one each: %v; "+
 			"of %s records lost to all damage %d were not booked and could have been, and %s could not, because the end of a log or its state was wiped without a trace; %s",
 			bench.Number(sum.Of("damaged")), sum.Of("refused"), sum.Of("garbage"), bench.Number(sum.Of("flips")), bench.Number(sum.Of("lost to flips")), sum.Of("more than a record for a flip") == 0,
 			bench.Number(sum.Of("lost")), sum.Of("not booked"), bench.Number(sum.Of("unprovable")), fuzzed),
-		Reached: bad == 0,
-	}, nil
+	},
+		bench.That(bad == 0, "0 failed to open, 0 bad or doubled records, 0 losses not booked, at most one record for a flip"),
+	), nil
 }
 
 // fuzz lets Go's fuzzer loose on the reader of segments and on the opening, where

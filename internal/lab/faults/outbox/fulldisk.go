@@ -235,16 +235,18 @@ func fullDisks(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	if err != nil {
 		return bench.Finding{}, err
 	}
-	f := bench.Finding{
+	f := b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%d times full and freed (bytes, and inodes): no panic, %d corrupt, records stored again after at most %.2f s and the reserve whole after %.1f s; %s records accepted meanwhile, %s refused, %s dropped for space, %s of them not booked",
 			sum.Of("rounds"), sum.Of("corrupt"), slices.Max(resume).Seconds(), slices.Max(ready).Seconds(), bench.Number(sum.Of("confirmed")), bench.Number(sum.Of("refused")),
 			bench.Number(sum.Of("dropped")), bench.Number(sum.Of("not booked"))),
-		Reached: sum.Of("corrupt")+sum.Of("not booked") == 0 && slices.Max(ready) <= 10*time.Second,
-	}
+	},
+		bench.That(sum.Of("corrupt")+sum.Of("not booked") == 0, "0 corrupt, 0 not booked"),
+		bench.Pace(slices.Max(ready) <= 10*time.Second, "whole again within 10 s"),
+		bench.That(day.Of("refused")+day.Of("dropped")+day.Of("corrupt") == 0, "a day on the reserve: 0 refused, dropped or corrupt"),
+	)
 	if !b.Short {
 		f.Figure += fmt.Sprintf("; on a full disk the reserve of the default outbox took the 86,400 records of a day (240 bytes each): %d refused, %d dropped",
 			day.Of("refused"), day.Of("dropped"))
-		f.Reached = f.Reached && day.Of("refused")+day.Of("dropped")+day.Of("corrupt") == 0
 	}
 	return f, nil
 }

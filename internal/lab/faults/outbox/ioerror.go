@@ -393,11 +393,13 @@ func brokenCalls(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		return err
 	})
 	bad := sum.Of("died") + sum.Of("refused to open") + sum.Of("spoilt") + sum.Of("lost") + sum.Of("refused")
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%d file calls of an outbox's life, of %d sorts (%d in all), each failed once with EIO: %d died, %d then failed to open, %s of %s acknowledged records lost without a word, "+
 			"%s booked (what could not be read is put aside), %d spoilt, %d appends refused three times; %d openings failed and the next succeeded; %d failures changed nothing and were not told",
 			n, len(sites.N), len(sound.Calls), sum.Of("died"), sum.Of("refused to open"), bench.Number(sum.Of("lost")), bench.Number(sum.Of("confirmed")),
 			bench.Number(sum.Of("booked")), sum.Of("spoilt"), sum.Of("refused"), sum.Of("reopened"), sum.Of("silent")),
-		Reached: bad == 0 && sum.Of("confirmed") > 0,
-	}, err
+	},
+		bench.That(bad == 0, "0 died, failed to open, lost without a word, spoilt or refused"),
+		bench.That(sum.Of("confirmed") > 0, "acknowledged records"),
+	), err
 }

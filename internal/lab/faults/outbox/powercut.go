@@ -259,10 +259,12 @@ func powerCuts(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		return bench.Finding{}, err
 	}
 	bad := sum.Of("lost") + sum.Of("doubled") + sum.Of("garbage") + sum.Of("numbers used twice") + sum.Of("refusals")
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%s power cuts (%s of them while opening), half of them with ext4's defaults and half with "+sparing+": %s of %s acknowledged records lost, %d doubled, %d spoilt, %d numbers used twice; %d opens, %d failed",
 			bench.Number(sum.Of("cuts")), bench.Number(sum.Of("cut while opening")), bench.Number(sum.Of("lost")), bench.Number(sum.Of("confirmed")),
 			sum.Of("doubled"), sum.Of("garbage"), sum.Of("numbers used twice"), sum.Of("opens"), sum.Of("refusals")),
-		Reached: bad == 0 && sum.Of("confirmed") > 0,
-	}, nil
+	},
+		bench.That(bad == 0, "0 lost, doubled, spoilt, numbered twice or failed to open"),
+		bench.That(sum.Of("confirmed") > 0, "acknowledged records"),
+	), nil
 }

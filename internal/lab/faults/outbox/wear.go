@@ -118,11 +118,13 @@ func wear(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		return err
 	})
 	day := func(i int) float64 { return got[i] * 86_400 / 1e6 }
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("records of 204 bytes at 1 per second on ext4 mounted with %s: %.0f bytes each, %.0f MB/day with 1 s commits; %.0f bytes, %.0f MB/day with 5 s. "+
 			"Mounted with ext4's defaults, which write the journal every 5 s: %.0f bytes, %.0f MB/day and %.0f bytes, %.0f MB/day",
 			sparing, got[0], day(0), got[1], day(1), got[2], day(2), got[3], day(3)),
-		Reached: err == nil && day(0) <= 450 && day(1) <= 100,
-		Scope:   "32 minutes in place of an hour; the verdict is that of the recommended mount",
-	}, err
+		Scope: "32 minutes in place of an hour; the verdict is that of the recommended mount",
+	},
+		bench.That(err == nil && day(0) <= 450, "at most 450 MB/day with 1 s commits"),
+		bench.That(err == nil && day(1) <= 100, "at most 100 MB/day with 5 s commits"),
+	), err
 }

@@ -158,7 +158,7 @@ func (a *agent) watched(ctx context.Context) error {
 			return fmt.Errorf("camera %s gave no frames", n)
 		}
 		open := filepath.Join(a.Config.Data, edge.FootageDir, n, "open.mp4")
-		if err := kit.Until(ctx, "footage of "+n, time.Minute, func() (bool, error) { _, err := os.Stat(open); return err == nil, nil }); err != nil {
+		if err := kit.Until(ctx, "footage of "+n, kit.Patience, func() (bool, error) { _, err := os.Stat(open); return err == nil, nil }); err != nil {
 			return err
 		}
 	}

@@ -126,11 +126,16 @@ func camerasLost(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	if slices.Sort(sum.back); len(sum.back) > 0 {
 		p95 = sum.back[len(sum.back)*95/100]
 	}
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%d faults (camera process stopped, line mute, noise in place of H.264, other picture size in the running stream, connections reset all the time): noticed after at most %.1f s, seen again after p95 %.1f s, at most %.1f s, recorded again after at most %.1f s; %d of %d outages without a signed gap, %.1f s of footage time unexplained, %d supervisors hung",
 			sum.faults, most(sum.noticed).Seconds(), p95.Seconds(), most(sum.back).Seconds(), most(sum.recorded).Seconds(), missing, len(sum.outages), unexplained.Seconds(), sum.hung),
-		Reached: most(sum.noticed) <= 10*time.Second && max(most(sum.back), most(sum.recorded)) <= 15*time.Second && missing == 0 && unexplained == 0 && sum.hung == 0,
-	}, nil
+	},
+		bench.Pace(most(sum.noticed) <= 10*time.Second, "noticed within 10 s"),
+		bench.Pace(max(most(sum.back), most(sum.recorded)) <= 15*time.Second, "seen and recorded again within 15 s"),
+		bench.That(missing == 0, "a signed gap for each outage"),
+		bench.That(unexplained == 0, "no footage time unexplained"),
+		bench.That(sum.hung == 0, "no supervisor hung"),
+	), nil
 }
 
 func most(d []time.Duration) time.Duration {

@@ -195,12 +195,12 @@ func clockJumps(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	if clock.err != nil {
 		return bench.Finding{}, clock.err
 	}
-	return clock.judge(a, jumps, starts, b.Rounds(1, 0))
+	return clock.judge(b, a, jumps, starts, b.Rounds(1, 0))
 }
 
 // judge compares what the box sealed and stored with when its clock was wrong, of
 // which at least so many segments must have been.
-func (c *jumpingClock) judge(a *agent, jumps, starts, least int) (bench.Finding, error) {
+func (c *jumpingClock) judge(b *bench.Bench, a *agent, jumps, starts, least int) (bench.Finding, error) {
 	all, err := footageOf(filepath.Join(a.Config.Data, "footage"))
 	if err != nil {
 		return bench.Finding{}, err
@@ -251,12 +251,16 @@ func (c *jumpingClock) judge(a *agent, jumps, starts, least int) (bench.Finding,
 			}
 		}
 	}
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%s jumps (±1 h, leap seconds, drift, up to ±1 min) and %d starts in 1970: %d of %s sealed spans out of order or overlapping, %d of %s intervals twice; %d of %d segments and %d of %s records of an untrusted clock not marked",
 			bench.Number(jumps), starts, disordered, bench.Number(len(all)), twice, bench.Number(len(seen)), unmarked, blind, unmarkedRecords, bench.Number(blindRecords)),
-		Reached: disordered+twice+unmarked+unmarkedRecords == 0 && segments > 0 && len(seen) > 0 && blind >= least && blindRecords > 0,
-		Scope:   "the error of ≤ 250 ms against a synchronised clock is the time server's and is not measured",
-	}, nil
+		Scope: "the error of ≤ 250 ms against a synchronised clock is the time server's and is not measured",
+	},
+		bench.That(disordered+twice == 0, "0 spans out of order or overlapping, 0 intervals twice"),
+		bench.That(unmarked+unmarkedRecords == 0, "all times of an untrusted clock marked"),
+		bench.That(segments > 0 && len(seen) > 0, "segments and intervals"),
+		bench.That(blind >= least && blindRecords > 0, "segments and records of an untrusted clock"),
+	), nil
 }
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

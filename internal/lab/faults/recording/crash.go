@@ -60,11 +60,14 @@ func footageCrashes(ctx context.Context, b *bench.Bench) (bench.Finding, error) 
 	})
 	finished, partial := sum.Of("finished"), sum.Of("partial")
 	share := 1 - float64(sum.Of("partial bad"))/float64(max(1, partial))
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%d of %d finished files and %d of %d salvaged ones play to their last fragment after %d kill -9 and %d truncations; %d salvaged files without the mark; %d crashes left less than one whole fragment",
 			finished-sum.Of("finished bad"), finished, partial-sum.Of("partial bad"), partial, kills, cuts, sum.Of("unmarked"), sum.Of("nothing")),
-		Reached: finished > 0 && partial > 0 && sum.Of("finished bad") == 0 && share >= 0.99 && sum.Of("unmarked") == 0,
-	}, err
+	},
+		bench.That(finished > 0 && sum.Of("finished bad") == 0, "finished files, and all of them play"),
+		bench.That(partial > 0 && share >= 0.99, "salvaged files, and 99 %% of them play"),
+		bench.That(sum.Of("unmarked") == 0, "all salvaged ones marked"),
+	), err
 }
 
 // killRecorder records into dir, kills the recorder after a while, keeps a copy
@@ -76,7 +79,7 @@ func killRecorder(ctx context.Context, dir, source string, every, after time.Dur
 	}
 	defer p.End()
 	open := filepath.Join(dir, recCamera, "open.mp4")
-	err = kit.Until(ctx, "a recording to begin", 30*time.Second, func() (bool, error) {
+	err = kit.Until(ctx, "a recording to begin", kit.Patience, func() (bool, error) {
 		_, err := os.Stat(open)
 		return err == nil, nil
 	})

@@ -49,11 +49,13 @@ func footageCuts(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	}
 	slices.Sort(lost)
 	worst, median := lost[len(lost)-1], lost[len(lost)/2]
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("worst %.2f s of footage lost, median %.2f s, in %d power cuts with a GOP of %d s and files of %s; %d files afterwards, %d of them salvaged, %d do not play",
 			worst.Seconds(), median.Seconds(), rounds, cutGOP, recSegment, sum.Of("files"), sum.Of("partial"), sum.Of("unplayable")),
-		Reached: worst <= 3*time.Second && sum.Of("unplayable") == 0,
-	}, nil
+	},
+		bench.Pace(worst <= 3*time.Second, "at most 3 s lost"),
+		bench.That(sum.Of("unplayable") == 0, "every file plays"),
+	), nil
 }
 
 // cutRecorder records onto a disk of its own, cuts the power after a while, and
@@ -79,7 +81,7 @@ func cutRecorder(ctx context.Context, image, film string, after time.Duration, s
 	}
 	defer p.End()
 	open := filepath.Join(d.At, recCamera, "open.mp4")
-	err = kit.Until(ctx, "a recording to begin", 30*time.Second, func() (bool, error) {
+	err = kit.Until(ctx, "a recording to begin", kit.Patience, func() (bool, error) {
 		_, err := os.Stat(open)
 		return err == nil, nil
 	})

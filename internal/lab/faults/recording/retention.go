@@ -117,7 +117,7 @@ func retentionPressed(ctx context.Context, b *bench.Bench) (bench.Finding, error
 		b.Say("%d MB recorded", recorded(d.At)>>20)
 	}
 	stop()
-	return judgeShelf(ctx, d, kills, float64(least.Load())/1000)
+	return judgeShelf(ctx, b, d, kills, float64(least.Load())/1000)
 }
 
 // recorded returns the bytes of all footage that was ever sealed below dir.
@@ -154,7 +154,7 @@ func freeShare(dir string) (float64, error) {
 
 // judgeShelf lets the box finish what the last kill cut short and compares what
 // is left with what its seals say.
-func judgeShelf(ctx context.Context, d *bench.Disk, kills int, least float64) (bench.Finding, error) {
+func judgeShelf(ctx context.Context, b *bench.Bench, d *bench.Disk, kills int, least float64) (bench.Finding, error) {
 	dir := filepath.Join(d.At, "footage")
 	claims, err := footage.OpenClaims(filepath.Join(d.At, "claims.json"))
 	if err != nil {
@@ -209,10 +209,13 @@ func judgeShelf(ctx context.Context, d *bench.Disk, kills int, least float64) (b
 			}
 		}
 	}
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%.1f times the disk of %d MB recorded, uplink dead, %d kill -9: %d of %d held files deleted; %d files deleted and %d signed words of it (%d without, %d said and still there), %d damaged; free space never below %.1f %%",
 			float64(written)/(64<<20), 64, kills, heldLost, held, gone, len(named), unsaid, stillThere, bad, 100*least),
-		Reached: heldLost+unsaid+stillThere+bad == 0 && gone > 0 && gone == len(named) && least >= 0.05,
-		Scope:   "retention looks every 0.1 s in place of each minute, as the disk is that small",
-	}, nil
+		Scope: "retention looks every 0.1 s in place of each minute, as the disk is that small",
+	},
+		bench.That(heldLost+bad == 0, "no held file deleted, none damaged"),
+		bench.That(gone > 0 && gone == len(named) && unsaid+stillThere == 0, "files deleted, each with its signed word"),
+		bench.Pace(least >= 0.05, "5 %% free"),
+	), nil
 }

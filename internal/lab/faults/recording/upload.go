@@ -226,11 +226,14 @@ func uploadsCut(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	}
 	cutsMade := cuts - int(line.left.Load())
 	again := float64(line.sent.Load())/float64(n*size) - 1
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%d of %d files in the vault are wrong or missing after %d cuts at a random byte, %d changed bytes, %d kill -9 of the vault, its disk full %d times; %.1f %% sent again, headers included",
 			wrong, n, cutsMade, line.flips.Load(), kills, full, 100*again),
-		Reached: wrong == 0 && again <= 0.10 && cutsMade >= cuts*9/10,
-	}, nil
+	},
+		bench.That(wrong == 0, "every file in the vault as it was sent"),
+		bench.That(again <= 0.10, "at most 10 %% sent again"),
+		bench.That(cutsMade >= cuts*9/10, "at least %d cuts made", cuts*9/10),
+	), nil
 }
 
 func firstDay(shelf string) string {

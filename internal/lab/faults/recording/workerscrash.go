@@ -38,7 +38,7 @@ func eat([]string) error {
 
 // workerPID finds the worker of a camera among our children, once it runs.
 func workerPID(ctx context.Context, camera string) (pid int, err error) {
-	return pid, kit.Until(ctx, "the worker of "+camera, 30*time.Second, func() (bool, error) {
+	return pid, kit.Until(ctx, "the worker of "+camera, kit.Patience, func() (bool, error) {
 		alive, err := child.Alive()
 		for p, line := range alive {
 			if strings.Contains(line, "/"+camera+".jpg") {
@@ -112,13 +112,15 @@ func workersCrash(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 			}
 		}
 	}
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%d workers crashed (SIGSEGV, SIGABRT, SIGKILL, memory): seeing again after at most %.1f s, a memory eater ended after at most %.1f s; then %s with a byte changed in most pictures, %d pictures; recorders lost %.1f s",
 			crashes, most(restart).Seconds(), most(eaten).Seconds(), fuzz, int(fuzz.Seconds()*5)*len(cams)*2/3, lost.Seconds()),
-		// The short form shares the machine with other tests.
-		Reached: most(restart) <= time.Duration(b.Rounds(3, 15))*time.Second && most(eaten) <= 10*time.Second && lost == 0,
-		Scope:   fmt.Sprintf("%d crashes in place of 1,000", crashes),
-	}, nil
+		Scope: fmt.Sprintf("%d crashes in place of 1,000", crashes),
+	},
+		bench.Pace(most(restart) <= 3*time.Second, "seen again within 3 s"),
+		bench.Pace(most(eaten) <= 10*time.Second, "a memory eater ended within 10 s"),
+		bench.That(lost == 0, "recorders lose 0 s"),
+	), nil
 }
 
 // hungryWorker writes a program that is the real worker, or for once the eater

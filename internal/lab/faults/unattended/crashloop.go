@@ -62,15 +62,16 @@ func crashLoops(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		worst.safe, worst.report, worst.back = max(worst.safe, l.safe), max(worst.report, l.report), max(worst.back, l.back)
 		worst.starts, worst.reports = max(worst.starts, l.starts), worst.reports+l.reports
 	}
-	found := bench.Finding{
+	found := b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%d of %d crash loops ended in safe mode, with the start after the 5th crash, at most %.1f s after the first start; first report at the broker after %.1f s, %d reports; a spoilt configuration file: works with the last good one after %.1f s",
 			len(loops), len(loops), worst.safe.Seconds(), worst.report.Seconds(), worst.reports, spoilt.Seconds()),
-		Reached: worst.starts == 6,
-		Scope:   "the last good configuration is put there by the bench; the box keeps one after 10 minutes of work",
-	}
+		Scope: "the last good configuration is put there by the bench; the box keeps one after 10 minutes of work",
+	},
+		bench.That(worst.starts == 6, "safe mode with the 6th start, not the %d.", worst.starts),
+		bench.That(b.Short || worst.back > 0, "cameras watched again"),
+	)
 	if !b.Short {
 		found.Figure += fmt.Sprintf("; cameras are watched again by themselves within %.0f s", worst.back.Seconds())
-		found.Reached = found.Reached && worst.back > 0
 	}
 	return found, nil
 }
@@ -106,24 +107,24 @@ func crashOne(ctx context.Context, b *bench.Bench, name, broker, film, function 
 	began := time.Now()
 	go func() { done <- m.Run(ctx) }()
 	defer func() { stop(); err = errors.Join(err, <-done, broken) }()
-	wait := func(what string, patience time.Duration, is func() bool) error {
-		err := kit.Until(ctx, what, patience, func() (bool, error) { return is(), nil })
+	wait := func(what string, is func() bool) error {
+		err := kit.Until(ctx, what, 8*time.Minute, func() (bool, error) { return is(), nil })
 		if err != nil {
 			err = fmt.Errorf("crash %s: %w\n%s", function, err, x.Tail())
 		}
 		return err
 	}
-	if err := wait("safe mode", 3*time.Minute, func() bool { return x.Logged("msg=\"safe mode") }); err != nil {
+	if err := wait("safe mode", func() bool { return x.Logged("msg=\"safe mode") }); err != nil {
 		return l, err
 	}
 	l.safe = time.Since(began)
-	if err := wait("its report", time.Minute, func() bool { return reports.count() > 0 }); err != nil {
+	if err := wait("its report", func() bool { return reports.count() > 0 }); err != nil {
 		return l, err
 	}
 	l.report = time.Since(began)
 	b.Say("%s: safe mode after %.1f s, reported after %.1f s", function, l.safe.Seconds(), l.report.Seconds())
 	if !b.Short {
-		if err := wait("the camera", 8*time.Minute, func() bool { return x.Logged("camera is watched") }); err != nil {
+		if err := wait("the camera", func() bool { return x.Logged("camera is watched") }); err != nil {
 			return l, err
 		}
 		l.back = time.Since(began)
@@ -157,7 +158,7 @@ func spoilConfig(ctx context.Context, b *bench.Bench, broker string) (time.Durat
 	began := time.Now()
 	go func() { done <- m.Run(ctx) }()
 	defer func() { stop(); <-done }()
-	err = kit.Until(ctx, "the camera of the box with a spoilt configuration", time.Minute, func() (bool, error) { return x.Logged("camera is watched"), nil })
+	err = kit.Until(ctx, "the camera of the box with a spoilt configuration", kit.Patience, func() (bool, error) { return x.Logged("camera is watched"), nil })
 	if err != nil {
 		return 0, fmt.Errorf("%w\n%s", err, x.Tail())
 	}

@@ -96,12 +96,14 @@ func hangEverything(ctx context.Context, b *bench.Bench) (bench.Finding, error) 
 	for _, t := range took {
 		longest = max(longest, t)
 	}
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("%d of %d ways to hang ended in a restart; longest %.1f s from standing still to ready again; %d restarts in %d s of a broker that takes connections and says nothing",
 			len(took), len(took), longest.Seconds(), false_, int(deadLine.Seconds())),
-		Reached: longest <= 30*time.Second && false_ == 0,
-		Scope:   "a manager of the bench stands in for systemd, with the times of the unit file",
-	}, nil
+		Scope: "a manager of the bench stands in for systemd, with the times of the unit file",
+	},
+		bench.Pace(longest <= 30*time.Second, "restarted within 30 s"),
+		bench.That(false_ == 0, "0 restarts of the box with a dead broker"),
+	), nil
 }
 
 // hangOne returns the time from the moment at which the part stood still until
@@ -118,7 +120,7 @@ func hangOne(ctx context.Context, b *bench.Bench, x *box.Service, h hang) (time.
 	defer func() { stop(); <-done }()
 	wrong := func(err error) error { return fmt.Errorf("hang %s %s: %w\n%s", h.part, h.function, err, x.Tail()) }
 	// It works when it has fed twice; then its parts have begun, too.
-	if err := kit.Until(ctx, "the agent to be fed by its parts", time.Minute, func() (bool, error) { return m.State().Feeds >= 2, nil }); err != nil {
+	if err := kit.Until(ctx, "the agent to be fed by its parts", kit.Patience, func() (bool, error) { return m.State().Feeds >= 2, nil }); err != nil {
 		return 0, wrong(err)
 	}
 	pid := m.State().PID
@@ -130,12 +132,12 @@ func hangOne(ctx context.Context, b *bench.Bench, x *box.Service, h hang) (time.
 	if err != nil {
 		return 0, wrong(err)
 	}
-	err = kit.Until(ctx, "the part to stand still", 90*time.Second, func() (bool, error) { return h.function == "" || box.Hangs(pid), nil })
+	err = kit.Until(ctx, "the part to stand still", kit.Patience, func() (bool, error) { return h.function == "" || box.Hangs(pid), nil })
 	if err != nil {
 		return 0, wrong(err)
 	}
 	began := time.Now()
-	err = kit.Until(ctx, "the restart", 90*time.Second, func() (bool, error) { return len(m.State().Ready) > 1, nil })
+	err = kit.Until(ctx, "the restart", kit.Patience, func() (bool, error) { return len(m.State().Ready) > 1, nil })
 	if err != nil {
 		return 0, wrong(err)
 	}
@@ -218,7 +220,7 @@ func hangDatabase(ctx context.Context, b *bench.Bench, x *box.Service, page stri
 	up := func() (bool, error) {
 		return box.ChildOf(m.State().PID, "influxd") != 0 && box.FigureOf(ctx, page, "floorwatch_influx_up") == 1, nil
 	}
-	if err := kit.Until(ctx, "the database", time.Minute, up); err != nil {
+	if err := kit.Until(ctx, "the database", kit.Patience, up); err != nil {
 		return 0, wrong(err)
 	}
 	pid := box.ChildOf(m.State().PID, "influxd")
@@ -226,7 +228,7 @@ func hangDatabase(ctx context.Context, b *bench.Bench, x *box.Service, page stri
 		return 0, wrong(err)
 	}
 	began := time.Now()
-	err = kit.Until(ctx, "another database", 2*time.Minute, func() (bool, error) {
+	err = kit.Until(ctx, "another database", kit.Patience, func() (bool, error) {
 		if box.ChildOf(m.State().PID, "influxd") == pid {
 			return false, nil
 		}

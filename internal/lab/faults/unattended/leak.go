@@ -109,12 +109,15 @@ func soakLeaks(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	rss, routines, files, worker := slope(looks, func(l soakSample) float64 { return l.rss / 1e6 }), slope(looks, func(l soakSample) float64 { return l.routines }),
 		slope(looks, func(l soakSample) float64 { return l.files }), slope(looks, func(l soakSample) float64 { return l.worker / 1e6 })
 	last := looks[len(looks)-1]
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("agent %+.1f MB/h (%.0f MB in the end), %+.1f goroutines/h (%.0f), %+.1f open files/h (%.0f); the steady camera's worker %+.1f MB/h (%.0f MB); %d starts in %.0f min with a link and a camera that broke every %.0f s",
 			rss, last.rss/1e6, routines, last.routines, files, last.files, worker, last.worker/1e6, m.State().Starts, soakFor.Minutes(), soakEvery.Seconds()),
-		Reached: rss < 1 && routines < 1 && files < 1 && worker < 1 && m.State().Starts == 1,
-		Scope:   "60 pictures a second of each of two cameras; Mats are counted by the tests of edge/camera",
-	}, nil
+		Scope: "60 pictures a second of each of two cameras; Mats are counted by the tests of edge/camera",
+	},
+		bench.That(rss < 1 && worker < 1, "less than 1 MB/h"),
+		bench.That(routines < 1 && files < 1, "less than one goroutine or open file an hour"),
+		bench.That(m.State().Starts == 1, "one start"),
+	), nil
 }
 
 // soakBox makes a box with a steady camera and one that is lost again and again.

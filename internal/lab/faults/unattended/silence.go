@@ -100,12 +100,15 @@ func noticeFleet(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return bench.Finding{
+	return b.Judge(bench.Finding{
 		Figure: fmt.Sprintf("3 times each: a killed box is told offline after at most %.1f s, one cut off without a word after %.1f s, a blind camera after %.1f s; %d false alarms of 2 boxes in %.0f s, one of them behind a line with 0.2 to 1 s of delay",
 			slowest[boxKilled].Seconds(), slowest[boxCutOff].Seconds(), slowest[boxBlind].Seconds(), f.false, time.Since(began).Seconds()),
-		Reached: slowest[boxKilled] <= 45*time.Second && slowest[boxCutOff] <= 45*time.Second && slowest[boxBlind] <= time.Minute && f.false == 0,
-		Scope:   "minutes of a bad line instead of an hour; a lost packet is there as the delay until it is sent again",
-	}, nil
+		Scope: "minutes of a bad line instead of an hour; a lost packet is there as the delay until it is sent again",
+	},
+		bench.Pace(slowest[boxKilled] <= 45*time.Second && slowest[boxCutOff] <= 45*time.Second, "offline within 45 s"),
+		bench.Pace(slowest[boxBlind] <= time.Minute, "blind within 60 s"),
+		bench.That(f.false == 0, "0 false alarms"),
+	), nil
 }
 
 // startFleet starts the cloud and its boxes.
@@ -267,7 +270,7 @@ func (f *fleetRow) hurt(ctx context.Context, name string, do func(*fleetBox) (fu
 		return 0, fmt.Errorf("hurt %s: %w", name, err)
 	}
 	began := time.Now()
-	err = kit.Until(ctx, "the trouble of "+name, 3*time.Minute, func() (bool, error) {
+	err = kit.Until(ctx, "the trouble of "+name, kit.Patience, func() (bool, error) {
 		t, _ := f.troubles(name)
 		return len(t) > 0, nil
 	})

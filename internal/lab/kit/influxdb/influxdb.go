@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"floorwatch/cloud/influx"
 	"floorwatch/internal/child"
@@ -43,7 +42,7 @@ func (d *Database) Start(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- d.Run(dbCtx) }()
 	d.end = func() { cancel(); <-done }
-	ready, stop := context.WithTimeout(ctx, time.Minute)
+	ready, stop := context.WithTimeout(ctx, kit.Patience)
 	defer stop()
 	at, err := d.WaitReady(ready)
 	if err == nil {
