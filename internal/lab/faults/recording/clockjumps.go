@@ -177,7 +177,7 @@ func clockJumps(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		if err := a.start(ctx); err != nil {
 			return bench.Finding{}, err
 		}
-		if err := kit.Pause(ctx, time.Duration(b.Rounds(3000, 1500))*time.Millisecond); err != nil {
+		if err := errors.Join(a.watched(ctx), kit.Pause(ctx, time.Duration(b.Rounds(3000, 500))*time.Millisecond)); err != nil {
 			return bench.Finding{}, errors.Join(err, a.stop())
 		}
 		for range b.Rounds(100, 8) {

@@ -40,7 +40,7 @@ func footageCrashes(ctx context.Context, b *bench.Bench) (bench.Finding, error) 
 	err = bench.Each(ctx, kills, 10, func(ctx context.Context, i int) error {
 		var err error
 		every := [...]time.Duration{time.Minute, time.Second}[i%2]
-		torn[i], err = killRecorder(ctx, filepath.Join(dir, fmt.Sprint("kill-", i)), cam.url(), every, moments[i], sum)
+		torn[i], err = killRecorder(ctx, b, filepath.Join(dir, fmt.Sprint("kill-", i)), cam.url(), every, moments[i], sum)
 		return err
 	})
 	if err != nil {
@@ -72,7 +72,7 @@ func footageCrashes(ctx context.Context, b *bench.Bench) (bench.Finding, error) 
 
 // killRecorder records into dir, kills the recorder after a while, keeps a copy
 // of the file that it was writing, and looks at what the next start makes of it.
-func killRecorder(ctx context.Context, dir, source string, every, after time.Duration, sum *bench.Tally) (copied string, err error) {
+func killRecorder(ctx context.Context, b *bench.Bench, dir, source string, every, after time.Duration, sum *bench.Tally) (copied string, err error) {
 	p, err := kit.Self(ctx, "role", "record", dir, source, every.String())
 	if err != nil {
 		return "", err
@@ -80,6 +80,10 @@ func killRecorder(ctx context.Context, dir, source string, every, after time.Dur
 	defer p.End()
 	open := filepath.Join(dir, recCamera, "open.mp4")
 	err = kit.Until(ctx, "a recording to begin", kit.Patience, func() (bool, error) {
+		if b.Short && every < recSegment { // a moment may be too short for a finished file
+			seals, err := filepath.Glob(filepath.Join(dir, recCamera, "*", "*.seal"))
+			return len(seals) > 0, err
+		}
 		_, err := os.Stat(open)
 		return err == nil, nil
 	})
