@@ -75,7 +75,7 @@ func measureAll(t *testing.T, data, only string) (page string, figures report) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile("a.json")
+	b, err := os.ReadFile(filepath.Join(".cache", "accuracy", figuresFile))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,6 @@
 // Command accuracy measures floorwatch against the truth and writes what it found
-// as a page for people (docs/accuracy.md) and as JSON beside it. Every figure is
+// as a page for people (docs/accuracy.md) and, with every figure, as JSON into the
+// cache, for whoever compares two runs. Every figure is
 // computed in the run, and stands beside that of a naive pipeline on the same
 // boxes.
 //
@@ -73,7 +74,8 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	flags.StringVar(&r.only, "only", "", "measure only the cases whose name or set begins with `CASE`: vtest, TUD, MOT15, MOT17, queue logs, halls, seeds")
 	flags.BoolVar(&r.short, "short", false, "a quick look: no HOG, one log, three halls, 20 seeds")
 	flags.StringVar(&r.data, "data", filepath.Join("..", "shared", "data"), "`folder` of the real cases")
-	to := flags.String("out", filepath.Join("docs", "accuracy.md"), "`file` of the page; the figures go beside it as .json")
+	to := flags.String("out", filepath.Join("docs", "accuracy.md"), "`file` of the page")
+	figures := flags.String("json", filepath.Join(".cache", "accuracy", figuresFile), "`file` of all figures")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -94,10 +96,10 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	rep.Absent = append(rep.Absent, r.absent...)
 	rep.Seconds = number(time.Since(r.began).Seconds())
 	rep.Goals = goals(rep)
-	if err := rep.write(*to); err != nil {
+	if err := rep.write(*to, *figures); err != nil {
 		return err
 	}
-	r.say("written to %s", *to)
+	r.say("written to %s and %s", *to, *figures)
 	return nil
 }
 

@@ -23,13 +23,16 @@ type report struct {
 	Results  []result  `json:"results"`
 }
 
-// write writes the page and the figures beside it.
-func (rep *report) write(path string) error {
+// figuresFile has every figure. It is made anew by each run, and too large for git.
+const figuresFile = "accuracy.json"
+
+// write writes the page and the figures.
+func (rep *report) write(path, figures string) error {
 	b, err := json.MarshalIndent(rep, "", " ")
 	if err != nil {
 		return fmt.Errorf("encode figures: %w", err)
 	}
-	if err := durable.WriteFile(strings.TrimSuffix(path, ".md")+".json", append(b, '\n'), 0o644); err != nil {
+	if err := durable.WriteFile(figures, append(b, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write figures: %w", err)
 	}
 	if err := durable.WriteFile(path, []byte(rep.page()), os.FileMode(0o644)); err != nil {
@@ -66,7 +69,7 @@ func (n number) show(u unit) string {
 func (rep *report) page() string {
 	var b strings.Builder
 	b.WriteString("# Accuracy\n\nHow far floorwatch's figures are from the truth, and how far those of a plain pipeline on the same boxes are.\n" +
-		"This page is written by `make accuracy`; every figure on it was computed in one run, and stands in `accuracy.json` with all others.\n\n")
+		"This page is written by `make accuracy`; every figure on it was computed in one run, and stands in `.cache/accuracy/accuracy.json` with all others.\n\n")
 	fmt.Fprintf(&b, "Measured on %s, on %s, at commit %s, with `%s`, in %.0f s.\n\n", rep.Date, rep.Machine, rep.Commit, rep.Command, float64(rep.Seconds))
 	rep.goalTable(&b)
 	rep.cases(&b)

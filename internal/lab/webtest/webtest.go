@@ -3,7 +3,6 @@ package webtest
 
 import (
 	"context"
-	"floorwatch/internal/lab/kit"
 	"fmt"
 	"log"
 	"net/url"
@@ -13,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"floorwatch/internal/lab/kit"
 
 	clog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"

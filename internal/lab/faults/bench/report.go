@@ -14,7 +14,9 @@ import (
 	"floorwatch/internal/durable"
 )
 
-// Report is docs/reliability.json: the latest full run of each row.
+// Report is docs/reliability.json: the latest full run of each row. It is kept in
+// git because a row takes up to an hour, so that a run measures some and the page
+// shows all.
 type Report struct {
 	Rows map[string]result `json:"rows"`
 }
