@@ -16,10 +16,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"floorwatch"
-	"floorwatch/internal/child"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/lab/score"
 	"floorwatch/models"
@@ -333,8 +333,9 @@ func (r *bench) see(ctx context.Context, s *subject, detector string, tracked bo
 
 // look runs the worker and returns its lines after one with the processor time.
 func (r *bench) look(ctx context.Context, video, detector string, tracked bool) ([]byte, error) {
-	cmd := child.Command(ctx, r.camera, "-source", video, "-detector", detector, "-models", r.models,
+	cmd := exec.CommandContext(ctx, r.camera, "-source", video, "-detector", detector, "-models", r.models,
 		fmt.Sprintf("-track=%v", tracked), "-start", filmStart.Time().Format(time.RFC3339))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {

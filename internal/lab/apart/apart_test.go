@@ -169,9 +169,9 @@ func TestProgramsApart(t *testing.T) {
 	d.killCamera(t)
 	d.more(t, `floorwatch_camera_opens_total{camera="film"}`, 1)
 
-	kit.Must(t, d.cloud.Crash())
+	kit.Must(t, d.cloud.Kill())
 	d.more(t, appended, 2) // the broker takes them, and nobody is there to hear
-	kit.Must(t, d.broker.Crash())
+	kit.Must(t, d.broker.Kill())
 	kit.Must(t, os.RemoveAll(d.dir+"/mosquitto"))
 	kit.Wait(t, "the box to see that its broker is gone", func() bool { return d.edgeFigure("floorwatch_uplink_connected") == 0 })
 	d.more(t, appended, 2) // and now not even a broker

@@ -224,7 +224,7 @@ func brokerRows() []row {
 	return []row{
 		{
 			name: "broker disappears, box", of: sources,
-			inject: func(t *testing.T, w *world) { kit.Must(t, w.broker.Crash()) },
+			inject: func(t *testing.T, w *world) { kit.Must(t, w.broker.Kill()) },
 			log:    `uplink is down; records wait in the outbox`,
 			figure: "floorwatch_uplink_connected", moved: zero,
 			grows: "floorwatch_outbox_appended_total", // without it

@@ -78,7 +78,7 @@ func TestProcessDoesNotOutliveUs(t *testing.T) {
 	if !exists(stat) {
 		t.Fatalf("no child: %s", parent.Output())
 	}
-	Must(t, parent.cmd.Process.Signal(syscall.SIGKILL))
+	Must(t, syscall.Kill(parent.PID(), syscall.SIGKILL))
 	Wait(t, "the child to end", func() bool { return !exists(stat) })
 }
 

@@ -2,6 +2,7 @@ package kit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -54,7 +55,7 @@ func (b *Broker) Start(ctx context.Context) error {
 	err = Until(ctx, "mosquitto", Patience, func() (bool, error) {
 		select {
 		case <-b.Ended():
-			return false, fmt.Errorf("mosquitto ended at once: %w", b.err)
+			return false, errors.New("mosquitto ended at once")
 		default:
 			return Answers(b.Address), nil
 		}

@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,13 +33,11 @@ type Program struct {
 // context that it was started with.
 type Process struct {
 	In    io.WriteCloser
-	cmd   *exec.Cmd
+	name  string
+	child *child.Process
 	said  output
 	lines *bufio.Scanner
-	read  *os.File
 	stop  context.CancelFunc
-	done  chan struct{}
-	err   error // how it ended, once done is closed
 }
 
 // Start starts a program whose lines are read.
@@ -65,45 +61,28 @@ func (c Program) Start(ctx context.Context) (*Process, error) {
 	if c.Network != nil { // nsenter replaces itself by the program
 		name, args = "nsenter", append([]string{"--net=" + c.Network.path(), name}, args...)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	p := &Process{cmd: child.Command(ctx, name, args...), stop: cancel, done: make(chan struct{})}
-	p.cmd.Env = append(append(os.Environ(), "PATH="+SearchPath()), c.Env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
+	p := &Process{name: filepath.Base(c.Name), child: &child.Process{
+		Path: name, Args: args, Env: append([]string{"PATH=" + SearchPath()}, c.Env...),
+	}}
+	p.child.Stdout, p.child.Stderr = &p.said, &p.said
 	var err error
-	if p.In, err = p.cmd.StdinPipe(); err == nil && c.Lines {
-		var w *os.File
-		if p.read, w, err = os.Pipe(); err == nil {
-			defer func() { _ = w.Close() }()
-			p.cmd.Stdout = w
-			p.lines = bufio.NewScanner(p.read)
-			p.lines.Buffer(nil, 1<<20)
+	if p.In, err = p.child.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if c.Lines {
+		out, err := p.child.StdoutPipe()
+		if err != nil {
+			return nil, err
 		}
+		p.lines = bufio.NewScanner(out)
+		p.lines.Buffer(nil, 1<<20)
 	}
-	if err == nil {
-		err = p.run()
-	}
-	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("start %s: %w", filepath.Base(c.Name), err)
+	ctx, p.stop = context.WithCancel(ctx)
+	if err := p.child.Start(ctx); err != nil {
+		p.stop()
+		return nil, err
 	}
 	return p, nil
-}
-
-// run starts the command from a thread that stays as long as the program: the
-// kernel kills the program when its thread ends, and so when we are killed.
-func (p *Process) run() error {
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(p.done)
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = p.cmd.Wait()
-		}
-	}()
-	return <-started
 }
 
 // SearchPath is PATH with the folders of what the set-up built in front.
@@ -116,7 +95,7 @@ func SearchPath() string {
 }
 
 // PID returns the process's number.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+func (p *Process) PID() int { return p.child.PID() }
 
 // Line returns the next line of output; false once the process has ended.
 func (p *Process) Line() (line string, ok bool) {
@@ -129,7 +108,7 @@ func (p *Process) Line() (line string, ok bool) {
 func (p *Process) Next(v any) error {
 	if !p.lines.Scan() {
 		p.End()
-		return fmt.Errorf("%s ended: %s", strings.Join(p.cmd.Args[:min(3, len(p.cmd.Args))], " "), p.Tail())
+		return fmt.Errorf("%s ended: %s", strings.Join(append([]string{p.name}, p.child.Args[:min(2, len(p.child.Args))]...), " "), p.Tail())
 	}
 	if err := json.Unmarshal(p.lines.Bytes(), v); err != nil {
 		return fmt.Errorf("read %q: %w", p.lines.Text(), err)
@@ -147,54 +126,41 @@ func (p *Process) Tail() string {
 }
 
 // Ended is closed when the process has ended.
-func (p *Process) Ended() <-chan struct{} { return p.done }
+func (p *Process) Ended() <-chan struct{} { return p.child.Done() }
 
 // Signal sends a signal to the process and its children.
-func (p *Process) Signal(s syscall.Signal) error { return child.Signal(p.cmd, s) }
+func (p *Process) Signal(s syscall.Signal) error { return p.child.Signal(s) }
 
-// Kill sends SIGKILL to the process and its children; what it said before can
-// still be read. End must follow.
+// Kill ends the process as kill -9 does, and waits for that; what it said before
+// can still be read. End must follow.
 func (p *Process) Kill() error {
 	if err := p.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("kill %s: %w", filepath.Base(p.cmd.Path), err)
+		return fmt.Errorf("kill %s: %w", p.name, err)
 	}
-	return nil
-}
-
-// Crash ends the process, and nothing but it, as kill -9 does, and waits for it.
-func (p *Process) Crash() error {
-	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("kill %s: %w", filepath.Base(p.cmd.Path), err)
-	}
-	<-p.done
+	<-p.Ended()
 	return nil
 }
 
 // End asks the process to end and waits for that; how it ended is no error.
-// Nothing of its group is left.
 func (p *Process) End() {
 	_ = p.In.Close()
 	p.stop()
-	<-p.done
-	_ = p.Signal(syscall.SIGKILL)
-	if p.read != nil {
-		_ = p.read.Close()
-	}
+	_ = p.child.Wait()
 }
 
 // Quit asks the process to end with SIGTERM; an error unless it does so in order
 // and in time.
 func (p *Process) Quit(within time.Duration) error {
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("end %s: %w", filepath.Base(p.cmd.Path), err)
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("end %s: %w", p.name, err)
 	}
 	select {
-	case <-p.done:
+	case <-p.Ended():
 	case <-time.After(within):
-		return fmt.Errorf("%s did not end within %s", filepath.Base(p.cmd.Path), within)
+		return fmt.Errorf("%s did not end within %s", p.name, within)
 	}
-	if p.err != nil {
-		return fmt.Errorf("%s ended with %w", filepath.Base(p.cmd.Path), p.err)
+	if err := p.child.Wait(); err != nil {
+		return fmt.Errorf("%s ended with %w", p.name, err)
 	}
 	return nil
 }

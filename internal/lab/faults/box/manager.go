@@ -6,8 +6,8 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,7 +35,6 @@ type Manager struct {
 	pause   time.Duration // RestartSec
 	log     io.Writer
 	Started func(pid int) // called with each process before anything else happens
-	aborted func()        // called when one was told to end
 
 	mu     sync.Mutex
 	pid    int
@@ -71,17 +70,21 @@ func (m *Manager) once(ctx context.Context) error {
 		return fmt.Errorf("listen as service manager: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
-	cmd := child.Command(ctx, m.exe, m.args...)
-	cmd.Env = append(append(os.Environ(), m.Env...), "NOTIFY_SOCKET="+socket, fmt.Sprintf("WATCHDOG_USEC=%d", watchdogTime.Microseconds()))
-	cmd.Stdout, cmd.Stderr = m.log, m.log
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", m.exe, err)
+	p := &child.Process{
+		Path: m.exe, Args: m.args, Stdout: m.log, Stderr: m.log,
+		Env: append(slices.Clone(m.Env), "NOTIFY_SOCKET="+socket, fmt.Sprintf("WATCHDOG_USEC=%d", watchdogTime.Microseconds())),
+	}
+	if err := p.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // nobody wants it any more
+		}
+		return err
 	}
 	if m.Started != nil {
-		m.Started(cmd.Process.Pid)
+		m.Started(p.PID())
 	}
 	m.mu.Lock()
-	m.pid, m.feeds = cmd.Process.Pid, 0
+	m.pid, m.feeds = p.PID(), 0
 	m.starts++
 	m.mu.Unlock()
 	words := make(chan string, 64)
@@ -96,10 +99,8 @@ func (m *Manager) once(ctx context.Context) error {
 			words <- string(b[:n])
 		}
 	}()
-	gone := make(chan struct{})
-	go func() { m.watch(cmd, words, gone) }()
-	_ = cmd.Wait()
-	close(gone)
+	go func() { m.watch(p, words) }()
+	_ = p.Wait()
 	m.mu.Lock()
 	m.pid = 0
 	m.ended = append(m.ended, time.Now())
@@ -108,12 +109,12 @@ func (m *Manager) once(ctx context.Context) error {
 }
 
 // watch ends the program when it is no longer heard, or asks for it.
-func (m *Manager) watch(cmd *exec.Cmd, words <-chan string, gone <-chan struct{}) {
+func (m *Manager) watch(p *child.Process, words <-chan string) {
 	dog := time.NewTimer(time.Hour) // from READY on
 	defer dog.Stop()
 	for {
 		select {
-		case <-gone:
+		case <-p.Done():
 			return
 		case <-dog.C:
 		case word, open := <-words:
@@ -126,15 +127,12 @@ func (m *Manager) watch(cmd *exec.Cmd, words <-chan string, gone <-chan struct{}
 				continue
 			}
 		}
-		_ = cmd.Process.Signal(syscall.SIGABRT)
-		_ = cmd.Process.Signal(syscall.SIGCONT) // as systemd does
-		if m.aborted != nil {
-			m.aborted()
-		}
+		_ = p.Signal(syscall.SIGABRT)
+		_ = p.Signal(syscall.SIGCONT) // as systemd does
 		select {
-		case <-gone:
+		case <-p.Done():
 		case <-time.After(abortTime):
-			_ = child.Signal(cmd, syscall.SIGKILL)
+			_ = p.Signal(syscall.SIGKILL)
 		}
 		return
 	}
