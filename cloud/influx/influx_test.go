@@ -3,7 +3,7 @@ package influx
 import (
 	"context"
 	"errors"
-	"floorwatch/internal/lab/kit"
+	goflag "flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"floorwatch/internal/lab/kit"
+
 	"floorwatch"
 )
 
@@ -24,8 +26,9 @@ var shared *Server
 
 func TestMain(m *testing.M) {
 	code := func() int {
+		goflag.Parse()
 		bin, err := kit.Find("influxd")
-		if err != nil {
+		if err != nil || testing.Short() {
 			return m.Run() // client says what is missing
 		}
 		dir, err := kit.Folder("influx")

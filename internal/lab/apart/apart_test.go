@@ -156,9 +156,6 @@ func (d *deployment) killCamera(t *testing.T) {
 // disk, one after the other while people are counted, and then finds every
 // record of the box's ledger in InfluxDB and the index of footage, once.
 func TestProgramsApart(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs box, broker and cloud for a minute; not in -short")
-	}
 	d := deploy(t)
 	d.startBroker(t)
 	d.startCloud(t)

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"floorwatch/internal/lab/kit"
 	"io"
 	"net"
 	"testing"
@@ -28,13 +29,16 @@ func echo(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// say sends text and returns what comes back within a moment.
-func say(t *testing.T, c net.Conn, text string) string {
+// moment is how long silence is listened to.
+const moment = 300 * time.Millisecond
+
+// say sends text and returns what comes back in time.
+func say(t *testing.T, c net.Conn, text string, patience time.Duration) string {
 	t.Helper()
 	if _, err := c.Write([]byte(text)); err != nil {
 		return "error"
 	}
-	_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	b := make([]byte, len(text))
 	n, err := io.ReadFull(c, b)
 	if err == io.EOF || n == 0 && err != nil && !err.(net.Error).Timeout() {
@@ -57,7 +61,6 @@ func TestFaults(t *testing.T) {
 		t.Cleanup(func() { _ = c.Close() })
 		return c
 	}
-	c := dial()
 	for name, row := range map[string]struct {
 		put  func()
 		want string
@@ -70,33 +73,37 @@ func TestFaults(t *testing.T) {
 		"delay":      {func() { p.Both(Fault{Delay: time.Millisecond, Jitter: time.Millisecond, Rate: 10000}) }, "hello"},
 	} {
 		row.put()
-		if got := say(t, c, "hello"); got != row.want {
+		patience := kit.Patience
+		if row.want == "" {
+			patience = moment
+		}
+		if got := say(t, dial(), "hello", patience); got != row.want {
 			t.Errorf("%s: %q, want %q", name, got, row.want)
 		}
 		p.Pass()
 	}
 	p.Both(Fault{Noise: true})
-	if got := say(t, c, "hello"); len(got) != 5 || got == "hello" {
+	if got := say(t, dial(), "hello", kit.Patience); len(got) != 5 || got == "hello" {
 		t.Errorf("noise: %q", got)
 	}
 	p.Set(Fault{}, Fault{Flip: 1000})
 	long := string(bytes.Repeat([]byte("x"), 30000))
-	if got := say(t, c, long); len(got) != len(long) || got == long {
+	if got := say(t, dial(), long, kit.Patience); len(got) != len(long) || got == long {
 		t.Errorf("flip: %d bytes", len(got))
 	}
 	p.Pass()
 	p.Mute()
-	if got := say(t, dial(), "hello"); got != "" {
+	if got := say(t, dial(), "hello", moment); got != "" {
 		t.Errorf("mute: %q", got)
 	}
 	p.Pass()
 	for name, end := range map[string]func(){"cut": p.Cut, "reset": p.Reset, "drop": func() { p.Drop(100) }, "down": p.Down} {
 		c := dial()
-		if got := say(t, c, "hello"); got != "hello" {
+		if got := say(t, c, "hello", kit.Patience); got != "hello" {
 			t.Fatalf("before %s: %q", name, got)
 		}
 		end()
-		if got := say(t, c, "hello"); got != "closed" && got != "error" {
+		if got := say(t, c, "hello", kit.Patience); got != "closed" && got != "error" {
 			t.Errorf("%s: %q", name, got)
 		}
 		p.Pass()

@@ -284,9 +284,6 @@ func (w *world) fill(t *testing.T) {
 
 // TestBadInput is the table. What can go wrong beside each other does.
 func TestBadInput(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs two boxes, a broker, a cloud and a database for a minute; not in -short")
-	}
 	w := newWorld(t)
 	inOrder := func(t *testing.T, rows []row) {
 		for _, r := range rows {

@@ -6,7 +6,7 @@
 // What is missing skips the test with the reason and the command that brings it,
 // so that go test ./... passes on a bare clone; with FLOORWATCH_TEST_ALL=1, as
 // make test sets it, it fails the test, for a check that is skipped in silence
-// is a defect.
+// is a defect. In -short, the fast tier, nothing real is started.
 //
 // The kit imports next to nothing of the product, so that every package's tests
 // may use it. What needs the database's own package lies in kit/influxdb, what

@@ -25,9 +25,19 @@ func Missing(t testing.TB, why string) {
 	t.Skip(why)
 }
 
-// Tool returns the path of a program that deploy/setup.sh brings.
+// quick skips in -short what works with the real thing.
+func quick(t testing.TB, what string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("not in -short: it works with " + what)
+	}
+}
+
+// Tool returns the path of a program that deploy/setup.sh brings. In -short the
+// test is skipped.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
+	quick(t, name)
 	path, err := Find(name)
 	if err != nil {
 		Missing(t, err.Error())
@@ -43,9 +53,11 @@ func Repository(t testing.TB, path string) string {
 	return filepath.Join(root, path)
 }
 
-// Built returns the path of one of the programs in bin/.
+// Built returns the path of one of the programs in bin/. In -short the test is
+// skipped.
 func Built(t testing.TB, name string) string {
 	t.Helper()
+	quick(t, name)
 	path := Repository(t, "bin/"+name)
 	if !exists(path) {
 		Missing(t, "bin/"+name+" is not there; run: make build")
@@ -53,9 +65,10 @@ func Built(t testing.TB, name string) string {
 	return path
 }
 
-// Film returns the path of the demonstration film.
+// Film returns the path of the demonstration film. In -short the test is skipped.
 func Film(t testing.TB) string {
 	t.Helper()
+	quick(t, "the demonstration film")
 	path := Repository(t, ".cache/film.mp4")
 	if !exists(path) {
 		Missing(t, "the demonstration film .cache/film.mp4 is not there; run: deploy/setup.sh test")
@@ -66,14 +79,17 @@ func Film(t testing.TB) string {
 // Charts wants the chart library of the pages to be there.
 func Charts(t testing.TB) {
 	t.Helper()
+	quick(t, "a browser")
 	if !exists(Repository(t, "cloud/web/static/vendor/.version")) {
 		Missing(t, "the chart library of the pages is not there; run: deploy/setup.sh run")
 	}
 }
 
-// Superuser wants the test to be run by root, for what it mounts or cuts.
+// Superuser wants the test to be run by root, for what it mounts or cuts. In
+// -short it is skipped.
 func Superuser(t testing.TB, what string) {
 	t.Helper()
+	quick(t, what)
 	if os.Geteuid() != 0 {
 		Missing(t, what+" needs root; run as root: make test")
 	}
