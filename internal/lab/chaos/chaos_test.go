@@ -2,11 +2,12 @@ package chaos
 
 import (
 	"bytes"
-	"floorwatch/internal/lab/kit"
 	"io"
 	"net"
 	"testing"
 	"time"
+
+	"floorwatch/internal/lab/kit"
 )
 
 // echo answers what it is told.

@@ -119,7 +119,10 @@ func newWorld(t *testing.T) *world {
 	for _, name := range []string{"influxd", "mosquitto", "mosquitto_passwd", "ffmpeg"} {
 		kit.Tool(t, name)
 	}
-	w := &world{t: t, dir: t.TempDir(), bin: kit.Build(t), port: kit.FreePort(t), cameras: map[string]*chaos.Proxy{}}
+	dir, err := kit.Folder("hostile") // something is mounted there
+	kit.Must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	w := &world{t: t, dir: dir, bin: kit.Build(t), port: kit.FreePort(t), cameras: map[string]*chaos.Proxy{}}
 	w.films(t)
 	w.startDatabase(t)
 	w.startFilm(t)

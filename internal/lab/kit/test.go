@@ -2,7 +2,6 @@ package kit
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,7 +132,7 @@ func UseTools(t testing.TB, programs ...string) {
 	t.Helper()
 	useTools()
 	for _, name := range programs {
-		if strings.HasPrefix(name, folderPrefix) {
+		if strings.HasPrefix(name, "floorwatch-") {
 			Built(t, name)
 		} else {
 			Tool(t, name)
@@ -211,29 +210,4 @@ func Build(t testing.TB) (dir string) {
 		t.Fatalf("build the programs: %v\n%s", err, out)
 	}
 	return dir
-}
-
-// Folders of ours that outlive a test binary that was killed have its number in
-// their names, so that the next one can sweep them away.
-const folderPrefix = "floorwatch-"
-
-var sweep = sync.OnceFunc(func() {
-	old, _ := filepath.Glob(filepath.Join(os.TempDir(), folderPrefix+"*-[0-9]*-*"))
-	for _, dir := range old {
-		parts := strings.Split(filepath.Base(dir), "-")
-		if pid, err := strconv.Atoi(parts[len(parts)-2]); err == nil && !exists(fmt.Sprintf("/proc/%d", pid)) {
-			_ = os.RemoveAll(dir)
-		}
-	}
-})
-
-// Folder makes a temporary folder that the caller removes; those of test
-// binaries that were killed are removed at the first call.
-func Folder(name string) (string, error) {
-	sweep()
-	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%s-%d-", folderPrefix, name, os.Getpid()))
-	if err != nil {
-		return "", fmt.Errorf("make a folder: %w", err)
-	}
-	return dir, nil
 }

@@ -30,6 +30,8 @@ import (
 	"syscall"
 	"time"
 
+	"floorwatch/internal/lab/kit"
+
 	"floorwatch"
 )
 
@@ -78,9 +80,9 @@ func run(ctx context.Context, args []string, out, say io.Writer) error {
 	if *kind != floorwatch.KindCount && *kind != floorwatch.KindStay {
 		return fmt.Errorf("kind %.50q is neither count nor stay", *kind)
 	}
-	dir, err := os.MkdirTemp("", "floorwatch-speed-")
+	dir, err := kit.Folder("speed")
 	if err != nil {
-		return fmt.Errorf("make a folder: %w", err)
+		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	p := plan{runs: *runs, records: *records, live: 20 * time.Second, away: time.Minute, kind: *kind, dir: dir, say: say, profile: *profile}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"floorwatch/internal/lab/kit"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -31,9 +33,8 @@ func (b *Bench) Scratch() (dir string, end func(), err error) {
 	if _, err := os.Stat(base); err != nil {
 		base = b.Dir
 	}
-	dir, err = os.MkdirTemp(base, "floorwatch-faults-")
-	if err != nil {
-		return "", nil, fmt.Errorf("make a folder: %w", err)
+	if dir, err = kit.FolderIn(base, "faults"); err != nil {
+		return "", nil, err
 	}
 	return dir, func() { _ = os.RemoveAll(dir) }, nil
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"floorwatch/internal/lab/kit"
 )
 
 // Row is one property of the product under a fault that is made to happen.
@@ -24,9 +26,9 @@ type Row struct {
 
 // Measure runs one row in a folder of its own.
 func (r Row) Measure(ctx context.Context, bin string, short bool, seed uint64) (Finding, error) {
-	dir, err := os.MkdirTemp("", "floorwatch-faults-"+r.ID+"-")
+	dir, err := kit.Folder("faults-" + r.ID)
 	if err != nil {
-		return Finding{}, fmt.Errorf("make a folder: %w", err)
+		return Finding{}, err
 	}
 	defer os.RemoveAll(dir)
 	h := fnv.New64a()

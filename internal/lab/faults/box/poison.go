@@ -57,6 +57,12 @@ func MakeCrash(pid int, exe, function string) error {
 	return poison(pid, function, at, codeCrash)
 }
 
+// Poisonable returns why a function of a program cannot be made to hang or crash.
+func Poisonable(exe, function string) error {
+	_, err := address(exe, function, 40)
+	return err
+}
+
 // poison writes code over the beginning of a function.
 func poison(pid int, function string, at uint64, code []byte) error {
 	if runtime.GOARCH != "amd64" {

@@ -62,6 +62,25 @@ var hanging = []hang{
 	{"health", edgePackage + ".(*run).boxHealth"},
 }
 
+const ingestLoops = "floorwatch/cloud/ingest.(*Ingest)."
+
+// hangingCloud are the loops of the aggregator.
+var hangingCloud = []hang{{"ingest: reading", ingestLoops + "retries"}, {"ingest: storing", ingestLoops + "storePoints"}}
+
+// poisoned lists the functions of each program that rows of this room change
+// while it runs.
+func poisoned() map[string][]string {
+	all := map[string][]string{"floorwatch-edge": crashing}
+	for program, hangs := range map[string][]hang{"floorwatch-edge": hanging, "floorwatch-cloud": hangingCloud} {
+		for _, h := range hangs {
+			if h.function != "" {
+				all[program] = append(all[program], h.function)
+			}
+		}
+	}
+	return all
+}
+
 // hangEverything makes each part of a running agent stand still, one in each
 // box, and beside them watches a box with a dead broker, which must be left
 // alone.
@@ -194,8 +213,7 @@ func hangCloud(ctx context.Context, b *bench.Bench, broker string, took []time.D
 	if err := os.WriteFile(x.Config, config, 0o600); err != nil {
 		return fmt.Errorf("configure the cloud: %w", err)
 	}
-	const ingest = "floorwatch/cloud/ingest.(*Ingest)."
-	for i, h := range []hang{{"ingest: reading", ingest + "retries"}, {"ingest: storing", ingest + "storePoints"}} {
+	for i, h := range hangingCloud {
 		if took[i], err = hangOne(ctx, b, x, h); err != nil {
 			return err
 		}
