@@ -27,37 +27,30 @@ import (
 	"floorwatch/cloud/vault"
 	"floorwatch/internal/access"
 	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 // database is the one real influxd of the package's tests; each test writes
 // into stores of its own.
-var database *influx.Server
+var database *influxdb.Database
 
 func TestMain(m *testing.M) { os.Exit(withDatabase(m)) }
 
 func withDatabase(m *testing.M) int {
 	flag.Parse()
-	bin, err := kit.Find("influxd")
-	if err != nil || testing.Short() {
+	if _, err := kit.Find("influxd"); err != nil || testing.Short() {
 		return m.Run() // realDatabase says what is missing
 	}
 	dir, err := kit.Folder("ingest")
+	if err == nil {
+		defer func() { _ = os.RemoveAll(dir) }()
+		database, err = influxdb.Start(context.Background(), dir)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	database = &influx.Server{Bin: bin, Dir: dir}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- database.Run(ctx) }()
-	defer func() { cancel(); <-done }()
-	ready, stop := context.WithTimeout(ctx, time.Minute)
-	defer stop()
-	if _, err := database.WaitReady(ready); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
+	defer database.End()
 	return m.Run()
 }
 

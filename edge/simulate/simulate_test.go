@@ -430,6 +430,7 @@ func BenchmarkHour(b *testing.B) {
 
 // TestRecord films two seconds and asks ffprobe what came out.
 func TestRecord(t *testing.T) {
+	kit.UseTools(t, "ffmpeg", "ffprobe")
 	h := load(t, "demo")
 	h.Picture = floorwatch.Size{Width: 320, Height: 180}
 	path := filepath.Join(t.TempDir(), "hall.mp4")

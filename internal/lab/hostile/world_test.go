@@ -23,6 +23,7 @@ import (
 	"floorwatch/edge/relay"
 	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/influxdb"
 )
 
 // workerEnv makes the test binary a camera worker whose clock can be set: it
@@ -158,11 +159,10 @@ func (w *world) films(t *testing.T) {
 // startDatabase runs InfluxDB behind a line that is down.
 func (w *world) startDatabase(t *testing.T) {
 	t.Helper()
-	db := &influx.Server{Bin: kit.Tool(t, "influxd"), Dir: filepath.Join(w.dir, "influxdb")}
-	w.background(t, db.Run)
-	ctx, cancel := context.WithTimeout(t.Context(), kit.Patience)
-	defer cancel()
-	at, err := db.WaitReady(ctx)
+	db, err := influxdb.Start(context.Background(), w.dir)
+	kit.Must(t, err)
+	t.Cleanup(db.End)
+	at, err := db.Endpoint()
 	kit.Must(t, err)
 	w.database = at
 	w.influx = w.line(t, strings.TrimPrefix(at.URL, "http://"))
