@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"floorwatch/internal/lab/kit"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"floorwatch/internal/lab/kit"
 )
 
 // known is a manifest of our own bytes, served from url.

@@ -15,9 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"floorwatch/internal/lab/kit"
-
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
 )
 
 // shared is the one real influxd that all tests of the package write to, each

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"floorwatch/internal/lab/kit"
 	"image"
 	"image/color"
 	"net"
@@ -16,9 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"gocv.io/x/gocv"
-
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
+
+	"gocv.io/x/gocv"
 )
 
 // film makes a video with ffmpeg: size, frames per second, seconds.

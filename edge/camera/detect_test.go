@@ -1,14 +1,14 @@
 package camera
 
 import (
-	"floorwatch/internal/lab/kit"
 	"math"
 	"path/filepath"
 	"testing"
 
-	"gocv.io/x/gocv"
-
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
+
+	"gocv.io/x/gocv"
 )
 
 // firstFrame is the first picture of a video.

@@ -47,7 +47,7 @@ func TestFlash(t *testing.T) {
 	<-rel.Ready()
 	rec := &footage.Recorder{
 		Dir: dir, Store: "s1", Edge: "box", Camera: "light", Source: rel.URL(), Every: time.Hour, // so that a connection is a segment
-		Key: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), Emit: func(any) error { return nil },
+		Key: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), Emit: func(floorwatch.Record) error { return nil },
 	}
 	parts.Go(func() {
 		if err := rec.Run(ctx); err != nil {

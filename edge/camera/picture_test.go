@@ -1,13 +1,13 @@
 package camera
 
 import (
-	"floorwatch/internal/lab/kit"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
 )
 
 // encoded makes a film of 40 s as a camera would send it.

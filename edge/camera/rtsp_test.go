@@ -3,7 +3,6 @@ package camera
 import (
 	"context"
 	"errors"
-	"floorwatch/internal/lab/kit"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -11,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"floorwatch"
+	"floorwatch/internal/lab/kit"
+
 	"github.com/bluenviron/gortsplib/v4"
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
 	"github.com/bluenviron/gortsplib/v4/pkg/description"
 	"github.com/bluenviron/gortsplib/v4/pkg/format"
 	"github.com/pion/rtp"
-
-	"floorwatch"
 )
 
 // relay is an RTSP server to which ffmpeg publishes and from which a worker

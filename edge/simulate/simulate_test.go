@@ -3,7 +3,6 @@ package simulate
 import (
 	"bytes"
 	"encoding/json"
-	"floorwatch/internal/lab/kit"
 	"math"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
 )
 
 func load(t testing.TB, name string) *Hall {

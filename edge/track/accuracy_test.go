@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"floorwatch/internal/lab/kit"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +12,7 @@ import (
 	"testing"
 
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
 )
 
 // follow tracks a file of detections and writes the tracks beside out.

@@ -3,7 +3,6 @@ package zone_test
 import (
 	"encoding/csv"
 	"encoding/json"
-	"floorwatch/internal/lab/kit"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
 )
 
 func readCSV(t *testing.T, path string) [][]string {

@@ -258,27 +258,6 @@ func Resident(pid int) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// Command is exec.CommandContext with the group and the death signal of a
-// Process, for gear that has not moved to it.
-func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return Signal(cmd, syscall.SIGTERM) }
-	cmd.WaitDelay = StopGrace
-	return cmd
-}
-
-// Signal sends sig to a Command's whole process group.
-func Signal(cmd *exec.Cmd, sig syscall.Signal) error {
-	if cmd.Process == nil {
-		return os.ErrProcessDone
-	}
-	if err := syscall.Kill(-cmd.Process.Pid, sig); err != nil {
-		return os.ErrProcessDone
-	}
-	return nil
-}
-
 // Tail keeps the last bytes that a child wrote, for the message about its end.
 type Tail struct {
 	mu  sync.Mutex

@@ -10,11 +10,10 @@ import (
 	"sync"
 	"testing"
 
+	"floorwatch"
 	"floorwatch/internal/lab/kit"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-
-	"floorwatch"
 )
 
 // broker is a running Mosquitto with the shipped configuration.

@@ -42,7 +42,7 @@ func (w *world) stranger(t *testing.T) *stranger {
 
 func (s *stranger) wait(t *testing.T, token mqtt.Token) {
 	t.Helper()
-	if !token.WaitTimeout(10 * time.Second) {
+	if !token.WaitTimeout(kit.Patience) {
 		t.Fatal("the broker does not answer")
 	}
 	kit.Must(t, token.Error())

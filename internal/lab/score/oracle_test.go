@@ -15,9 +15,8 @@ import (
 	"strings"
 	"testing"
 
-	"floorwatch/internal/lab/kit"
-
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
 )
 
 // oracle finds the real cases and the independent scorers beside the repository.

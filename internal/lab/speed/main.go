@@ -30,9 +30,8 @@ import (
 	"syscall"
 	"time"
 
-	"floorwatch/internal/lab/kit"
-
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
 )
 
 func main() {
