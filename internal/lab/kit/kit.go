@@ -57,7 +57,7 @@ func Find(name string) (string, error) {
 	return "", fmt.Errorf("%s is not installed; run: deploy/setup.sh test", name)
 }
 
-// Shared returns the path of something in the folder `shared` beside the
+// shared returns the path of something in the folder `shared` beside the
 // repository, which has the real cases with their truth and their scorers.
 func shared(path string) (string, error) {
 	root, err := Root()

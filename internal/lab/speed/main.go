@@ -10,9 +10,9 @@
 //	go run ./internal/lab/speed -short     a quick look
 //	go run ./internal/lab/speed -only drain-1,live -runs 3 -json out.json
 //
-// It needs mosquitto and influxd on the PATH and some 2 GB of memory. It ends
-// with an error when a record is missing, and never because of a speed.
-// docs/performance.md says what the figures mean.
+// It needs mosquitto and influxd, which deploy/setup.sh test brings, and some 2 GB
+// of memory. It ends with an error when a record is missing, and never because of
+// a speed. docs/performance.md says what the figures mean.
 package main
 
 import (
