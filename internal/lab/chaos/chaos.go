@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"floorwatch/internal/lab/kit"
 )
 
 // Fault is what a proxy does to one direction of the traffic, or to new
@@ -48,12 +50,11 @@ func New(target string) (*Proxy, error) { return At("127.0.0.1", target) }
 
 // At is New on another address of this machine.
 func At(ip, target string) (*Proxy, error) {
-	ln, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	address, err := kit.FreeAddressAt(ip)
 	if err != nil {
-		return nil, fmt.Errorf("find an address for a proxy: %w", err)
+		return nil, err
 	}
-	defer func() { _ = ln.Close() }()
-	p := &Proxy{Addr: ln.Addr().String(), target: target, conns: map[net.Conn]bool{}}
+	p := &Proxy{Addr: address, target: target, conns: map[net.Conn]bool{}}
 	p.Pass()
 	return p, nil
 }

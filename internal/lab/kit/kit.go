@@ -18,10 +18,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -70,13 +72,21 @@ func shared(path string) (string, error) {
 }
 
 // FreeAddress returns a loopback address on which nobody listens right now.
-func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+func FreeAddress() (string, error) { return FreeAddressAt("127.0.0.1") }
+
+// FreeAddressAt is FreeAddress for another address of this machine. The port is
+// none of those that the kernel gives away (ip_local_port_range begins at 32768),
+// so that no connection takes it before the one who asked does.
+func FreeAddressAt(ip string) (string, error) {
+	var err error
+	for range 100 {
+		address := net.JoinHostPort(ip, strconv.Itoa(20_000+rand.IntN(12_000)))
+		var l net.Listener
+		if l, err = net.Listen("tcp", address); err == nil {
+			return address, l.Close()
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("find a free port: %w", err)
 }
 
 // Answers tells whether somebody listens on a TCP address.

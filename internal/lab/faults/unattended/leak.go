@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"floorwatch/edge/relay"
+	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/lab/faults/bench"
 	"floorwatch/internal/lab/faults/box"
 	"floorwatch/internal/lab/kit"
@@ -76,12 +77,12 @@ func soakLeaks(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 	}
 	host := strings.TrimPrefix(rel.URL(), "rtsp://")
 	host, path, _ := strings.Cut(host, "/")
-	camera, err := startLine(host)
+	camera, err := chaos.Start(host)
 	if err != nil {
 		return bench.Finding{}, err
 	}
 	defer camera.Close()
-	line, err := startLine(broker.Address)
+	line, err := chaos.Start(broker.Address)
 	if err != nil {
 		return bench.Finding{}, err
 	}

@@ -116,7 +116,7 @@ func startFleet(ctx context.Context, b *bench.Bench, broker string, running *err
 	f := &fleetRow{boxes: map[string]*fleetBox{}, seen: map[string][]string{}}
 	edges := ""
 	for _, name := range []string{boxKilled, boxCutOff, boxBlind, boxSlow, boxWell} {
-		line, err := startLine(broker)
+		line, err := chaos.Start(broker)
 		if err != nil {
 			return nil, err
 		}
@@ -146,16 +146,6 @@ func startFleet(ctx context.Context, b *bench.Bench, broker string, running *err
 		running.Go(func() error { return errors.Join(m.Run(ctx), log.Close()) })
 	}
 	return f, startFleetCloud(ctx, b, f, broker, edges, running)
-}
-
-// startLine starts a proxy; another process may take its port before it does.
-func startLine(target string) (line *chaos.Proxy, err error) {
-	for range 5 {
-		if line, err = chaos.Start(target); err == nil {
-			return line, nil
-		}
-	}
-	return nil, err
 }
 
 const (
