@@ -237,6 +237,7 @@ func TestFarFutureIsBookedNow(t *testing.T) {
 }
 
 func TestFloodAndAllowList(t *testing.T) {
+	kit.Long(t)
 	t.Parallel()
 	s, _ := open(t, nil)
 	codes := map[int]int{}
@@ -272,6 +273,7 @@ func TestFloodAndAllowList(t *testing.T) {
 // TestDiskThatTakesNothing: a message that cannot be made durable is not
 // answered as stored, and counts once when it is said again.
 func TestDiskThatTakesNothing(t *testing.T) {
+	kit.Long(t)
 	t.Parallel()
 	s, _ := open(t, nil)
 	s.Feeds.mu.Lock()

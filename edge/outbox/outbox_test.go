@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/lab/kit"
 )
 
 func open(t testing.TB, set Settings) *Outbox {
@@ -260,6 +261,7 @@ func TestManyAppendersShareSyncs(t *testing.T) {
 }
 
 func TestBudgetDropsByClassAndBooks(t *testing.T) {
+	kit.Long(t)
 	dir := t.TempDir()
 	o := open(t, Settings{Dir: dir, MaxBytes: MinMaxBytes})
 	kinds := []string{"health", "interval", "stay", "count", "wait", "alert", "segment"}
@@ -333,6 +335,7 @@ func TestSettledSegmentsAreDeleted(t *testing.T) {
 
 // A failed write, sync, creation or growth costs no record and no number.
 func TestFaults(t *testing.T) {
+	kit.Long(t)
 	for _, op := range []string{"write", "sync", "grow", "create", "state"} {
 		t.Run(op, func(t *testing.T) {
 			dir := t.TempDir()
@@ -449,6 +452,7 @@ func TestRanges(t *testing.T) {
 // What a crash leaves ready behind the records does not pile up: many crashes
 // with no link must not spend the budget on zeros.
 func TestCrashesLeaveNoSlack(t *testing.T) {
+	kit.Long(t)
 	dir := t.TempDir()
 	for i := range 80 {
 		o := open(t, Settings{Dir: dir, MaxBytes: MinMaxBytes})

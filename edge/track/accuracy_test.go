@@ -49,6 +49,7 @@ func follow(t *testing.T, dets, out string, fps float64) {
 
 // TestAccuracyMOT17 holds the tracker to what it reached on real crowds.
 func TestAccuracyMOT17(t *testing.T) {
+	kit.Long(t)
 	data, scorer := kit.Shared(t, "data/mot17-first-half"), kit.Shared(t, "tools/motscore.py")
 	python := kit.Scorers(t)
 	args, dir := []string{scorer, "--mot17", "--json", "--pairs"}, t.TempDir()

@@ -244,6 +244,7 @@ func (b *box) putBatch(t testing.TB, n int) {
 func (b *box) drained() bool { return b.Outbox.Stats().Records == 0 }
 
 func TestEverythingArrivesUnaltered(t *testing.T) {
+	kit.Long(t)
 	_, addr := startBroker(t, "127.0.0.1:0")
 	c := startCloud(t, addr, nil)
 	b := openBox(t, addr, quick)
@@ -498,6 +499,7 @@ func (p *proxy) pass(dst, src net.Conn, swallow *atomic.Bool) {
 }
 
 func TestHalfOpenLinkIsNoticed(t *testing.T) {
+	kit.Long(t)
 	_, addr := startBroker(t, "127.0.0.1:0")
 	c := startCloud(t, addr, nil)
 	for _, way := range []string{"both", "up", "down"} {

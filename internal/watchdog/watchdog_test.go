@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"floorwatch/internal/lab/kit"
 )
 
 func TestALoopThatStandsStillIsNamed(t *testing.T) {
@@ -41,6 +43,7 @@ func TestALoopThatStandsStillIsNamed(t *testing.T) {
 
 // TestTheManagerHears is against a real socket, so in real time.
 func TestTheManagerHears(t *testing.T) {
+	kit.Long(t)
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {

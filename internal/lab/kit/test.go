@@ -32,6 +32,14 @@ func quick(t testing.TB, what string) {
 	}
 }
 
+// Long leaves a test that takes seconds to make test.
+func Long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds; make test runs it")
+	}
+}
+
 // Tool returns the path of a program that deploy/setup.sh brings. In -short the
 // test is skipped.
 func Tool(t testing.TB, name string) string {

@@ -218,6 +218,7 @@ func dwellFigures(d Dwell) map[string]float64 {
 // TestVisitsAgainstTheScorer: tracks of a street by the naive rule, and its true
 // visits spoilt.
 func TestVisitsAgainstTheScorer(t *testing.T) {
+	kit.Long(t)
 	t.Parallel()
 	data, tools := oracle(t)
 	dir := t.TempDir()
@@ -285,6 +286,7 @@ func readQueue(r io.Reader) (map[string][]Wait, error) {
 
 // TestWindowsAgainstTheScorer: the truth of windows of 5 minutes.
 func TestWindowsAgainstTheScorer(t *testing.T) {
+	kit.Long(t)
 	t.Parallel()
 	data, tools := oracle(t)
 	tool := filepath.Join(tools, "queuetool.py")
