@@ -213,7 +213,7 @@ func (r *run) reportHealth(ctx context.Context) {
 }
 
 // health returns the box's word about itself: one record without a camera, and
-// one for each camera. The names of figures stay; README.md lists them.
+// one for each camera. docs/health.md lists the figures.
 func (r *run) health() []floorwatch.Record {
 	now, m := r.now(), r.meters
 	box := healthRecord(now, "", r.boxHealth(now))
@@ -254,6 +254,7 @@ func (m *meters) health(now floorwatch.Time, name string) *floorwatch.Health {
 func (r *run) boxHealth(now floorwatch.Time) map[string]float64 {
 	out, up := r.outbox.Stats(), r.uplink.Stats()
 	free, size := diskSpace(r.Config.Data)
+	uploads := r.uploader.Stats()
 	figures := map[string]float64{
 		"uptime_s":        time.Since(r.meters.began).Seconds(),
 		"backlog_records": float64(out.Records), "outbox_bytes": float64(out.Bytes),
@@ -261,8 +262,8 @@ func (r *run) boxHealth(now floorwatch.Time) map[string]float64 {
 		"backlog_s": 0, "online_s": 0, "connects": float64(up.Connects), "resent_batches": float64(up.Resent),
 		"disk_free_bytes": free, "disk_bytes": size,
 		"clock_synced":    metrics.Flag(footage.SystemClock().Synced),
-		"uploads_waiting": float64(r.uploader.Stats().Wanted),
-		"safe_mode":       metrics.Flag(r.Safe), "crashes": float64(r.Crashes),
+		"uploads_waiting": float64(uploads.Wanted), "uploads_waiting_bytes": float64(uploads.WantedBytes),
+		"safe_mode": metrics.Flag(r.Safe), "crashes": float64(r.Crashes),
 		"goroutines": float64(runtime.NumGoroutine()), "memory_bytes": float64(child.Resident(os.Getpid())),
 	}
 	if open, err := os.ReadDir("/proc/self/fd"); err == nil {
