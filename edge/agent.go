@@ -27,6 +27,7 @@ import (
 	"floorwatch/edge/counter"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/outbox"
+	"floorwatch/edge/trail"
 	"floorwatch/edge/uplink"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/metrics"
@@ -112,7 +113,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.outbox.Close()) }()
 	r.meters = newMeters(a.Config.Cameras)
-	r.trail = meteredTrail{&footage.Trail{Dir: filepath.Join(data, FootageDir)}, r.meters}
+	r.trail = meteredTrail{&trail.Trail{Dir: filepath.Join(data, FootageDir)}, r.meters}
 	defer func() { err = errors.Join(err, r.trail.Close()) }()
 	if r.clock, err = r.newClock(); err != nil {
 		return err

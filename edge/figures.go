@@ -14,6 +14,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/footage"
+	"floorwatch/edge/trail"
 	"floorwatch/internal/child"
 	"floorwatch/internal/metrics"
 	"floorwatch/internal/watchdog"
@@ -65,7 +66,7 @@ func newMeters(cameras []Camera) *meters {
 
 // meteredTrail is the trail, through which every camera line passes.
 type meteredTrail struct {
-	*footage.Trail
+	*trail.Trail
 	meters *meters
 }
 

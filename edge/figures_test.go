@@ -15,12 +15,13 @@ import (
 	"floorwatch"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/outbox"
+	"floorwatch/edge/trail"
 	"floorwatch/internal/metrics"
 )
 
 func TestMetersCountLinesAndRecords(t *testing.T) {
 	m := newMeters([]Camera{{Name: "door"}, {Name: "hall"}})
-	trail := meteredTrail{&footage.Trail{Dir: t.TempDir()}, m}
+	trail := meteredTrail{&trail.Trail{Dir: t.TempDir()}, m}
 	defer func() { _ = trail.Close() }()
 	at := floorwatch.Time(1_800_000_000_000)
 	for i, f := range []floorwatch.Frame{

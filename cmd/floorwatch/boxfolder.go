@@ -11,6 +11,7 @@ import (
 	"floorwatch/cloud/api"
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
+	"floorwatch/edge/trail"
 )
 
 // boxFolder shows footage and pictures from the box's own folder, which is on
@@ -18,7 +19,7 @@ import (
 type boxFolder struct {
 	edge    edge.Config
 	library *footage.Library
-	trail   *footage.Trail
+	trail   *trail.Trail
 }
 
 // maxStill bounds the still that is read, in bytes.

@@ -27,6 +27,7 @@ import (
 	"floorwatch/cloud/ingest"
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
+	"floorwatch/edge/trail"
 	"floorwatch/internal/access"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/program"
@@ -226,7 +227,7 @@ func (p *product) username() string { return broker.Username(p.cfg.Edge.Store, p
 func (p *product) aggregator() *cloud.Aggregator {
 	e := p.cfg.Edge
 	library := &footage.Library{Dir: filepath.Join(e.Data, edge.FootageDir)}
-	own := boxFolder{edge: e, library: library, trail: &footage.Trail{Dir: library.Dir}}
+	own := boxFolder{edge: e, library: library, trail: &trail.Trail{Dir: library.Dir}}
 	return &cloud.Aggregator{
 		Data:   filepath.Join(e.Data, cloudDir),
 		Broker: access.Login{URL: p.broker.URL(), Username: broker.CloudUser, Password: p.cloudPassword},

@@ -20,9 +20,9 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge"
-	"floorwatch/edge/footage"
 	"floorwatch/edge/queue"
 	"floorwatch/internal/lab/kit"
+	"floorwatch/edge/trail"
 	"floorwatch/internal/lab/webtest"
 	"floorwatch/internal/program"
 
@@ -172,15 +172,15 @@ func TestWholePath(t *testing.T) {
 // filmLength is how long the film plays.
 const filmLength = 79500 * time.Millisecond
 
-func trail(data string) *footage.Trail {
-	return &footage.Trail{Dir: filepath.Join(data, edge.FootageDir)}
+func trailOf(data string) *trail.Trail {
+	return &trail.Trail{Dir: filepath.Join(data, edge.FootageDir)}
 }
 
 // trailLines returns what the worker printed, as the agent kept it.
 func trailLines(t *testing.T, data string) []floorwatch.Frame {
 	t.Helper()
 	now := floorwatch.TimeOf(time.Now())
-	lines, err := trail(data).Lines(t.Context(), "film", now.Add(-time.Hour), now.Add(time.Minute))
+	lines, err := trailOf(data).Lines(t.Context(), "film", now.Add(-time.Hour), now.Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func awaitFilm(t *testing.T, r *running) {
 				first = lines[0].T
 			}
 		}
-		last, err := trail(r.data).Last("film")
+		last, err := trailOf(r.data).Last("film")
 		if err == nil && first > 0 && last.Sub(first) >= filmLength {
 			return
 		}

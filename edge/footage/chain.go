@@ -89,7 +89,7 @@ func (c chain) follow(s *floorwatch.Seal, h head) {
 // lastConfirmed returns the hash of the newest seal whose footage the vault has
 // given a receipt for: the cloud had that seal before. "" where there is none.
 func lastConfirmed(dir string) string {
-	days, _ := listDays(dir) // what cannot be read confirms nothing
+	days, _ := layout.Days(dir) // what cannot be read confirms nothing
 	for _, name := range slices.Backward(days) {
 		d, _ := listDay(filepath.Join(dir, name))
 		for _, seq := range slices.Backward(d.seals) {
@@ -112,7 +112,7 @@ func newChain() string {
 
 // write signs s and puts it on disk.
 func (c chain) write(s floorwatch.Seal, from string) error {
-	day := filepath.Join(c.dir, dayOf(s.At))
+	day := filepath.Join(c.dir, layout.Day(s.At))
 	if err := durable.MkdirAll(day, 0o755); err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (c chain) write(s floorwatch.Seal, from string) error {
 // findHead reads the newest seal of the camera folder dir.
 func findHead(dir string) (head, error) {
 	var h head
-	days, err := listDays(dir)
+	days, err := layout.Days(dir)
 	if err != nil {
 		return h, err
 	}
@@ -176,21 +176,6 @@ func readSeal(path string) (floorwatch.Seal, []byte, error) {
 		return s, raw, fmt.Errorf("read seal %s: %w", path, err)
 	}
 	return s, raw, nil
-}
-
-// listDays returns the day folders of a camera, oldest first; none is no error.
-func listDays(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir) // sorted by name, and so by day
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list footage: %w", err)
-	}
-	var days []string
-	for _, e := range entries {
-		if e.IsDir() && validDay(e.Name()) {
-			days = append(days, e.Name())
-		}
-	}
-	return days, nil
 }
 
 // day is what stands in a day folder: sequence numbers in rising order.

@@ -89,13 +89,5 @@ func LastStamp(dir, camera string) (floorwatch.Time, error) {
 	return max(h.until, h.seal.At), err
 }
 
-// dayOf returns the name of the folder for t.
-func dayOf(t floorwatch.Time) string { return t.Time().Format(time.DateOnly) }
-
-func validDay(name string) bool {
-	t, err := time.Parse(time.DateOnly, name)
-	return err == nil && t.Format(time.DateOnly) == name
-}
-
 func fileName(seq uint64) string { return fmt.Sprintf("%08d.mp4", seq) }
 func sealName(seq uint64) string { return fmt.Sprintf("%08d.seal", seq) }

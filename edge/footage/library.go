@@ -90,7 +90,7 @@ func (l *Library) Gaps(camera string, from, to floorwatch.Time) ([]floorwatch.Ga
 // spans opens Dir and lists the seals of one kind that overlap [from, to). The
 // root is nil when there is no such camera.
 func (l *Library) spans(camera string, from, to floorwatch.Time, kind string) (*os.Root, []Span, error) {
-	if err := checkSpan(camera, from, to, MaxListSpan); err != nil {
+	if err := layout.CheckSpan(camera, from, to, MaxListSpan); err != nil {
 		return nil, nil, err
 	}
 	root, err := os.OpenRoot(l.Dir)
@@ -100,7 +100,7 @@ func (l *Library) spans(camera string, from, to floorwatch.Time, kind string) (*
 	if err != nil {
 		return nil, nil, fmt.Errorf("open footage: %w", err)
 	}
-	days, err := listDays(filepath.Join(l.Dir, camera))
+	days, err := layout.Days(filepath.Join(l.Dir, camera))
 	if err != nil {
 		return nil, nil, errors.Join(err, root.Close())
 	}
@@ -123,7 +123,7 @@ func (l *Library) spans(camera string, from, to floorwatch.Time, kind string) (*
 // day of sealing, which is never before the span; a span that reaches beyond to
 // was sealed at the latest in the first folder after it.
 func daysFor(days []string, from, to floorwatch.Time) []string {
-	first, last := dayOf(from), dayOf(to)
+	first, last := layout.Day(from), layout.Day(to)
 	var out []string
 	for _, d := range days {
 		if d >= first {
@@ -200,7 +200,7 @@ type Clip = clip.Clip
 // capture time = Start + media time everywhere. It ends early where the
 // picture's format changes. ErrNoFootage when there is nothing.
 func (l *Library) Clip(ctx context.Context, camera string, from, to floorwatch.Time) (Clip, error) {
-	if err := checkSpan(camera, from, to, MaxClipSpan); err != nil {
+	if err := layout.CheckSpan(camera, from, to, MaxClipSpan); err != nil {
 		return Clip{}, err
 	}
 	for range 3 {

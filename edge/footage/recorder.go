@@ -17,6 +17,7 @@ import (
 	"floorwatch"
 	"floorwatch/internal/clip"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/layout"
 	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"
 )
@@ -558,7 +559,7 @@ func (p *recording) emitPending() {
 
 // eachSealAfter calls do for every readable seal above seq, in order.
 func eachSealAfter(dir string, seq uint64, do func(floorwatch.Seal, []byte) error) error {
-	days, err := listDays(dir)
+	days, err := layout.Days(dir)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (p *recording) salvage() (bool, error) {
 // orphans returns numbered files without a seal that are newer than the head.
 // Older ones are not ours to explain: verify names them.
 func (p *recording) orphans() ([]string, error) {
-	days, err := listDays(p.dir)
+	days, err := layout.Days(p.dir)
 	if err != nil || len(days) == 0 {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/trail"
+	"floorwatch/internal/layout"
 	"floorwatch/internal/watchdog"
 )
 
@@ -63,7 +65,7 @@ func (s *shelf) list(ctx context.Context) (files []kept, err error) {
 
 func (s *shelf) listCamera(ctx context.Context, camera string) ([]kept, error) {
 	dir := filepath.Join(s.dir, camera)
-	days, err := listDays(dir)
+	days, err := layout.Days(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -114,12 +116,11 @@ func (s *shelf) trails(camera, day string) []kept {
 	entries, _ := os.ReadDir(filepath.Join(s.dir, camera, day))
 	var out []kept
 	for _, e := range entries {
-		t, err := time.Parse("2006-01-02/trail-15.jsonl", day+"/"+e.Name())
-		if err != nil {
+		from, ok := trail.Hour(day, e.Name())
+		if !ok {
 			continue
 		}
 		if st, err := e.Info(); err == nil {
-			from := floorwatch.TimeOf(t)
 			out = append(out, kept{camera: camera, path: filepath.Join(camera, day, e.Name()), bytes: st.Size(), from: from, to: from.Add(time.Hour)})
 		}
 	}

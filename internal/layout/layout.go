@@ -4,8 +4,13 @@
 package layout
 
 import (
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path"
+	"time"
 
 	"floorwatch"
 )
@@ -13,6 +18,37 @@ import (
 // OpenFile is the file of a camera that is being written, the only one without
 // a seal.
 const OpenFile = "open.mp4"
+
+// Day returns the name of the folder, in that of a camera, for t.
+func Day(t floorwatch.Time) string { return t.Time().Format(time.DateOnly) }
+
+// Days lists the day folders of a camera, oldest first; none is no error.
+func Days(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir) // sorted by name, and so by day
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list footage: %w", err)
+	}
+	var days []string
+	for _, e := range entries {
+		if t, err := time.Parse(time.DateOnly, e.Name()); err == nil && e.IsDir() && t.Format(time.DateOnly) == e.Name() {
+			days = append(days, e.Name())
+		}
+	}
+	return days, nil
+}
+
+// CheckSpan refuses names and spans from outside that cannot be served.
+func CheckSpan(camera string, from, to floorwatch.Time, limit time.Duration) error {
+	switch {
+	case !floorwatch.ValidName(camera):
+		return fmt.Errorf("camera %.50q: a name is %s", camera, floorwatch.NameRule)
+	case from < 0 || from >= to || to > 1<<53:
+		return fmt.Errorf("the time range %d to %d is empty or cannot be", from, to)
+	case to-from > floorwatch.Time(limit.Milliseconds()):
+		return fmt.Errorf("time range of %v, limit %v", to.Sub(from), limit)
+	}
+	return nil
+}
 
 // What lies in the folder of a vault.
 const (

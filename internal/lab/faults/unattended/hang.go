@@ -50,7 +50,7 @@ const edgePackage = "floorwatch/edge"
 var hanging = []hang{
 	{"", ""},
 	{"measuring lobby", edgePackage + ".(*camera).publishLive"},
-	{"measuring lobby", edgePackage + "/footage.(*Trail).flush"},
+	{"measuring lobby", edgePackage + "/trail.(*Trail).flush"},
 	{"worker of lobby", "floorwatch.ParseFrame"},
 	{"records of lobby", edgePackage + ".(*writer).flush"},
 	{"", edgePackage + "/outbox.(*Outbox).commit"}, // whoever appends first stands still first

@@ -1,4 +1,6 @@
-package footage
+// Package trail keeps the camera workers' lines on disk, beside the footage: what
+// boxes over a picture are drawn from, and what a restart takes up again.
+package trail
 
 import (
 	"bufio"
@@ -16,6 +18,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/layout"
 )
 
 // Trail keeps the camera workers' lines beside the footage, one file an hour and
@@ -44,8 +47,18 @@ const (
 	flushEvery    = time.Second
 )
 
+// fileLayout is how the file of an hour, UTC, is named.
+const fileLayout = "trail-15.jsonl"
+
+// Hour returns the beginning of the hour whose lines a file of a day's folder
+// holds; false for another file.
+func Hour(day, file string) (floorwatch.Time, bool) {
+	t, err := time.Parse(time.DateOnly+"/"+fileLayout, day+"/"+file)
+	return floorwatch.TimeOf(t), err == nil
+}
+
 func trailPath(dir, camera string, t floorwatch.Time) string {
-	return filepath.Join(dir, camera, dayOf(t), t.Time().Format("trail-15.jsonl"))
+	return filepath.Join(dir, camera, layout.Day(t), t.Time().Format(fileLayout))
 }
 
 // Append adds a camera's line, with or without its newline. It is written
@@ -155,7 +168,7 @@ func (t *Trail) Close() error {
 // Lines returns the frames of a camera in [from, to), at most six hours.
 // Lines that are torn or damaged are left out.
 func (t *Trail) Lines(ctx context.Context, camera string, from, to floorwatch.Time) ([]floorwatch.Frame, error) {
-	if err := checkSpan(camera, from, to, maxLinesSpan); err != nil {
+	if err := layout.CheckSpan(camera, from, to, maxLinesSpan); err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
@@ -186,7 +199,7 @@ func (t *Trail) Last(camera string) (floorwatch.Time, error) {
 	t.mu.Lock()
 	t.flush()
 	t.mu.Unlock()
-	days, err := listDays(filepath.Join(t.Dir, camera))
+	days, err := layout.Days(filepath.Join(t.Dir, camera))
 	if err != nil {
 		return 0, err
 	}
@@ -260,19 +273,6 @@ func (l *lines) read(ctx context.Context, root *os.Root, path string) error {
 	}
 	if err := sc.Err(); err != nil {
 		return fmt.Errorf("read trail: %w", err)
-	}
-	return nil
-}
-
-// checkSpan refuses names and spans from outside that cannot be served.
-func checkSpan(camera string, from, to floorwatch.Time, limit time.Duration) error {
-	switch {
-	case !floorwatch.ValidName(camera):
-		return fmt.Errorf("camera %.50q: a name is %s", camera, floorwatch.NameRule)
-	case from < 0 || from >= to || to > 1<<53:
-		return fmt.Errorf("span %d to %d is none", from, to)
-	case to-from > floorwatch.Time(limit.Milliseconds()):
-		return fmt.Errorf("span of %v, limit %v", to.Sub(from), limit)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package footage_test
+package trail_test
 
 import (
 	"encoding/json"
@@ -7,12 +7,12 @@ import (
 	"testing"
 
 	"floorwatch"
-	"floorwatch/edge/footage"
+	"floorwatch/edge/trail"
 )
 
 func TestTrailGivesBackWhatItGot(t *testing.T) {
 	dir := t.TempDir()
-	trail := &footage.Trail{Dir: dir}
+	tr := &trail.Trail{Dir: dir}
 	const hour = 3600_000
 	first := floorwatch.Time(1763755200000) + hour - 500 // three lines, two in the next hour
 	for i := range floorwatch.Time(3) {
@@ -20,18 +20,18 @@ func TestTrailGivesBackWhatItGot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := trail.Append("door", first+400*i, line); err != nil {
+		if err := tr.Append("door", first+400*i, line); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := trail.Lines(t.Context(), "door", first, first+hour)
+	got, err := tr.Lines(t.Context(), "door", first, first+hour)
 	if err != nil || len(got) != 3 || got[2].N != 3 {
 		t.Fatalf("%d lines, %v", len(got), err)
 	}
-	if got, err = trail.Lines(t.Context(), "door", first+1, first+800); err != nil || len(got) != 1 {
+	if got, err = tr.Lines(t.Context(), "door", first+1, first+800); err != nil || len(got) != 1 {
 		t.Errorf("%d lines in a span that holds one, %v", len(got), err)
 	}
-	if err := trail.Close(); err != nil {
+	if err := tr.Close(); err != nil {
 		t.Fatal(err)
 	}
 
@@ -49,7 +49,7 @@ func TestTrailGivesBackWhatItGot(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := &footage.Trail{Dir: dir}
+	again := &trail.Trail{Dir: dir}
 	if last, err := again.Last("door"); err != nil || last != first+800 {
 		t.Errorf("last stamp %d, %v, want %d", last, err, first+800)
 	}
@@ -68,17 +68,17 @@ func TestTrailGivesBackWhatItGot(t *testing.T) {
 }
 
 func TestTrailRefusesNamesAndSpansFromOutside(t *testing.T) {
-	trail := &footage.Trail{Dir: t.TempDir()}
+	tr := &trail.Trail{Dir: t.TempDir()}
 	for _, name := range []string{"", "..", "../x", "a/b", "A"} {
-		if err := trail.Append(name, 1, []byte("{}")); err == nil {
+		if err := tr.Append(name, 1, []byte("{}")); err == nil {
 			t.Errorf("append to %q", name)
 		}
-		if _, err := trail.Lines(t.Context(), name, 1, 2); err == nil {
+		if _, err := tr.Lines(t.Context(), name, 1, 2); err == nil {
 			t.Errorf("lines of %q", name)
 		}
 	}
 	for _, span := range [][2]floorwatch.Time{{2, 1}, {-5, 5}, {0, 1 << 60}, {-1 << 63, 1<<63 - 1}} {
-		if _, err := trail.Lines(t.Context(), "door", span[0], span[1]); err == nil {
+		if _, err := tr.Lines(t.Context(), "door", span[0], span[1]); err == nil {
 			t.Errorf("span %v", span)
 		}
 	}
