@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/clock"
 	"floorwatch/edge/counter"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/outbox"
@@ -46,7 +47,7 @@ type Agent struct {
 	// Ledger gets each record that became durable, as a JSON line: a second
 	// account by which a test can check the whole path. nil: none.
 	Ledger io.Writer
-	Clock  func() footage.Stamp // nil: this machine's
+	Clock  func() clock.Stamp // nil: this machine's
 	// Safe leaves cameras, counters and footage alone: the box only reports.
 	Safe    bool
 	Crashes int      // runs before this one that crashed, in a row
@@ -82,8 +83,7 @@ type run struct {
 	uploader *footage.Uploader
 	dog      *watchdog.Dog
 	kept     kept
-	clock    *clock
-	now      func() floorwatch.Time
+	clock    *clock.Clock
 }
 
 // Run runs the box until ctx ends. It returns early only for what a restart
@@ -118,8 +118,24 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if r.clock, err = r.newClock(); err != nil {
 		return err
 	}
-	r.now = r.clock.now
 	return r.parts(ctx)
+}
+
+// newClock goes on from the latest stamp that a run before left.
+func (r *run) newClock() (*clock.Clock, error) {
+	k := clock.New(r.Clock)
+	for _, c := range r.Config.Cameras {
+		seen, err := r.trail.Last(c.Name)
+		if err != nil {
+			return nil, err
+		}
+		sealed, err := footage.LastStamp(r.trail.Dir, c.Name)
+		if err != nil {
+			return nil, err
+		}
+		k.NotBefore(max(seen, sealed))
+	}
+	return k, nil
 }
 
 // parts runs what records and measures, and beside it the uplink, which stops
@@ -180,7 +196,7 @@ func (r *run) retention() *footage.Retention {
 	return &footage.Retention{
 		Dir: filepath.Join(r.Config.Data, FootageDir), Store: r.Config.Store, Edge: r.Config.Edge, Key: r.key,
 		MaxBytes: int64(r.Config.Footage.MaxBytes), MaxAge: r.Config.Footage.MaxAge, Log: r.Log,
-		Holds: r.uploader.Claims, Wanted: r.uploader, Clock: r.Clock, Pulse: r.dog.Pulse("retention"),
+		Holds: r.uploader.Claims, Wanted: r.uploader, Clock: r.clock, Pulse: r.dog.Pulse("retention"),
 	}
 }
 
@@ -189,7 +205,8 @@ func (r *run) retention() *footage.Retention {
 func (r *run) append(recs ...floorwatch.Record) error {
 	encoded := make([]floorwatch.Encoded, 0, len(recs))
 	for _, rec := range recs {
-		b, err := floorwatch.MarshalRecord(r.clock.stamp(rec))
+		r.clock.Mark(rec)
+		b, err := floorwatch.MarshalRecord(rec)
 		if err != nil {
 			r.Log.Error("record left out", "err", err)
 			continue

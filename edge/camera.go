@@ -102,7 +102,7 @@ func (c *camera) watch(ctx context.Context) error {
 func (c *camera) recorder(source string) *footage.Recorder {
 	return &footage.Recorder{
 		Dir: filepath.Join(c.Config.Data, FootageDir), Store: c.Config.Store, Edge: c.Config.Edge, Camera: c.cfg.Name,
-		Source: source, Every: c.Config.Footage.Segment, Key: c.key, Clock: c.Clock, Log: c.Log,
+		Source: source, Every: c.Config.Footage.Segment, Key: c.key, Clock: c.clock, Log: c.Log,
 		Emit: func(rec floorwatch.Record) error { return c.append(rec) }, Pulse: c.pulse("recorder of"),
 		GOP: func(apart time.Duration) { c.meters.setGOP(c.cfg.Name, apart) },
 	}
@@ -121,7 +121,7 @@ func (c *camera) worker(source string) *worker {
 	}
 	return &worker{
 		camera: c.cfg.Name, program: c.Program, args: args, env: []string{"FLOORWATCH_SOURCE=" + source},
-		log: c.Log, now: c.now, lines: c.lines, memory: int64(c.Config.WorkerMemory),
+		log: c.Log, now: c.clock.Time, lines: c.lines, memory: int64(c.Config.WorkerMemory),
 		pulse: c.pulse("worker of"),
 	}
 }
@@ -176,7 +176,7 @@ func (c *camera) measure(ctx context.Context) {
 		case <-live.C:
 			if time.Since(c.heard) > tickAfter {
 				// Never before what was seen, also when the clock was set back.
-				c.feed(floorwatch.Frame{T: max(c.now(), c.last.Add(time.Since(c.heard))), Event: floorwatch.EventTick})
+				c.feed(floorwatch.Frame{T: max(c.clock.Time(), c.last.Add(time.Since(c.heard))), Event: floorwatch.EventTick})
 			}
 			c.publishLive()
 		}
@@ -252,7 +252,7 @@ const setBackBy = time.Second
 // monotonic clock until the wall clock has caught up; otherwise nothing would be
 // seen for as long as the clock was ahead. False: the line may be left out.
 func (c *camera) stamp(f floorwatch.Frame) (floorwatch.Time, bool) {
-	t, ahead := c.clock.place(f.T)
+	t, ahead := c.clock.Place(f.T)
 	if t > c.last && ahead < setBackBy {
 		if c.behind {
 			c.behind = false
@@ -302,12 +302,12 @@ func (c *camera) final(recs []floorwatch.Record) []floorwatch.Record {
 // finish ends what is open: whoever is inside now was last seen now. An open
 // event says that nobody will be followed any further.
 func (c *camera) finish() {
-	c.feed(floorwatch.Frame{T: c.now(), Event: floorwatch.EventClosed, Cause: causeStopped})
+	c.feed(floorwatch.Frame{T: c.clock.Time(), Event: floorwatch.EventClosed, Cause: causeStopped})
 	c.feed(floorwatch.Frame{T: c.last + 1, Event: floorwatch.EventOpen, By: c.by, Cause: causeStopped})
 }
 
 func (c *camera) publishLive() {
-	now := c.now()
+	now := c.clock.Time()
 	waiting := c.stage.Waiting()
 	for _, z := range c.engine.Live(max(now, c.last)) {
 		l := floorwatch.Live{

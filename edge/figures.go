@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/edge/footage"
+	"floorwatch/edge/clock"
 	"floorwatch/edge/trail"
 	"floorwatch/internal/child"
 	"floorwatch/internal/metrics"
@@ -216,7 +216,7 @@ func (r *run) reportHealth(ctx context.Context) {
 // health returns the box's word about itself: one record without a camera, and
 // one for each camera. docs/health.md lists the figures.
 func (r *run) health() []floorwatch.Record {
-	now, m := r.now(), r.meters
+	now, m := r.clock.Time(), r.meters
 	box := healthRecord(now, "", r.boxHealth(now))
 	box.Notes = r.Notes
 	recs := []floorwatch.Record{box}
@@ -262,7 +262,7 @@ func (r *run) boxHealth(now floorwatch.Time) map[string]float64 {
 		"dropped_records": float64(out.Dropped), "lost_records": float64(out.Lost),
 		"backlog_s": 0, "online_s": 0, "connects": float64(up.Connects), "resent_batches": float64(up.Resent),
 		"disk_free_bytes": free, "disk_bytes": size,
-		"clock_synced":    metrics.Flag(footage.SystemClock().Synced),
+		"clock_synced":    metrics.Flag(clock.System().Synced),
 		"uploads_waiting": float64(uploads.Wanted), "uploads_waiting_bytes": float64(uploads.WantedBytes),
 		"safe_mode": metrics.Flag(r.Safe), "crashes": float64(r.Crashes),
 		"goroutines": float64(runtime.NumGoroutine()), "memory_bytes": float64(child.Resident(os.Getpid())),
@@ -313,7 +313,7 @@ func (r *run) figures() []metrics.Figure {
 	free, size := diskSpace(r.Config.Data)
 	var oldest float64
 	if out.Oldest > 0 {
-		oldest = max(0, r.now().Sub(out.Oldest).Seconds())
+		oldest = max(0, r.clock.Time().Sub(out.Oldest).Seconds())
 	}
 	r.meters.mu.Lock()
 	kept := float64(r.meters.footage)
@@ -344,7 +344,7 @@ func (r *run) figures() []metrics.Figure {
 		metrics.Gauge("floorwatch_safe_mode", "1 while the box only reports, because it crashed again and again.", metrics.Flag(r.Safe)),
 		metrics.Gauge("floorwatch_crashes", "Runs before this one that crashed, in a row.", float64(r.Crashes)),
 		metrics.Gauge("floorwatch_stuck_parts", "Loops of this program that have work and stand still; the service manager restarts it.", float64(len(r.dog.Stuck()))),
-		metrics.Gauge("floorwatch_clock_synced", "1 while the kernel holds the clock for synchronised.", metrics.Flag(footage.SystemClock().Synced)),
+		metrics.Gauge("floorwatch_clock_synced", "1 while the kernel holds the clock for synchronised.", metrics.Flag(clock.System().Synced)),
 	}, r.meters.figures(), r.backupFigures(), r.counterFigures())
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"floorwatch"
+	"floorwatch/edge/clock"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/trail"
@@ -108,9 +109,8 @@ func TestHealthAndScrape(t *testing.T) {
 	r := &run{
 		Agent:    &Agent{Config: cfg, Broker: Broker{URL: "tcp://127.0.0.1:1"}, Ledger: &ledger, Log: slog.New(slog.DiscardHandler)},
 		uploader: &footage.Uploader{}, outbox: out, meters: newMeters(cfg.Cameras),
-		clock: &clock{steady: footage.NewSteady(nil, 0)},
+		clock: clock.New(nil),
 	}
-	r.now = r.clock.now
 	if r.uplink, err = r.newUplink(); err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func (c *meter) notes() []string {
 
 // tell appends a camera's health record now, ahead of the minute.
 func (c *camera) tell() {
-	now, m := c.now(), c.meters
+	now, m := c.clock.Time(), c.meters
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c.writer.add(m.health(now, c.cfg.Name))

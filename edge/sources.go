@@ -39,7 +39,7 @@ func (r *run) newUploader() (*footage.Uploader, error) {
 	return &footage.Uploader{
 		Dir: filepath.Join(r.Config.Data, FootageDir), Store: r.Config.Store, Edge: r.Config.Edge,
 		URL: b.URL, Key: r.key, Policy: footage.Policy(b.Policy), Night: night, Lead: b.Lead, Tail: b.Tail,
-		BytesPerSec: int64(b.BytesPerSec), BytesPerDay: int64(b.BytesPerDay), Claims: claims, Clock: r.Clock,
+		BytesPerSec: int64(b.BytesPerSec), BytesPerDay: int64(b.BytesPerDay), Claims: claims, Clock: r.clock,
 		Client: &http.Client{Transport: transport}, Log: r.Log, Pulse: r.dog.Pulse("uploads"),
 	}, nil
 }
@@ -69,7 +69,7 @@ func (r *run) newCounters() (*counter.Feeds, error) {
 	return counter.New(counter.Settings{
 		Config: r.Config.Counters, Dir: r.Config.Data, Every: r.Config.Interval,
 		ClientID: "floorwatch-counters-" + r.Config.Store + "-" + r.Config.Edge, Emit: r.append, Log: r.Log,
-		Pulse: r.dog.Pulse("counters"),
+		Now: r.clock.Time, Pulse: r.dog.Pulse("counters"),
 	})
 }
 

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"floorwatch/edge"
-	"floorwatch/edge/footage"
+	"floorwatch/edge/clock"
 	"floorwatch/internal/durable"
 )
 
@@ -65,7 +65,7 @@ func beginRun(dir, config string, log *slog.Logger) *starts {
 		log.Warn("account of earlier runs is not readable; it begins anew", "error", err)
 		*s = starts{dir: dir}
 	}
-	boot := footage.SystemClock().Boot
+	boot := clock.System().Boot
 	if s.Running && s.Boot == boot {
 		s.Crashes++
 		s.why = crashReason(filepath.Join(dir, crashFile))

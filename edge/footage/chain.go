@@ -217,3 +217,13 @@ func listDay(dir string) (day, error) {
 	slices.Sort(d.files)
 	return d, nil
 }
+
+// LastStamp returns the latest time that the footage of a camera below dir
+// speaks of, 0 without any: no clock after it may read less.
+func LastStamp(dir, camera string) (floorwatch.Time, error) {
+	h, err := findHead(filepath.Join(dir, camera))
+	return max(h.until, h.seal.At), err
+}
+
+func fileName(seq uint64) string { return fmt.Sprintf("%08d.mp4", seq) }
+func sealName(seq uint64) string { return fmt.Sprintf("%08d.seal", seq) }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"floorwatch"
+	"floorwatch/edge/clock"
 	"floorwatch/internal/child"
 	"floorwatch/internal/clip"
 )
@@ -71,7 +72,7 @@ type pump struct {
 	err error
 }
 
-func (p *pump) run(r io.Reader, now func() Stamp, quit <-chan struct{}) {
+func (p *pump) run(r io.Reader, now func() clock.Stamp, quit <-chan struct{}) {
 	defer close(p.to)
 	in, err := clip.ReadInit(r)
 	if err != nil {

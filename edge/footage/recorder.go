@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/clock"
 	"floorwatch/internal/clip"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/layout"
@@ -37,7 +38,7 @@ type Recorder struct {
 	Every               time.Duration // files end on multiples of it; 0 = DefaultEvery
 	Key                 ed25519.PrivateKey
 	FFmpeg              string       // program; "" = ffmpeg on PATH
-	Clock               func() Stamp // nil = SystemClock
+	Clock               *clock.Clock // nil = this machine's
 	MinFree             float64      // share of the disk left alone; 0 = DefaultMinFree
 	LastAcked           string       // SHA-256 of the last seal that the cloud acknowledged, for a new chain; "" = the last with a receipt
 	// Emit appends a floorwatch.Segment, Gap or Deleted durably. What it refuses
@@ -95,7 +96,7 @@ type recording struct {
 	*Recorder
 	dir   string
 	chain chain
-	clock *Steady
+	clock *clock.Clock
 	log   *slog.Logger
 	cause string // of the time since the last seal
 	full  bool
@@ -149,7 +150,10 @@ func (r *Recorder) prepare() (*recording, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.clock = NewSteady(r.Clock, max(h.until, h.seal.At))
+	if p.clock = r.Clock; p.clock == nil {
+		p.clock = clock.New(nil)
+	}
+	p.clock.NotBefore(max(h.until, h.seal.At))
 	torn, err := p.salvage()
 	if err != nil {
 		return nil, err

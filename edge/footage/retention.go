@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/clock"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/watchdog"
 )
@@ -42,7 +43,7 @@ type Retention struct {
 	MinFree     float64         // share of the disk; 0 = DefaultMinFree
 	Holds       Holds           // nil = nothing is held
 	Wanted      Wanted          // nil = nothing is uploaded
-	Clock       func() Stamp    // nil = SystemClock
+	Clock       *clock.Clock    // nil = this machine's
 	Every       time.Duration   // between two looks; 0 = 1 min
 	Log         *slog.Logger    // nil = discard
 	Pulse       *watchdog.Pulse // rests between two looks
@@ -112,7 +113,7 @@ func (r *Retention) sweep(ctx context.Context) error {
 		}
 		return r.sweep(ctx)
 	}
-	now := NewSteady(r.Clock, 0).Now()
+	now := r.Clock.Now()
 	missing, err := r.missing()
 	if err != nil {
 		return err
@@ -218,7 +219,7 @@ func camerasOf(files []kept) map[string]bool {
 
 // remove books the deletion of one camera's files and then deletes them. A crash
 // in between leaves files that finish deletes.
-func (r *Retention) remove(camera, reason string, now Stamp, files []kept) error {
+func (r *Retention) remove(camera, reason string, now clock.Stamp, files []kept) error {
 	s := floorwatch.Seal{
 		Kind: floorwatch.SealDeleted, At: now.Wall, Synced: now.Synced, Boot: now.Boot, Cause: reason,
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"floorwatch/edge/clock"
+
 	"floorwatch"
 )
 
@@ -53,10 +55,10 @@ type holds func(from, to floorwatch.Time) bool
 
 func (h holds) Held(_ string, from, to floorwatch.Time) bool { return h(from, to) }
 
-func fixedClock(wall floorwatch.Time) func() Stamp {
-	return func() Stamp {
-		return Stamp{Wall: wall, Mono: time.Hour, Boot: "00000000000000000000000000000000", Synced: true}
-	}
+func fixedClock(wall floorwatch.Time) *clock.Clock {
+	return clock.New(func() clock.Stamp {
+		return clock.Stamp{Wall: wall, Mono: time.Hour, Boot: "00000000000000000000000000000000", Synced: true}
+	})
 }
 
 func TestRetentionDeletesOldestFirstAndBooksIt(t *testing.T) {
@@ -126,30 +128,6 @@ func TestRetentionFinishesWhatACrashLeft(t *testing.T) {
 	again := &Retention{Dir: dir, Store: "s1", Edge: "box", Key: insideKey(), Clock: r.Clock, free: r.free}
 	if err := again.sweep(t.Context()); err != nil || films(t, dir) != 2 {
 		t.Errorf("%v, %d files", err, films(t, dir))
-	}
-}
-
-func TestClockNeverRunsBack(t *testing.T) {
-	now := Stamp{Wall: 1000_000, Mono: time.Hour, Synced: true}
-	c := NewSteady(func() Stamp { return now }, 2000_000) // the disk knows a later time
-	if s := c.Now(); s.Wall != 2000_000 || s.Synced {
-		t.Errorf("%+v", s)
-	}
-	now.Mono += 90 * time.Second
-	if s := c.Now(); s.Wall != 2090_000 || s.Synced {
-		t.Errorf("%+v", s)
-	}
-	now.Wall, now.Mono = 5000_000, now.Mono+time.Second // NTP sets it right
-	if s := c.Now(); s.Wall != 5000_000 || !s.Synced {
-		t.Errorf("%+v", s)
-	}
-	now.Wall, now.Mono = 4000_000, now.Mono+1500*time.Microsecond // and somebody wrong
-	if s := c.Now(); s.Wall != 5000_001 || s.Synced {
-		t.Errorf("%+v", s)
-	}
-	now.Mono += 500 * time.Microsecond
-	if s := c.Now(); s.Wall != 5000_002 {
-		t.Errorf("fractions of a millisecond are lost: %+v", s)
 	}
 }
 

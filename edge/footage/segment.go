@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/clock"
 	"floorwatch/internal/clip"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/layout"
@@ -23,10 +24,10 @@ type place struct {
 	zero     time.Duration // monotonic time of media time 0
 	any      bool
 	unsynced bool // some stamp was
-	last     Stamp
+	last     clock.Stamp
 }
 
-func (p *place) observe(s Stamp, end time.Duration) {
+func (p *place) observe(s clock.Stamp, end time.Duration) {
 	if at := s.Mono - end; !p.any || at < p.zero {
 		p.zero = at
 	}

@@ -51,7 +51,7 @@ func (p *uploading) upload(ctx context.Context, f kept) error {
 	}
 	defer func() { _ = file.Close() }()
 	a, err := p.ask(ctx, http.MethodHead, f, -1, nil)
-	if errors.Is(err, errUnknown) && p.now().Wall.Sub(f.to) > sealLate {
+	if errors.Is(err, errUnknown) && p.Clock.Time().Sub(f.to) > sealLate {
 		return waitError{fmt.Errorf("%w long after it was recorded: are its records refused, or is %s no vault?", err, p.base), sealLate, true}
 	}
 	if err != nil {
@@ -119,7 +119,7 @@ func (p *uploading) ask(ctx context.Context, method string, f kept, offset int64
 	defer cancel()
 	c := floorwatch.UploadClaim{
 		Method: method, Path: floorwatch.UploadPath + p.Store + "/" + p.Edge + "/" + f.sha256, Offset: offset,
-		At: floorwatch.TimeOf(time.Now().Add(p.skew)), Body: body,
+		At: p.Clock.Time().Add(p.skew), Body: body,
 	}
 	r, err := http.NewRequestWithContext(ctx, method, p.base+c.Path, bytes.NewReader(body))
 	if err != nil {
@@ -180,7 +180,7 @@ func (p *uploading) read(res *http.Response, raw []byte) (answer, error) {
 		return answer{}, waitError{err, damageDelay, true}
 	case http.StatusUnauthorized:
 		if at, dateErr := http.ParseTime(res.Header.Get("Date")); dateErr == nil {
-			p.skew = time.Until(at).Round(time.Second) // a clock that is off must not stop the backup
+			p.skew = floorwatch.TimeOf(at).Sub(p.Clock.Time()).Round(time.Second) // a clock that is off must not stop the backup
 		}
 	}
 	return answer{}, err
@@ -201,7 +201,7 @@ func (p *uploading) keep(f kept, raw []byte) error {
 	p.count(func(s *UploaderStats) {
 		s.Uploaded++
 		s.Wanted, s.WantedBytes = max(0, s.Wanted-1), max(0, s.WantedBytes-f.bytes)
-		s.LastReceipt = p.now().Wall
+		s.LastReceipt = p.Clock.Time()
 	})
 	return nil
 }
@@ -264,7 +264,7 @@ func (p *uploading) today() string {
 	if zone == nil {
 		zone = time.UTC
 	}
-	return p.now().Wall.Time().In(zone).Format(time.DateOnly)
+	return p.Clock.Time().Time().In(zone).Format(time.DateOnly)
 }
 
 // within tells whether a piece of n bytes fits what is left of the day's budget.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/clock"
 	"floorwatch/internal/layout"
 	"floorwatch/internal/watchdog"
 )
@@ -68,7 +69,7 @@ type Uploader struct {
 	BytesPerDay int64 // 0 = no limit; local days of Night.Zone
 	Claims      *Claims
 	Client      *http.Client    // nil = one that trusts the system's roots
-	Clock       func() Stamp    // nil = SystemClock
+	Clock       *clock.Clock    // nil = this machine's
 	Log         *slog.Logger    // nil = discard
 	Every       time.Duration   // between two looks when idle; 0 = 15 s
 	BackOff     time.Duration   // longest pause after a fault; 0 = 5 min
@@ -144,10 +145,8 @@ func (u *Uploader) Alert(camera string, at floorwatch.Time) error {
 		return nil
 	}
 	defer u.kick()
-	return u.Claims.add(claim{Kind: claimAlert, Camera: camera, From: at.Add(-u.Lead), To: at.Add(u.Tail + time.Second), Made: u.now().Wall})
+	return u.Claims.add(claim{Kind: claimAlert, Camera: camera, From: at.Add(-u.Lead), To: at.Add(u.Tail + time.Second), Made: u.Clock.Time()})
 }
-
-func (u *Uploader) now() Stamp { return NewSteady(u.Clock, 0).Now() }
 
 func (u *Uploader) kick() {
 	u.mu.Lock()
@@ -296,7 +295,7 @@ func (p *uploading) queue(ctx context.Context) ([]kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := p.now().Wall
+	now := p.Clock.Time()
 	night := p.Policy != UploadNight || p.Night.hold(now)
 	type wanted struct {
 		kept
@@ -353,7 +352,7 @@ func (u *Uploader) Command(ctx context.Context, c floorwatch.Command) floorwatch
 		return r
 	}
 	var err error
-	now := u.now().Wall
+	now := u.Clock.Time()
 	switch c.Do {
 	case floorwatch.DoHold:
 		err = u.Claims.add(claim{c.Hold, claimHold, c.Camera, c.From, c.To, now})

@@ -72,7 +72,7 @@ func (v *vaultStub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	at, _ := strconv.ParseInt(r.Header.Get(floorwatch.HeaderTime), 10, 64)
 	claim := floorwatch.UploadClaim{Method: r.Method, Path: r.URL.Path, Offset: offset, At: floorwatch.Time(at), Body: body}
-	if err := claim.Check(r.Header.Get(floorwatch.HeaderSignature), floorwatch.TimeOf(time.Now()), insideKey().Public().(ed25519.PublicKey)); err != nil {
+	if err := claim.Check(r.Header.Get(floorwatch.HeaderSignature), claim.At, insideKey().Public().(ed25519.PublicKey)); err != nil {
 		v.t.Error(err)
 	}
 	if v.refuse != nil {

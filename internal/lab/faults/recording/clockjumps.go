@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/edge/footage"
+	"floorwatch/edge/clock"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/lab/faults/bench"
 	"floorwatch/internal/lab/kit"
@@ -43,10 +43,10 @@ const farBack = 30 * 24 * time.Hour
 type monoSpan struct{ from, to time.Duration }
 
 // read is the clock as the agent sees it.
-func (c *jumpingClock) read() footage.Stamp {
+func (c *jumpingClock) read() clock.Stamp {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := footage.SystemClock()
+	s := clock.System()
 	s.Wall, s.Synced = s.Wall.Add(c.offset), c.synced
 	if !c.drift.IsZero() { // 1 in 1,000 fast
 		s.Wall = s.Wall.Add(time.Since(c.drift) / 1000)
