@@ -30,6 +30,7 @@ import (
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/trail"
 	"floorwatch/edge/uplink"
+	"floorwatch/edge/upload"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/metrics"
 	"floorwatch/internal/watchdog"
@@ -80,7 +81,7 @@ type run struct {
 	ledger sync.Mutex // guards Ledger
 	// Of the configuration's counters; nil: none.
 	feeds    *counter.Feeds
-	uploader *footage.Uploader
+	uploader *upload.Uploader
 	dog      *watchdog.Dog
 	kept     kept
 	clock    *clock.Clock

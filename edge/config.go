@@ -7,8 +7,8 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/counter"
-	"floorwatch/edge/footage"
 	"floorwatch/edge/relay"
+	"floorwatch/edge/upload"
 	"floorwatch/internal/config"
 )
 
@@ -91,7 +91,7 @@ func DefaultConfig() Config {
 		Footage:      Footage{Segment: time.Minute, MaxBytes: 20e9, MaxAge: 30 * 24 * time.Hour},
 		Outbox:       Outbox{MaxBytes: 256 << 20, Commit: 200 * time.Millisecond},
 		Backup: Backup{
-			Policy: string(footage.UploadAlert), NightFrom: "22:00", NightTo: "06:00", TimeZone: "Asia/Shanghai",
+			Policy: string(upload.Alert), NightFrom: "22:00", NightTo: "06:00", TimeZone: "Asia/Shanghai",
 			Lead: 5 * time.Minute, Tail: 5 * time.Minute,
 		},
 		Counters: counter.Default(),
@@ -144,8 +144,8 @@ func (b *Backup) check(r *config.Report, key string) {
 	if u, err := url.Parse(b.URL); b.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		r.Problem(key+".url", "want the cloud's address, https://HOST or https://HOST:PORT")
 	}
-	switch footage.Policy(b.Policy) {
-	case footage.UploadNone, footage.UploadAlert, footage.UploadNight, footage.UploadAll:
+	switch upload.Policy(b.Policy) {
+	case upload.None, upload.Alert, upload.Night, upload.All:
 	default:
 		r.Problem(key+".policy", "want none, alert, night or all")
 	}
@@ -171,17 +171,17 @@ func sinceMidnight(s string) (time.Duration, error) {
 }
 
 // hours returns the night's hours. The configuration is checked.
-func (b *Backup) hours() (footage.Hours, error) {
+func (b *Backup) hours() (upload.Hours, error) {
 	from, err := sinceMidnight(b.NightFrom)
 	if err != nil {
-		return footage.Hours{}, err
+		return upload.Hours{}, err
 	}
 	to, err := sinceMidnight(b.NightTo)
 	if err != nil {
-		return footage.Hours{}, err
+		return upload.Hours{}, err
 	}
 	zone, err := time.LoadLocation(b.TimeZone)
-	return footage.Hours{From: from, To: to, Zone: zone}, err
+	return upload.Hours{From: from, To: to, Zone: zone}, err
 }
 
 func checkBytes(r *config.Report, key string, b, low config.Bytes) {

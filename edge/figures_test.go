@@ -14,9 +14,9 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/clock"
-	"floorwatch/edge/footage"
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/trail"
+	"floorwatch/edge/upload"
 	"floorwatch/internal/metrics"
 )
 
@@ -108,7 +108,7 @@ func TestHealthAndScrape(t *testing.T) {
 	var ledger bytes.Buffer
 	r := &run{
 		Agent:    &Agent{Config: cfg, Broker: Broker{URL: "tcp://127.0.0.1:1"}, Ledger: &ledger, Log: slog.New(slog.DiscardHandler)},
-		uploader: &footage.Uploader{}, outbox: out, meters: newMeters(cfg.Cameras),
+		uploader: &upload.Uploader{}, outbox: out, meters: newMeters(cfg.Cameras),
 		clock: clock.New(nil),
 	}
 	if r.uplink, err = r.newUplink(); err != nil {

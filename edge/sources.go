@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"floorwatch/edge/counter"
-	"floorwatch/edge/footage"
+	"floorwatch/edge/upload"
 	"floorwatch/internal/access"
 	"floorwatch/internal/metrics"
 
@@ -20,11 +20,11 @@ const claimsFile = "claims.json"
 
 // newUploader returns what answers the cloud's commands about footage and, where
 // the configuration names a vault, uploads to it.
-func (r *run) newUploader() (*footage.Uploader, error) {
+func (r *run) newUploader() (*upload.Uploader, error) {
 	b := r.Config.Backup
-	claims, err := footage.OpenClaims(filepath.Join(r.Config.Data, claimsFile))
+	claims, err := upload.OpenClaims(filepath.Join(r.Config.Data, claimsFile))
 	if err != nil {
-		r.Log.Warn("holds are forgotten, the cloud tells them again", "err", err)
+		r.Log.Warn("hold list unreadable: starting empty, the cloud resends it", "err", err)
 	}
 	night, err := b.hours()
 	if err != nil {
@@ -36,9 +36,9 @@ func (r *run) newUploader() (*footage.Uploader, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = trust
-	return &footage.Uploader{
+	return &upload.Uploader{
 		Dir: filepath.Join(r.Config.Data, FootageDir), Store: r.Config.Store, Edge: r.Config.Edge,
-		URL: b.URL, Key: r.key, Policy: footage.Policy(b.Policy), Night: night, Lead: b.Lead, Tail: b.Tail,
+		URL: b.URL, Key: r.key, Policy: upload.Policy(b.Policy), Night: night, Lead: b.Lead, Tail: b.Tail,
 		BytesPerSec: int64(b.BytesPerSec), BytesPerDay: int64(b.BytesPerDay), Claims: claims, Clock: r.clock,
 		Client: &http.Client{Transport: transport}, Log: r.Log, Pulse: r.dog.Pulse("uploads"),
 	}, nil

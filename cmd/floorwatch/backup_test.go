@@ -24,6 +24,7 @@ import (
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/relay"
 	"floorwatch/edge/uplink"
+	"floorwatch/edge/upload"
 	"floorwatch/internal/access"
 	"floorwatch/internal/lab/kit"
 	"floorwatch/internal/layout"
@@ -40,7 +41,7 @@ type backup struct {
 	archive  *vault.Archive
 	server   *httptest.Server
 	uploads  *vault.Uploads
-	claims   *footage.Claims
+	claims   *upload.Claims
 	broker   *broker.Broker
 	requests atomic.Int32
 }
@@ -154,7 +155,7 @@ func newBackup(t *testing.T) *backup {
 	}
 	b.server = httptest.NewServer(b)
 	t.Cleanup(b.server.Close)
-	if b.claims, err = footage.OpenClaims(filepath.Join(t.TempDir(), "claims.json")); err != nil {
+	if b.claims, err = upload.OpenClaims(filepath.Join(t.TempDir(), "claims.json")); err != nil {
 		t.Fatal(err)
 	}
 	b.broker, err = broker.New(broker.Settings{Edges: map[string]string{"s1/box": "e"}, CloudPassword: "c"})
@@ -173,9 +174,9 @@ func newBackup(t *testing.T) *backup {
 }
 
 // run starts the box's uploader and its uplink.
-func (b *backup) run(policy footage.Policy) (u *footage.Uploader, stop func()) {
+func (b *backup) run(policy upload.Policy) (u *upload.Uploader, stop func()) {
 	b.t.Helper()
-	u = &footage.Uploader{
+	u = &upload.Uploader{
 		Dir: b.dir, Store: "s1", Edge: "box", URL: b.server.URL, Key: boxKey(1), Policy: policy, BytesPerSec: 400_000,
 		Claims: b.claims, Every: 200 * time.Millisecond, BackOff: 200 * time.Millisecond,
 	}
@@ -217,7 +218,7 @@ func TestBackup(t *testing.T) {
 	first, last := b.segments[0], b.segments[len(b.segments)-1]
 	ctx := vault.As(t.Context(), "auditor")
 
-	u, stop := b.run(footage.UploadNone)
+	u, stop := b.run(upload.None)
 	if _, err := b.archive.Clip(ctx, "s1", "box", "door", first.Start, first.End); !errors.Is(err, vault.ErrNotHere) {
 		t.Fatalf("a clip that is on the box only: %v", err)
 	}
@@ -254,7 +255,7 @@ func TestBackup(t *testing.T) {
 	within(t, "the box holds", 20*time.Second, held)
 	stop()
 
-	_, stop = b.run(footage.UploadAll)
+	_, stop = b.run(upload.All)
 	sent := func() int {
 		paths, _ := filepath.Glob(filepath.Join(b.dir, "door", "*", "*.receipt"))
 		return len(paths)

@@ -21,8 +21,8 @@ import (
 	"floorwatch"
 	"floorwatch/edge"
 	"floorwatch/edge/queue"
-	"floorwatch/internal/lab/kit"
 	"floorwatch/edge/trail"
+	"floorwatch/internal/lab/kit"
 	"floorwatch/internal/lab/webtest"
 	"floorwatch/internal/program"
 

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"floorwatch"
 )
 
 func TestKeyFramesThatAreFarApartAreTold(t *testing.T) {
@@ -27,20 +25,6 @@ func TestKeyFramesThatAreFarApartAreTold(t *testing.T) {
 	connect(s, s, s, s, s, s) // the camera was set right
 	if want := []time.Duration{4 * s, 5 * s, 0}; !slices.Equal(told, want) {
 		t.Errorf("told %v, want %v", told, want)
-	}
-}
-
-func TestRequestsAreSmallOnALineThatBreaks(t *testing.T) {
-	p := &uploading{Uploader: &Uploader{}, calm: calmParts * floorwatch.MaxUploadChunk}
-	if got := p.chunkSize(); got != floorwatch.MaxUploadChunk {
-		t.Errorf("%d bytes on a line that never broke", got)
-	}
-	p.calm = 0
-	if got := p.chunkSize(); got != minChunk {
-		t.Errorf("%d bytes after a cut", got)
-	}
-	if p.calm = 6 << 20; p.chunkSize() != 6<<20/calmParts {
-		t.Errorf("%d bytes when 6 MiB went through", p.chunkSize())
 	}
 }
 

@@ -49,11 +49,11 @@ type Retention struct {
 	Pulse       *watchdog.Pulse // rests between two looks
 
 	free     func(dir string) (float64, error) // tests fill the disk with it
-	shelf    shelf
+	shelf    Shelf
 	finished bool
 }
 
-// spareFree is the share of a disk of size bytes that is kept free beyond
+// spareFree is the share of a disk of size bytes that is File free beyond
 // MinFree, so that the recorder need not stop between two looks: 1 %, on a small
 // disk up to 10 % so as to be 64 MB.
 func spareFree(size int64) float64 {
@@ -75,7 +75,7 @@ func (r *Retention) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	r.shelf.pulse = r.Pulse
+	r.shelf.Pulse = r.Pulse
 	for {
 		if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
 			log.Error("retention could not do its work; recording will stop when the disk is full", "error", err)
@@ -98,14 +98,14 @@ const (
 
 // sweep deletes what must go, oldest first.
 func (r *Retention) sweep(ctx context.Context) error {
-	r.shelf.dir = r.Dir
-	files, err := r.shelf.list(ctx)
+	r.shelf.Dir = r.Dir
+	files, err := r.shelf.List(ctx)
 	if err != nil {
 		return err
 	}
 	total := int64(0)
 	for _, f := range files {
-		total += f.bytes
+		total += f.Bytes
 	}
 	if !r.finished {
 		if err := r.finish(files); err != nil {
@@ -118,22 +118,22 @@ func (r *Retention) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	gone := map[string][]kept{} // by camera and reason
+	gone := map[string][]File{} // by camera and reason
 	for _, f := range r.order(files) {
 		reason := ""
 		switch {
-		case r.MaxAge > 0 && now.Wall.Sub(f.to) > r.MaxAge:
+		case r.MaxAge > 0 && now.Wall.Sub(f.To) > r.MaxAge:
 			reason = reasonAge
 		case r.MaxBytes > 0 && total > r.MaxBytes:
 			reason = reasonSize
 		case missing > 0:
 			reason = reasonDisk
 		}
-		if reason == "" || r.Holds != nil && r.Holds.Held(f.camera, f.from, f.to) {
+		if reason == "" || r.Holds != nil && r.Holds.Held(f.Camera, f.From, f.To) {
 			continue
 		}
-		total, missing = total-f.bytes, missing-f.bytes
-		key := f.camera + "\n" + reason
+		total, missing = total-f.Bytes, missing-f.Bytes
+		key := f.Camera + "\n" + reason
 		gone[key] = append(gone[key], f)
 	}
 	for key, list := range gone {
@@ -169,13 +169,13 @@ func (r *Retention) missing() (int64, error) {
 }
 
 // order puts what the vault has still to get behind all else.
-func (r *Retention) order(files []kept) []kept {
+func (r *Retention) order(files []File) []File {
 	if r.Wanted == nil {
 		return files
 	}
-	var first, last []kept
+	var first, last []File
 	for _, f := range files {
-		if f.seal != "" && !f.sent && r.Wanted.Wanted(f.camera, f.from, f.to) {
+		if f.Seal != "" && !f.Sent && r.Wanted.Wanted(f.Camera, f.From, f.To) {
 			last = append(last, f)
 			continue
 		}
@@ -185,7 +185,7 @@ func (r *Retention) order(files []kept) []kept {
 }
 
 // finish deletes, once, what the newest deletions name and a crash left.
-func (r *Retention) finish(files []kept) error {
+func (r *Retention) finish(files []File) error {
 	gone := map[string]bool{}
 	for camera := range camerasOf(files) {
 		dir := filepath.Join(r.Dir, camera)
@@ -204,33 +204,33 @@ func (r *Retention) finish(files []kept) error {
 			return err
 		}
 	}
-	left := slices.DeleteFunc(slices.Clone(files), func(f kept) bool { return f.seal == "" || !gone[f.seal] })
+	left := slices.DeleteFunc(slices.Clone(files), func(f File) bool { return f.Seal == "" || !gone[f.Seal] })
 	r.finished = true
 	return removeAll(r.Dir, left, r.shelf.known)
 }
 
-func camerasOf(files []kept) map[string]bool {
+func camerasOf(files []File) map[string]bool {
 	out := map[string]bool{}
 	for _, f := range files {
-		out[f.camera] = true
+		out[f.Camera] = true
 	}
 	return out
 }
 
 // remove books the deletion of one camera's files and then deletes them. A crash
 // in between leaves files that finish deletes.
-func (r *Retention) remove(camera, reason string, now clock.Stamp, files []kept) error {
+func (r *Retention) remove(camera, reason string, now clock.Stamp, files []File) error {
 	s := floorwatch.Seal{
 		Kind: floorwatch.SealDeleted, At: now.Wall, Synced: now.Synced, Boot: now.Boot, Cause: reason,
 	}
 	for _, f := range files {
-		if f.seal == "" {
+		if f.Seal == "" {
 			continue
 		}
-		if s.Gone == nil || f.from < s.Start {
-			s.Start = f.from
+		if s.Gone == nil || f.From < s.Start {
+			s.Start = f.From
 		}
-		s.Gone, s.End = append(s.Gone, f.seal), max(s.End, f.to)
+		s.Gone, s.End = append(s.Gone, f.Seal), max(s.End, f.To)
 	}
 	if s.Gone != nil {
 		c := chain{dir: filepath.Join(r.Dir, camera), store: r.Store, edge: r.Edge, camera: camera, key: r.Key}
@@ -241,14 +241,14 @@ func (r *Retention) remove(camera, reason string, now clock.Stamp, files []kept)
 	return removeAll(r.Dir, files, r.shelf.known)
 }
 
-func removeAll(dir string, files []kept, known map[string]kept) error {
+func removeAll(dir string, files []File, known map[string]File) error {
 	dirs := map[string]bool{}
 	for _, f := range files {
-		path := filepath.Join(dir, f.path)
+		path := filepath.Join(dir, f.Path)
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("delete footage: %w", err)
 		}
-		delete(known, f.path)
+		delete(known, f.Path)
 		dirs[filepath.Dir(path)] = true
 	}
 	for d := range dirs {

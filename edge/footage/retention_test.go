@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,5 +213,58 @@ func TestSecretsStayOut(t *testing.T) {
 	}
 	if got := cleanCause("  Zeit\x01 für \n"); got != "Zeit? f?r" {
 		t.Errorf("%q", got)
+	}
+}
+
+// wantsAll has everything uploaded sometime.
+type wantsAll struct{}
+
+func (wantsAll) Wanted(string, floorwatch.Time, floorwatch.Time) bool { return true }
+
+func TestRetentionFreesWhatIsConfirmedFirst(t *testing.T) {
+	const start = 1763755200000
+	dir := t.TempDir()
+	shelve(t, dir, start, 6)
+	for _, seq := range []int{3, 4} {
+		days, _ := filepath.Glob(filepath.Join(dir, "door", "2*"))
+		if err := os.WriteFile(filepath.Join(days[0], fmt.Sprintf("%08d.receipt", seq)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := &Retention{
+		Dir: dir, Store: "s1", Edge: "box", Key: insideKey(), MaxBytes: 350, Wanted: wantsAll{}, Clock: fixedClock(start + hourMS),
+		free: func(string) (float64, error) { return 1, nil },
+	}
+	if err := r.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left, _ := filepath.Glob(filepath.Join(dir, "door", "*", "*.mp4"))
+	for i := range left {
+		left[i] = filepath.Base(left[i])
+	}
+	if got := strings.Join(left, " "); got != "00000002.mp4 00000005.mp4 00000006.mp4" {
+		t.Errorf("left: %s; the confirmed and then the oldest should go", got)
+	}
+}
+
+func TestLostHeadNamesTheLastReceipt(t *testing.T) {
+	const start = 1763755200000
+	dir := t.TempDir()
+	shelve(t, dir, start, 3)
+	seals, _ := filepath.Glob(filepath.Join(dir, "door", "*", "*.seal"))
+	if err := os.WriteFile(strings.Replace(seals[1], ".seal", ".receipt", 1), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(seals[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(seals[2], nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shelve(t, dir, start+180_000, 1)
+	h, err := findHead(filepath.Join(dir, "door"))
+	if err != nil || !h.seal.Lost || h.seal.Prev != floorwatch.SealHash(raw) {
+		t.Errorf("%v %+v", err, h.seal)
 	}
 }

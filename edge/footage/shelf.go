@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"floorwatch"
@@ -16,27 +17,32 @@ import (
 	"floorwatch/internal/watchdog"
 )
 
-// shelf lists what lies in the folder of all cameras, for those who delete and
-// for those who upload. Each has one of its own.
-type shelf struct {
-	dir   string
-	known map[string]kept // footage by path: seals never change
-	pulse *watchdog.Pulse
+// Shelf lists what lies in the folder of all cameras, for those who delete and
+// for those who upload. Each has one of its own, and asks it one at a time.
+type Shelf struct {
+	Dir   string
+	Pulse *watchdog.Pulse // beats with each file
+
+	known map[string]File // footage by path: seals never change
 }
 
-// kept is one file that may be deleted: footage or a trail.
-type kept struct {
-	camera, path string // path below Dir
-	bytes        int64
-	from, to     floorwatch.Time
-	seal         string // hash, of footage
-	sha256       string // of the file, of footage
-	sent         bool   // the vault has confirmed it
+// File is one file that may go: footage or a trail.
+type File struct {
+	Camera, Path string // path below the shelf's Dir
+	Bytes        int64
+	From, To     floorwatch.Time
+	Seal         string // hash of its seal; "" of a trail
+	SHA256       string // of the file, of footage
+	Sent         bool   // the vault has confirmed it
 }
 
-// list returns the files below dir, oldest first.
-func (s *shelf) list(ctx context.Context) (files []kept, err error) {
-	cameras, err := os.ReadDir(s.dir)
+// Receipt is where the vault's receipt lies, below the shelf's Dir, beside the
+// seal of footage.
+func (f File) Receipt() string { return strings.TrimSuffix(f.Path, ".mp4") + ".receipt" }
+
+// List returns the files below dir, oldest first.
+func (s *Shelf) List(ctx context.Context) (files []File, err error) {
+	cameras, err := os.ReadDir(s.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -53,23 +59,23 @@ func (s *shelf) list(ctx context.Context) (files []kept, err error) {
 		}
 		files = append(files, found...)
 	}
-	s.known = map[string]kept{} // without what was deleted meanwhile
+	s.known = map[string]File{} // without what was deleted meanwhile
 	for _, f := range files {
-		if f.seal != "" {
-			s.known[f.path] = f
+		if f.Seal != "" {
+			s.known[f.Path] = f
 		}
 	}
-	slices.SortFunc(files, func(a, b kept) int { return int(min(1, max(-1, a.to-b.to))) })
+	slices.SortFunc(files, func(a, b File) int { return int(min(1, max(-1, a.To-b.To))) })
 	return files, nil
 }
 
-func (s *shelf) listCamera(ctx context.Context, camera string) ([]kept, error) {
-	dir := filepath.Join(s.dir, camera)
+func (s *Shelf) listCamera(ctx context.Context, camera string) ([]File, error) {
+	dir := filepath.Join(s.Dir, camera)
 	days, err := layout.Days(dir)
 	if err != nil {
 		return nil, err
 	}
-	var out []kept
+	var out []File
 	for _, name := range days {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -80,7 +86,7 @@ func (s *shelf) listCamera(ctx context.Context, camera string) ([]kept, error) {
 		}
 		for _, seq := range d.files {
 			if f, ok := s.segment(camera, filepath.Join(name, fileName(seq)), filepath.Join(dir, name, sealName(seq))); ok {
-				f.sent = d.sent[seq]
+				f.Sent = d.sent[seq]
 				out = append(out, f)
 			}
 		}
@@ -91,37 +97,37 @@ func (s *shelf) listCamera(ctx context.Context, camera string) ([]kept, error) {
 
 // segment describes a sealed file. One without a readable seal is left alone:
 // nobody could say afterwards what was deleted.
-func (s *shelf) segment(camera, path, seal string) (kept, bool) {
-	s.pulse.Beat()
+func (s *Shelf) segment(camera, path, seal string) (File, bool) {
+	s.Pulse.Beat()
 	if f, ok := s.known[filepath.Join(camera, path)]; ok {
 		return f, true
 	}
 	found, raw, err := readSeal(seal)
 	if err != nil || found.Kind != floorwatch.SealSegment {
-		return kept{}, false
+		return File{}, false
 	}
 	if s.known == nil {
-		s.known = map[string]kept{}
+		s.known = map[string]File{}
 	}
-	f := kept{
-		camera: camera, path: filepath.Join(camera, path), bytes: found.Length, from: found.Start, to: found.End,
-		seal: floorwatch.SealHash(raw), sha256: found.SHA256,
+	f := File{
+		Camera: camera, Path: filepath.Join(camera, path), Bytes: found.Length, From: found.Start, To: found.End,
+		Seal: floorwatch.SealHash(raw), SHA256: found.SHA256,
 	}
-	s.known[f.path] = f
+	s.known[f.Path] = f
 	return f, true
 }
 
 // trails lists the hours of camera lines of one day.
-func (s *shelf) trails(camera, day string) []kept {
-	entries, _ := os.ReadDir(filepath.Join(s.dir, camera, day))
-	var out []kept
+func (s *Shelf) trails(camera, day string) []File {
+	entries, _ := os.ReadDir(filepath.Join(s.Dir, camera, day))
+	var out []File
 	for _, e := range entries {
 		from, ok := trail.Hour(day, e.Name())
 		if !ok {
 			continue
 		}
 		if st, err := e.Info(); err == nil {
-			out = append(out, kept{camera: camera, path: filepath.Join(camera, day, e.Name()), bytes: st.Size(), from: from, to: from.Add(time.Hour)})
+			out = append(out, File{Camera: camera, Path: filepath.Join(camera, day, e.Name()), Bytes: st.Size(), From: from, To: from.Add(time.Hour)})
 		}
 	}
 	return out

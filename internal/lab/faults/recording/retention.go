@@ -14,6 +14,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/footage"
+	"floorwatch/edge/upload"
 	"floorwatch/internal/lab/faults/bench"
 	"floorwatch/internal/lab/kit"
 
@@ -37,14 +38,14 @@ func hoarder(args []string) error {
 	if _, err := fmt.Sscan(args[2], &start); err != nil {
 		return err
 	}
-	claims, err := footage.OpenClaims(filepath.Join(args[0], "claims.json"))
+	claims, err := upload.OpenClaims(filepath.Join(args[0], "claims.json"))
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	up := &footage.Uploader{
-		Dir: dir, Store: recStore, Edge: recEdge, URL: "http://127.0.0.1:9", Key: recKey(), Policy: footage.UploadAlert, Claims: claims, Every: time.Second, BackOff: time.Second,
+	up := &upload.Uploader{
+		Dir: dir, Store: recStore, Edge: recEdge, URL: "http://127.0.0.1:9", Key: recKey(), Policy: upload.Alert, Claims: claims, Every: time.Second, BackOff: time.Second,
 	}
 	for i := range 30 {
 		id := fmt.Sprintf("%016x", i)
@@ -156,7 +157,7 @@ func freeShare(dir string) (float64, error) {
 // is left with what its seals say.
 func judgeShelf(ctx context.Context, b *bench.Bench, d *bench.Disk, kills int, least float64) (bench.Finding, error) {
 	dir := filepath.Join(d.At, "footage")
-	claims, err := footage.OpenClaims(filepath.Join(d.At, "claims.json"))
+	claims, err := upload.OpenClaims(filepath.Join(d.At, "claims.json"))
 	if err != nil {
 		return bench.Finding{}, err
 	}

@@ -20,7 +20,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/vault"
-	"floorwatch/edge/footage"
+	"floorwatch/edge/upload"
 	"floorwatch/internal/lab/faults/bench"
 	"floorwatch/internal/lab/kit"
 	"floorwatch/internal/layout"
@@ -230,12 +230,12 @@ func uploadsCut(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 		return bench.Finding{}, err
 	}
 	defer func() { _ = line.ln.Close() }()
-	claims, err := footage.OpenClaims(filepath.Join(dir, "claims.json"))
+	claims, err := upload.OpenClaims(filepath.Join(dir, "claims.json"))
 	if err != nil {
 		return bench.Finding{}, err
 	}
-	up := &footage.Uploader{
-		Dir: shelf, Store: recStore, Edge: recEdge, URL: "http://" + line.ln.Addr().String(), Key: recKey(), Policy: footage.UploadAll,
+	up := &upload.Uploader{
+		Dir: shelf, Store: recStore, Edge: recEdge, URL: "http://" + line.ln.Addr().String(), Key: recKey(), Policy: upload.All,
 		Claims: claims, Every: 100 * time.Millisecond, BackOff: 50 * time.Millisecond,
 	}
 	running, stop := context.WithCancel(ctx)
@@ -275,7 +275,7 @@ func firstDay(shelf string) string {
 
 // troubleVault runs the vault until it has everything, kills it again and again,
 // and fills its disk for a while.
-func troubleVault(ctx context.Context, b *bench.Bench, d *bench.Disk, shelf, addr string, up *footage.Uploader, line *cutter, n int) (kills, full int, err error) {
+func troubleVault(ctx context.Context, b *bench.Bench, d *bench.Disk, shelf, addr string, up *upload.Uploader, line *cutter, n int) (kills, full int, err error) {
 	ballastAt := filepath.Join(d.At, "ballast")
 	for ctx.Err() == nil {
 		p, err := kit.Self(ctx, "role", "receiver", d.At, shelf, addr)

@@ -57,7 +57,7 @@ var hanging = []hang{
 	{"recorder of lobby", edgePackage + "/footage.(*recording).noRoom"},
 	{"retention", edgePackage + "/footage.(*Retention).missing"},
 	{"uplink", edgePackage + "/uplink.(*session).resend"},
-	{"uploads", edgePackage + "/footage.(*uploading).queue"},
+	{"uploads", edgePackage + "/upload.(*uploading).queue"},
 	{"counters", edgePackage + "/counter.(*Feeds).commit"},
 	{"health", edgePackage + ".(*run).boxHealth"},
 }

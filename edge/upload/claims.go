@@ -1,4 +1,4 @@
-package footage
+package upload
 
 import (
 	"encoding/json"
@@ -37,7 +37,7 @@ func (c claim) covers(camera string, from, to floorwatch.Time) bool {
 }
 
 // Claims is the durable list of what is held and what is asked for. It is a
-// Holds, and safe for concurrent use.
+// footage.Holds, and safe for concurrent use.
 type Claims struct {
 	path string
 
@@ -51,7 +51,7 @@ const (
 	claimLife     = 7 * 24 * time.Hour // of all but holds
 )
 
-// OpenClaims reads the list at path. A damaged list is put aside and told of;
+// OpenClaims reads the list at path. A damaged list is put aside;
 // the Claims that is returned with such an error is empty and works: the cloud
 // tells its holds again.
 func OpenClaims(path string) (*Claims, error) {
@@ -75,7 +75,7 @@ func OpenClaims(path string) (*Claims, error) {
 	return c, nil
 }
 
-// Held implements Holds.
+// Held implements footage.Holds.
 func (c *Claims) Held(camera string, from, to floorwatch.Time) bool {
 	return c.any(claimHold, camera, from, to)
 }

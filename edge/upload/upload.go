@@ -1,4 +1,13 @@
-package footage
+// Package upload brings sealed footage to the vault: what the cloud holds or asks
+// for, and what the policy wants, within the line's budgets.
+//
+//	commands ─> Claims ─┐
+//	           policy ──┴─> Uploader <─ footage.Shelf
+//	                            └─ pieces ─HTTPS─> vault ─ receipts ─> beside the seals
+//
+// What stays compatible: the requests (docs/vault.md), claims.json, uploaded.json
+// and the receipts.
+package upload
 
 import (
 	"context"
@@ -18,6 +27,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/clock"
+	"floorwatch/edge/footage"
 	"floorwatch/internal/layout"
 	"floorwatch/internal/watchdog"
 )
@@ -27,10 +37,10 @@ type Policy string
 
 // The policies. What a command asks for is uploaded under each of them.
 const (
-	UploadNone  Policy = "none"  // only on command
-	UploadAlert Policy = "alert" // what is held, and around alerts
-	UploadNight Policy = "night" // all, in the hours of Night
-	UploadAll   Policy = "all"
+	None  Policy = "none"  // only on command
+	Alert Policy = "alert" // what is held, and around alerts
+	Night Policy = "night" // all, in the hours of Night
+	All   Policy = "all"
 )
 
 // Hours is a daily span of local time, [From, To) since midnight; From > To
@@ -61,8 +71,8 @@ type Uploader struct {
 	Store, Edge string
 	URL         string // of the cloud, https://…; "" = nothing is uploaded
 	Key         ed25519.PrivateKey
-	Policy      Policy // "" = UploadAlert
-	Night       Hours  // of UploadNight
+	Policy      Policy // "" = Alert
+	Night       Hours  // of Night
 	// How much is uploaded before and after the moment of an alert.
 	Lead, Tail  time.Duration
 	BytesPerSec int64 // 0 = no limit
@@ -76,13 +86,13 @@ type Uploader struct {
 	Pulse       *watchdog.Pulse // rests while the vault or the line is waited for
 
 	mu     sync.Mutex
-	shelf  shelf
+	shelf  footage.Shelf
 	kicked chan struct{}
-	fig    UploaderStats
+	fig    Stats
 }
 
-// UploaderStats is what an uploader says of itself.
-type UploaderStats struct {
+// Stats is what an uploader says of itself.
+type Stats struct {
 	Wanted      int   // pieces that the policy or a command wants and the vault has not confirmed
 	WantedBytes int64 // of those
 	Uploaded    int64 // pieces since the start
@@ -93,19 +103,19 @@ type UploaderStats struct {
 }
 
 // Stats returns the figures of the last look.
-func (u *Uploader) Stats() UploaderStats {
+func (u *Uploader) Stats() Stats {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.fig
 }
 
-func (u *Uploader) count(f func(*UploaderStats)) {
+func (u *Uploader) count(f func(*Stats)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	f(&u.fig)
 }
 
-// Wanted implements Wanted: it says what is to be uploaded sometime.
+// Wanted implements footage.Wanted: it says what is to be uploaded sometime.
 func (u *Uploader) Wanted(camera string, from, to floorwatch.Time) bool {
 	return u.URL != "" && u.class(camera, from, to) <= classRest
 }
@@ -121,13 +131,13 @@ const (
 
 func (u *Uploader) class(camera string, from, to floorwatch.Time) int {
 	rest := classNone
-	if u.Policy == UploadAll || u.Policy == UploadNight {
+	if u.Policy == All || u.Policy == Night {
 		rest = classRest
 	}
 	if u.Claims.any(claimSend, camera, from, to) {
 		return classSend
 	}
-	if u.Policy == UploadNone {
+	if u.Policy == None {
 		return rest
 	}
 	if u.Claims.any(claimHold, camera, from, to) {
@@ -141,7 +151,7 @@ func (u *Uploader) class(camera string, from, to floorwatch.Time) int {
 
 // Alert wants the footage around an alert, if the policy does.
 func (u *Uploader) Alert(camera string, at floorwatch.Time) error {
-	if u.URL == "" || u.Policy == UploadNone {
+	if u.URL == "" || u.Policy == None {
 		return nil
 	}
 	defer u.kick()
@@ -231,7 +241,7 @@ func (p *uploading) run(ctx context.Context) {
 			if faults++; faults == 1 {
 				p.log.Warn("footage cannot be uploaded; it waits on this box", "err", err)
 			}
-			p.count(func(f *UploaderStats) { f.Faults++ })
+			p.count(func(f *Stats) { f.Faults++ })
 			pause = rand.N(min(longest, time.Second<<min(faults, 12))) + 10*time.Millisecond // full jitter
 		} else if err == nil && faults > 0 {
 			p.log.Info("footage is uploaded again", "faults", faults)
@@ -266,16 +276,16 @@ func (p *uploading) pass(ctx context.Context, limit time.Duration) error {
 			p.kick()
 			return nil
 		}
-		if !p.within(f.bytes) {
+		if !p.within(f.Bytes) {
 			return nil
 		}
 		err := p.upload(ctx, f)
 		var wait waitError
 		switch {
 		case errors.As(err, &wait):
-			p.later[f.sha256] = time.Now().Add(wait.after)
+			p.later[f.SHA256] = time.Now().Add(wait.after)
 			if wait.tell {
-				p.log.Error("a piece of footage is not uploaded", "camera", f.camera, "file", f.path, "err", err)
+				p.log.Error("a piece of footage is not uploaded", "camera", f.Camera, "file", f.Path, "err", err)
 			}
 		case err != nil:
 			return err
@@ -285,48 +295,48 @@ func (p *uploading) pass(ctx context.Context, limit time.Duration) error {
 }
 
 // queue lists what may go now, most wanted first, the oldest of a class first.
-func (p *uploading) queue(ctx context.Context) ([]kept, error) {
+func (p *uploading) queue(ctx context.Context) ([]footage.File, error) {
 	p.mu.Lock()
-	p.shelf.dir = p.Dir
-	p.shelf.pulse = p.Pulse // others list beside us, and do not beat for us
-	files, err := p.shelf.list(ctx)
-	p.shelf.pulse = nil
+	p.shelf.Dir = p.Dir
+	p.shelf.Pulse = p.Pulse // others list beside us, and do not beat for us
+	files, err := p.shelf.List(ctx)
+	p.shelf.Pulse = nil
 	p.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	now := p.Clock.Time()
-	night := p.Policy != UploadNight || p.Night.hold(now)
+	night := p.Policy != Night || p.Night.hold(now)
 	type wanted struct {
-		kept
+		footage.File
 		class int
 	}
 	var all []wanted
 	sum, n := int64(0), 0
 	for _, f := range files {
-		if f.seal == "" || f.sent {
+		if f.Seal == "" || f.Sent {
 			continue
 		}
-		class := p.class(f.camera, f.from, f.to)
+		class := p.class(f.Camera, f.From, f.To)
 		if class == classNone {
 			continue
 		}
-		sum, n = sum+f.bytes, n+1
-		if time.Now().After(p.later[f.sha256]) && (class == classSend || night) {
+		sum, n = sum+f.Bytes, n+1
+		if time.Now().After(p.later[f.SHA256]) && (class == classSend || night) {
 			all = append(all, wanted{f, class})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b wanted) int { return a.class - b.class })
-	out := make([]kept, len(all))
+	out := make([]footage.File, len(all))
 	for i, w := range all {
-		out[i] = w.kept
+		out[i] = w.File
 	}
-	p.count(func(f *UploaderStats) { f.Wanted, f.WantedBytes = n, sum })
+	p.count(func(f *Stats) { f.Wanted, f.WantedBytes = n, sum })
 	return out, p.forget(files, now)
 }
 
 // forget drops requests that are fulfilled, and waits that are over.
-func (p *uploading) forget(files []kept, now floorwatch.Time) error {
+func (p *uploading) forget(files []footage.File, now floorwatch.Time) error {
 	for hash, t := range p.later {
 		if time.Now().After(t) {
 			delete(p.later, hash)
@@ -339,7 +349,7 @@ func (p *uploading) forget(files []kept, now floorwatch.Time) error {
 		if now.Sub(c.Made) > claimLife && now.Sub(c.To) > claimLife {
 			return true
 		}
-		open := slices.ContainsFunc(files, func(f kept) bool { return f.seal != "" && !f.sent && c.covers(f.camera, f.from, f.to) })
+		open := slices.ContainsFunc(files, func(f footage.File) bool { return f.Seal != "" && !f.Sent && c.covers(f.Camera, f.From, f.To) })
 		return !open && now.Sub(c.To) > 2*time.Hour // by then it is sealed
 	})
 }
@@ -378,23 +388,23 @@ func (u *Uploader) Command(ctx context.Context, c floorwatch.Command) floorwatch
 func (u *Uploader) send(ctx context.Context, c floorwatch.Command, now floorwatch.Time, r *floorwatch.Reply) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.shelf.dir = u.Dir
-	files, err := u.shelf.list(ctx)
+	u.shelf.Dir = u.Dir
+	files, err := u.shelf.List(ctx)
 	if err != nil {
 		return err
 	}
 	last := c.From
 	var sent []string
 	for _, f := range files {
-		if f.seal == "" || f.camera != c.Camera || f.from >= c.To || f.to <= c.From {
+		if f.Seal == "" || f.Camera != c.Camera || f.From >= c.To || f.To <= c.From {
 			continue
 		}
 		if len(r.Objects) == floorwatch.MaxReplyObjects {
 			return fmt.Errorf("more than %d pieces; ask for a shorter span", floorwatch.MaxReplyObjects)
 		}
-		r.Objects, r.Bytes, last = append(r.Objects, f.sha256), r.Bytes+f.bytes, max(last, f.to)
-		if f.sent {
-			sent = append(sent, receiptPath(u.Dir, f))
+		r.Objects, r.Bytes, last = append(r.Objects, f.SHA256), r.Bytes+f.Bytes, max(last, f.To)
+		if f.Sent {
+			sent = append(sent, filepath.Join(u.Dir, f.Receipt()))
 		}
 	}
 	if last < c.To {
@@ -410,8 +420,4 @@ func (u *Uploader) send(ctx context.Context, c floorwatch.Command, now floorwatc
 		}
 	}
 	return nil
-}
-
-func receiptPath(dir string, f kept) string {
-	return filepath.Join(dir, strings.TrimSuffix(f.path, ".mp4")+".receipt")
 }

@@ -1,4 +1,4 @@
-package footage
+package upload
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/footage"
 	"floorwatch/internal/durable"
 )
 
@@ -41,8 +42,8 @@ const (
 )
 
 // upload sends one file from where the vault has it, and keeps the receipt.
-func (p *uploading) upload(ctx context.Context, f kept) error {
-	file, err := os.Open(filepath.Join(p.Dir, f.path))
+func (p *uploading) upload(ctx context.Context, f footage.File) error {
+	file, err := os.Open(filepath.Join(p.Dir, f.Path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // retention came between
 	}
@@ -51,7 +52,7 @@ func (p *uploading) upload(ctx context.Context, f kept) error {
 	}
 	defer func() { _ = file.Close() }()
 	a, err := p.ask(ctx, http.MethodHead, f, -1, nil)
-	if errors.Is(err, errUnknown) && p.Clock.Time().Sub(f.to) > sealLate {
+	if errors.Is(err, errUnknown) && p.Clock.Time().Sub(f.To) > sealLate {
 		return waitError{fmt.Errorf("%w long after it was recorded: are its records refused, or is %s no vault?", err, p.base), sealLate, true}
 	}
 	if err != nil {
@@ -59,9 +60,9 @@ func (p *uploading) upload(ctx context.Context, f kept) error {
 	}
 	chunk := make([]byte, floorwatch.MaxUploadChunk)
 	for at := a.offset; ; at = a.offset {
-		n := min(p.chunkSize(), f.bytes-at)
+		n := min(p.chunkSize(), f.Bytes-at)
 		if n < 0 {
-			return waitError{fmt.Errorf("the vault says it has %d of %d bytes", at, f.bytes), damageDelay, true}
+			return waitError{fmt.Errorf("the vault says it has %d of %d bytes", at, f.Bytes), damageDelay, true}
 		}
 		if _, err := file.ReadAt(chunk[:n], at); err != nil {
 			return waitError{fmt.Errorf("read footage: %w", err), damageDelay, true}
@@ -79,7 +80,7 @@ func (p *uploading) upload(ctx context.Context, f kept) error {
 			return p.keep(f, a.receipt)
 		}
 		if a.offset <= at {
-			return fmt.Errorf("upload %s: the vault stays at %d bytes", f.path, a.offset)
+			return fmt.Errorf("upload %s: the vault stays at %d bytes", f.Path, a.offset)
 		}
 	}
 }
@@ -91,17 +92,17 @@ var errUnknown = errors.New("the vault does not know the seal")
 var errCorrupt = errors.New("the vault received other bytes than were sealed")
 
 // explain finds out whose fault corrupt bytes are.
-func (p *uploading) explain(f kept, err error) error {
+func (p *uploading) explain(f footage.File, err error) error {
 	if !errors.Is(err, errCorrupt) {
 		return err
 	}
-	file, openErr := os.Open(filepath.Join(p.Dir, f.path))
+	file, openErr := os.Open(filepath.Join(p.Dir, f.Path))
 	if openErr != nil {
 		return waitError{errors.Join(err, openErr), damageDelay, true}
 	}
 	defer func() { _ = file.Close() }()
 	sum := sha256.New()
-	if _, copyErr := io.Copy(sum, file); copyErr != nil || hex.EncodeToString(sum.Sum(nil)) != f.sha256 {
+	if _, copyErr := io.Copy(sum, file); copyErr != nil || hex.EncodeToString(sum.Sum(nil)) != f.SHA256 {
 		return waitError{errors.Join(errors.New("the file on this box is not what was sealed; floorwatch verify tells what changed, check the disk"), copyErr), damageDelay, true}
 	}
 	return waitError{err, time.Minute, true}
@@ -114,11 +115,11 @@ type answer struct {
 }
 
 // ask sends one signed request.
-func (p *uploading) ask(ctx context.Context, method string, f kept, offset int64, body []byte) (answer, error) {
+func (p *uploading) ask(ctx context.Context, method string, f footage.File, offset int64, body []byte) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, chunkTime)
 	defer cancel()
 	c := floorwatch.UploadClaim{
-		Method: method, Path: floorwatch.UploadPath + p.Store + "/" + p.Edge + "/" + f.sha256, Offset: offset,
+		Method: method, Path: floorwatch.UploadPath + p.Store + "/" + p.Edge + "/" + f.SHA256, Offset: offset,
 		At: p.Clock.Time().Add(p.skew), Body: body,
 	}
 	r, err := http.NewRequestWithContext(ctx, method, p.base+c.Path, bytes.NewReader(body))
@@ -187,20 +188,20 @@ func (p *uploading) read(res *http.Response, raw []byte) (answer, error) {
 }
 
 // keep stores the receipt beside the seal, after which the box may free its copy.
-func (p *uploading) keep(f kept, raw []byte) error {
+func (p *uploading) keep(f footage.File, raw []byte) error {
 	r, err := floorwatch.ParseReceipt(raw)
-	if err == nil && (r.SHA256 != f.sha256 || r.Bytes != f.bytes || r.Store != p.Store || r.Edge != p.Edge) {
+	if err == nil && (r.SHA256 != f.SHA256 || r.Bytes != f.Bytes || r.Store != p.Store || r.Edge != p.Edge) {
 		err = errors.New("it is for another file")
 	}
 	if err != nil {
 		return fmt.Errorf("upload footage: the vault's receipt is not believed: %w", err)
 	}
-	if err := durable.WriteFile(receiptPath(p.Dir, f), raw, 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(p.Dir, f.Receipt()), raw, 0o644); err != nil {
 		return err
 	}
-	p.count(func(s *UploaderStats) {
+	p.count(func(s *Stats) {
 		s.Uploaded++
-		s.Wanted, s.WantedBytes = max(0, s.Wanted-1), max(0, s.WantedBytes-f.bytes)
+		s.Wanted, s.WantedBytes = max(0, s.Wanted-1), max(0, s.WantedBytes-f.Bytes)
 		s.LastReceipt = p.Clock.Time()
 	})
 	return nil
@@ -280,7 +281,7 @@ func (p *uploading) within(n int64) bool {
 // footage may not.
 func (p *uploading) spend(n int64) {
 	p.spent.Bytes += n
-	p.count(func(s *UploaderStats) { s.Bytes += n; s.Today = p.spent.Bytes })
+	p.count(func(s *Stats) { s.Bytes += n; s.Today = p.spent.Bytes })
 	if p.BytesPerDay == 0 {
 		return
 	}

@@ -1,4 +1,4 @@
-package footage
+package upload
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,26 +23,46 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/edge/clock"
+	"floorwatch/internal/layout"
 )
 
-const shelfStart = 1763755200000 // 2025-11-21 20:00 UTC
+const (
+	shelfStart = 1763755200000 // 2025-11-21 20:00 UTC
+	hourMS     = 3600_000
+)
+
+func insideKey() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, ed25519.SeedSize))
+}
+
+func fixedClock(wall floorwatch.Time) *clock.Clock {
+	return clock.New(func() clock.Stamp {
+		return clock.Stamp{Wall: wall, Mono: time.Hour, Boot: strings.Repeat("0", 32), Synced: true}
+	})
+}
 
 // film adds one minute of 100 bytes of its own and returns their hash.
 func film(t *testing.T, dir string, n int) string {
 	t.Helper()
-	c := chain{dir: filepath.Join(dir, "door"), store: "s1", edge: "box", camera: "door", key: insideKey()}
 	body := bytes.Repeat([]byte{byte(n)}, 100)
-	path := filepath.Join(dir, "file")
-	if err := os.WriteFile(path, body, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	sum := func(b []byte) string { h := sha256.Sum256(b); return hex.EncodeToString(h[:]) }
 	from := floorwatch.Time(shelfStart + n*60_000)
-	err := c.append(floorwatch.Seal{
-		Kind: floorwatch.SealSegment, At: from + 60_000, Start: from, End: from + 60_000,
+	name := fmt.Sprintf("%08d", n+1)
+	raw, err := floorwatch.SignSeal(floorwatch.Seal{
+		Kind: floorwatch.SealSegment, Store: "s1", Edge: "box", Camera: "door", Chain: "0123456789abcdef", Seq: uint64(n) + 1, Prev: sum(nil),
+		File: name + ".mp4", At: from + 60_000, Start: from, End: from + 60_000,
 		Boot: strings.Repeat("0", 32), Codec: "unknown", Length: 100, SHA256: sum(body),
 		Fragments: []floorwatch.Fragment{{Length: 40, SHA256: sum(body[:40])}, {Length: 60, Duration: 60_000, SHA256: sum(body[40:])}},
-	}, path)
+	}, insideKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := filepath.Join(dir, "door", layout.Day(from+60_000))
+	err = os.MkdirAll(day, 0o700)
+	for file, b := range map[string][]byte{name + ".mp4": body, name + ".seal": raw} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(day, file), b, 0o600))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +136,7 @@ func startVault(t *testing.T, n int) (*vaultStub, *Uploader, []string) {
 		t.Fatal(err)
 	}
 	return v, &Uploader{
-		Dir: dir, Store: "s1", Edge: "box", URL: srv.URL + "/", Key: insideKey(), Policy: UploadAll, Claims: claims,
+		Dir: dir, Store: "s1", Edge: "box", URL: srv.URL + "/", Key: insideKey(), Policy: All, Claims: claims,
 		Clock: fixedClock(shelfStart + hourMS), Every: 20 * time.Millisecond, BackOff: 20 * time.Millisecond,
 	}, hashes
 }
@@ -162,7 +183,7 @@ func TestMostWantedGoesFirst(t *testing.T) {
 	if got := v.arrived(); !slices.Equal(got, want) {
 		t.Errorf("order %v, want %v of %v", got, want, hashes)
 	}
-	again := &Uploader{Dir: u.Dir, Store: "s1", Edge: "box", URL: u.URL, Key: u.Key, Policy: UploadAll, Claims: u.Claims, Clock: u.Clock}
+	again := &Uploader{Dir: u.Dir, Store: "s1", Edge: "box", URL: u.URL, Key: u.Key, Policy: All, Claims: u.Claims, Clock: u.Clock}
 	before := v.asked
 	p := &uploading{Uploader: again, later: map[string]time.Time{}}
 	if queue, err := p.queue(t.Context()); err != nil || len(queue) != 0 || v.asked != before {
@@ -180,20 +201,20 @@ func TestPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	for policy, want := range map[Policy][]string{
-		UploadNone: nil, UploadAlert: {hashes[2], hashes[1]}, UploadAll: {hashes[2], hashes[1], hashes[0], hashes[3]},
-		UploadNight: nil, // it is 21:00
+		None: nil, Alert: {hashes[2], hashes[1]}, All: {hashes[2], hashes[1], hashes[0], hashes[3]},
+		Night: nil, // it is 21:00
 	} {
 		u.Policy, u.Night = policy, Hours{From: 22 * time.Hour, To: 6 * time.Hour}
 		p := &uploading{Uploader: u, later: map[string]time.Time{}}
 		queue, err := p.queue(t.Context())
 		var got []string
 		for _, f := range queue {
-			got = append(got, f.sha256)
+			got = append(got, f.SHA256)
 		}
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %v %v, want %v", policy, got, err, want)
 		}
-		if w := u.Wanted("door", at(0), at(1)); w != (policy == UploadNight || policy == UploadAll) {
+		if w := u.Wanted("door", at(0), at(1)); w != (policy == Night || policy == All) {
 			t.Errorf("%s: wanted sometime: %v", policy, w)
 		}
 	}
@@ -288,31 +309,8 @@ func TestSendBringsWhatWasConfirmedAgain(t *testing.T) {
 	}
 }
 
-func TestRetentionFreesWhatIsConfirmedFirst(t *testing.T) {
-	t.Parallel()
-	_, u, _ := startVault(t, 6)
-	for _, seq := range []int{3, 4} {
-		days, _ := filepath.Glob(filepath.Join(u.Dir, "door", "2*"))
-		if err := os.WriteFile(filepath.Join(days[0], fmt.Sprintf("%08d.receipt", seq)), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r := &Retention{
-		Dir: u.Dir, Store: "s1", Edge: "box", Key: insideKey(), MaxBytes: 350, Wanted: u, Clock: u.Clock,
-		free: func(string) (float64, error) { return 1, nil },
-	}
-	if err := r.sweep(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	left, _ := filepath.Glob(filepath.Join(u.Dir, "door", "*", "*.mp4"))
-	for i := range left {
-		left[i] = filepath.Base(left[i])
-	}
-	if got := strings.Join(left, " "); got != "00000002.mp4 00000005.mp4 00000006.mp4" {
-		t.Errorf("left: %s; the confirmed and then the oldest should go", got)
-	}
-	u.Claims, u.URL = &Claims{}, ""
-	if u.Wanted("door", 0, 1<<50) {
+func TestWithoutAVaultNothingIsKeptForIt(t *testing.T) {
+	if (&Uploader{Policy: All, Claims: &Claims{}}).Wanted("door", 0, 1<<50) {
 		t.Error("a box that does not upload keeps footage for it")
 	}
 }
@@ -361,26 +359,16 @@ func TestClaimsSurvive(t *testing.T) {
 	}
 }
 
-func TestLostHeadNamesTheLastReceipt(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for i := range 3 {
-		film(t, dir, i)
+func TestRequestsAreSmallOnALineThatBreaks(t *testing.T) {
+	p := &uploading{Uploader: &Uploader{}, calm: calmParts * floorwatch.MaxUploadChunk}
+	if got := p.chunkSize(); got != floorwatch.MaxUploadChunk {
+		t.Errorf("%d bytes on a line that never broke", got)
 	}
-	seals, _ := filepath.Glob(filepath.Join(dir, "door", "*", "*.seal"))
-	if err := os.WriteFile(strings.Replace(seals[1], ".seal", ".receipt", 1), []byte("{}"), 0o600); err != nil {
-		t.Fatal(err)
+	p.calm = 0
+	if got := p.chunkSize(); got != minChunk {
+		t.Errorf("%d bytes after a cut", got)
 	}
-	raw, err := os.ReadFile(seals[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(seals[2], nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	film(t, dir, 3)
-	h, err := findHead(filepath.Join(dir, "door"))
-	if err != nil || !h.seal.Lost || h.seal.Prev != floorwatch.SealHash(raw) {
-		t.Errorf("%v %+v", err, h.seal)
+	if p.calm = 6 << 20; p.chunkSize() != 6<<20/calmParts {
+		t.Errorf("%d bytes when 6 MiB went through", p.chunkSize())
 	}
 }
