@@ -14,6 +14,7 @@ import (
 	"floorwatch/edge/footage"
 	"floorwatch/edge/queue"
 	"floorwatch/edge/relay"
+	"floorwatch/edge/worker"
 	"floorwatch/edge/zone"
 	"floorwatch/internal/watchdog"
 
@@ -94,7 +95,7 @@ func (c *camera) watch(ctx context.Context) error {
 		}
 		group.Go(func() error { return c.recorder(recorded).Run(ctx) })
 	}
-	group.Go(func() error { c.worker(source).run(ctx); return nil })
+	group.Go(func() error { return c.worker(source).Run(ctx) })
 	group.Go(func() error { c.measure(ctx); return nil })
 	return group.Wait()
 }
@@ -110,7 +111,7 @@ func (c *camera) recorder(source string) *footage.Recorder {
 
 // worker returns the camera worker's supervisor. The source goes by environment,
 // because it may hold a password and arguments are visible to everybody.
-func (c *camera) worker(source string) *worker {
+func (c *camera) worker(source string) *worker.Worker {
 	args := []string{
 		"-detector", c.cfg.Detector, "-models", c.Config.Models,
 		"-fps", strconv.FormatFloat(c.cfg.FPS, 'f', -1, 64),
@@ -119,10 +120,10 @@ func (c *camera) worker(source string) *worker {
 	for _, m := range c.cfg.Masks.Polygons {
 		args = append(args, "-mask", maskArg(m))
 	}
-	return &worker{
-		camera: c.cfg.Name, program: c.Program, args: args, env: []string{"FLOORWATCH_SOURCE=" + source},
-		log: c.Log, now: c.clock.Time, lines: c.lines, memory: int64(c.Config.WorkerMemory),
-		pulse: c.pulse("worker of"),
+	return &worker.Worker{
+		Camera: c.cfg.Name, Program: c.Program, Args: args, Env: []string{"FLOORWATCH_SOURCE=" + source},
+		Log: c.Log, Now: c.clock.Time, Lines: c.lines, Memory: int64(c.Config.WorkerMemory),
+		Pulse: c.pulse("worker of"),
 	}
 }
 

@@ -51,9 +51,9 @@ const (
 	claimLife     = 7 * 24 * time.Hour // of all but holds
 )
 
-// OpenClaims reads the list at path. A damaged list is put aside;
-// the Claims that is returned with such an error is empty and works: the cloud
-// tells its holds again.
+// OpenClaims reads the list at path. A damaged list is put aside; the Claims that
+// is returned with such an error is empty and works: the cloud tells its holds
+// again.
 func OpenClaims(path string) (*Claims, error) {
 	c := &Claims{path: path}
 	f, err := os.Open(path)

@@ -1,7 +1,11 @@
-package edge
+// Package worker keeps a camera worker running: a child process that prints one
+// JSON line per analysed frame. OpenCV can hang or crash in there without touching
+// the agent; whatever happens, the worker is started again.
+package worker
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,19 +21,20 @@ import (
 	"floorwatch/internal/watchdog"
 )
 
-// worker keeps a camera worker running: a child process that prints one JSON
-// line per analysed frame. OpenCV can hang or crash in there without touching
-// the agent; whatever happens, the worker is started again.
-type worker struct {
-	camera  string
-	program string
-	args    []string
-	env     []string // carries what must not be seen in a process list
-	log     *slog.Logger
-	now     func() floorwatch.Time
-	lines   chan<- floorwatch.Frame
-	memory  int64 // bytes that it may keep resident; it is started again, the records and the recorder live on
-	pulse   *watchdog.Pulse
+// Worker is a camera's worker and what it is started with. All fields but Memory,
+// Pulse and Log are required.
+type Worker struct {
+	Camera  string
+	Program string
+	Args    []string
+	Env     []string // carries what must not be seen in a process list
+	Now     func() floorwatch.Time
+	Lines   chan<- floorwatch.Frame // gets its lines, and a closed event after each end
+	Memory  int64                   // bytes that it may keep resident before it is started again; 0: any number
+	Pulse   *watchdog.Pulse         // rests while a line is waited for
+	Log     *slog.Logger            // nil = discard
+
+	open, silence time.Duration // in place of openTimeout and lineTimeout; 0: those
 }
 
 const (
@@ -48,38 +53,40 @@ const (
 	maxPause = 5 * time.Second // a camera that comes back is watched again soon
 )
 
-// errHung is the cause of a worker's end that we brought about.
-var errHung = fmt.Errorf("printed nothing for %s, or for %s after its start", lineTimeout, openTimeout)
-
-// run starts the worker again and again until ctx ends. After each end a closed
+// Run starts the worker again and again until ctx ends. After each end a closed
 // event goes out, so that what follows knows that nobody is watching.
-func (w *worker) run(ctx context.Context) {
+func (w *Worker) Run(ctx context.Context) error {
+	log := w.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	apart := retry.Backoff{Min: minPause, Max: maxPause, Steady: steadyRun, Full: true} // keeps the cameras of a box apart
 	_ = apart.Until(ctx, func() error {
-		w.pulse.Beat()
+		w.Pulse.Beat()
 		return w.once(ctx)
 	}, func(err error, in time.Duration) {
-		w.send(ctx, floorwatch.Frame{T: w.now(), Event: floorwatch.EventClosed, Cause: "camera worker: " + err.Error()})
-		w.log.Warn("camera worker ended, starting it again", "camera", w.camera, "error", err, "in", in.Round(time.Millisecond))
-		w.pulse.Rest()
+		w.send(ctx, floorwatch.Frame{T: w.Now(), Event: floorwatch.EventClosed, Cause: "camera worker: " + err.Error()})
+		log.Warn("camera worker ended, starting it again", "camera", w.Camera, "error", err, "in", in.Round(time.Millisecond))
+		w.Pulse.Rest()
 	}) // ctx has ended
+	return nil
 }
 
-func (w *worker) send(ctx context.Context, f floorwatch.Frame) {
+func (w *Worker) send(ctx context.Context, f floorwatch.Frame) {
 	select {
-	case w.lines <- f:
+	case w.Lines <- f:
 	case <-ctx.Done():
 	}
 }
 
 // once runs the worker to its end and says why it ended.
-func (w *worker) once(ctx context.Context) error {
+func (w *Worker) once(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	p := &child.Process{
-		Path: w.program, Args: w.args, Memory: w.memory, Expendable: true,
+		Path: w.Program, Args: w.Args, Memory: w.Memory, Expendable: true,
 		// Of a crash the first lines say all; a dump of registers would push them out.
-		Env: append(slices.Clone(w.env), "GOTRACEBACK=none"),
+		Env: append(slices.Clone(w.Env), "GOTRACEBACK=none"),
 		// A worker stuck in a C++ call does not hear SIGTERM.
 		Stop: syscall.SIGKILL,
 	}
@@ -90,23 +97,26 @@ func (w *worker) once(ctx context.Context) error {
 	if err := p.Start(ctx); err != nil {
 		return err
 	}
-	hung := time.AfterFunc(openTimeout, func() { cancel(errHung) })
+	open, silence := cmp.Or(w.open, openTimeout), cmp.Or(w.silence, lineTimeout)
+	hung := time.AfterFunc(open, func() {
+		cancel(fmt.Errorf("printed nothing for %s, or for %s after its start", silence, open))
+	})
 	defer hung.Stop()
 	scan := bufio.NewScanner(out)
 	scan.Buffer(make([]byte, 0, 64<<10), floorwatch.MaxLine+1)
-	w.pulse.Rest() // hung bounds the wait for a line
+	w.Pulse.Rest() // hung bounds the wait for a line
 	for scan.Scan() {
-		w.pulse.Beat()
-		hung.Reset(lineTimeout)
+		w.Pulse.Beat()
+		hung.Reset(silence)
 		f, err := floorwatch.ParseFrame(scan.Bytes())
 		if err != nil {
 			cancel(fmt.Errorf("printed an invalid line: %w", err))
 			break
 		}
 		w.send(ctx, f)
-		w.pulse.Rest()
+		w.Pulse.Rest()
 	}
-	w.pulse.Beat()
+	w.Pulse.Beat()
 	if err := scan.Err(); err != nil {
 		cancel(fmt.Errorf("read its lines: %w", err))
 	}
