@@ -3,15 +3,21 @@
 // worker process of its own, so that the agent outlives whatever a camera or a
 // decoder does.
 //
+//	                  ┌────────── pipeline ─────────┐
 //	camera worker ─ lines ─> zone ─ stays ─> queue ─ records ─> outbox <─> uplink ─ MQTT ─> cloud
 //	       ^           └───> trail                                ^
 //	     relay, if the source is no RTSP camera                   │
 //	       v                                                      │
 //	    recorder ─ footage, seals ─> disk ─ segments and gaps ────┘
+//	                                  ^ └──> upload ─ HTTPS ─> vault
+//	                              retention
+//
+// All go by one clock, and health tells of all of them. What is said of one
+// camera stands in camera.go, of the other sources and the vault in sources.go,
+// of the figures in figures.go.
 package edge
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
@@ -27,7 +33,9 @@ import (
 	"floorwatch/edge/clock"
 	"floorwatch/edge/counter"
 	"floorwatch/edge/footage"
+	"floorwatch/edge/health"
 	"floorwatch/edge/outbox"
+	"floorwatch/edge/pipeline"
 	"floorwatch/edge/trail"
 	"floorwatch/edge/uplink"
 	"floorwatch/edge/upload"
@@ -70,21 +78,22 @@ const (
 	outboxDir  = "outbox"
 )
 
-// run is what the parts of a running agent share.
+// run is a running agent: what its parts are connected by.
 type run struct {
-	*Agent
-	key    ed25519.PrivateKey
-	outbox *outbox.Outbox
-	uplink *uplink.Uplink
-	trail  meteredTrail
-	meters *meters
-	ledger sync.Mutex // guards Ledger
-	// Of the configuration's counters; nil: none.
-	feeds    *counter.Feeds
-	uploader *upload.Uploader
-	dog      *watchdog.Dog
-	kept     kept
+	agent    *Agent
+	cfg      *Config
+	log      *slog.Logger
+	key      ed25519.PrivateKey
 	clock    *clock.Clock
+	outbox   *outbox.Outbox
+	uplink   *uplink.Uplink
+	trail    *trail.Trail
+	meters   *health.Meters
+	kept     pipeline.Kept
+	uploader *upload.Uploader
+	feeds    *counter.Feeds // of the configuration's counters; nil: none
+	dog      *watchdog.Dog
+	ledger   sync.Mutex // guards the agent's Ledger
 }
 
 // Run runs the box until ctx ends. It returns early only for what a restart
@@ -93,11 +102,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if a.Log == nil {
 		a.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &run{
-		Agent: a, dog: &watchdog.Dog{Log: a.Log}, kept: kept{},
-	}
-	data := a.Config.Data
-	for _, dir := range []string{data, filepath.Join(data, FootageDir), filepath.Join(data, StillDir)} {
+	r := &run{agent: a, cfg: &a.Config, log: a.Log, dog: &watchdog.Dog{Log: a.Log}, kept: pipeline.Kept{}}
+	data := r.cfg.Data
+	for _, dir := range []string{data, r.footageDir(), filepath.Join(data, StillDir)} {
 		if err := durable.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
@@ -106,15 +113,14 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	r.outbox, err = outbox.Open(outbox.Settings{
-		Dir: filepath.Join(data, outboxDir), MaxBytes: int64(a.Config.Outbox.MaxBytes), Commit: a.Config.Outbox.Commit, Log: a.Log,
-		Found: r.kept.found,
+		Dir: filepath.Join(data, outboxDir), MaxBytes: int64(r.cfg.Outbox.MaxBytes), Commit: r.cfg.Outbox.Commit, Log: r.log,
+		Found: r.kept.Found,
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.outbox.Close()) }()
-	r.meters = newMeters(a.Config.Cameras)
-	r.trail = meteredTrail{&trail.Trail{Dir: filepath.Join(data, FootageDir)}, r.meters}
+	r.trail = &trail.Trail{Dir: r.footageDir()}
 	defer func() { err = errors.Join(err, r.trail.Close()) }()
 	if r.clock, err = r.newClock(); err != nil {
 		return err
@@ -122,10 +128,12 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	return r.parts(ctx)
 }
 
+func (r *run) footageDir() string { return filepath.Join(r.cfg.Data, FootageDir) }
+
 // newClock goes on from the latest stamp that a run before left.
 func (r *run) newClock() (*clock.Clock, error) {
-	k := clock.New(r.Clock)
-	for _, c := range r.Config.Cameras {
+	k := clock.New(r.agent.Clock)
+	for _, c := range r.cfg.Cameras {
 		seen, err := r.trail.Last(c.Name)
 		if err != nil {
 			return nil, err
@@ -142,13 +150,18 @@ func (r *run) newClock() (*clock.Clock, error) {
 // parts runs what records and measures, and beside it the uplink, which stops
 // last so that the final records still leave if they can.
 func (r *run) parts(ctx context.Context) (err error) {
+	var names []string
+	for _, c := range r.cfg.Cameras {
+		names = append(names, c.Name)
+	}
+	r.meters = health.NewMeters(names...)
 	if r.uploader, err = r.newUploader(); err != nil {
 		return err
 	}
 	if r.uplink, err = r.newUplink(); err != nil {
 		return err
 	}
-	if r.Config.Counters.Enabled() && !r.Safe {
+	if r.cfg.Counters.Enabled() && !r.agent.Safe {
 		if r.feeds, err = r.newCounters(); err != nil {
 			return err
 		}
@@ -159,23 +172,25 @@ func (r *run) parts(ctx context.Context) (err error) {
 	sent.Go(func() error { return r.uplink.Run(upCtx) })
 
 	group, ctx := errgroup.WithContext(ctx)
+	report := r.newReport()
 	group.Go(func() error { r.dog.Run(ctx); return nil })
-	group.Go(func() error { r.reportHealth(ctx); return nil })
-	if !r.Safe {
-		for i := range r.Config.Cameras {
-			c := &camera{run: r, cfg: &r.Config.Cameras[i], lines: make(chan floorwatch.Frame, 64)}
-			group.Go(func() error { return c.watch(ctx) })
+	group.Go(func() error { return report.Run(ctx) })
+	if !r.agent.Safe {
+		for i := range r.cfg.Cameras {
+			group.Go(func() error { return r.watch(ctx, &r.cfg.Cameras[i]) })
 		}
-		group.Go(func() error { return r.retention().Run(ctx) })
+		group.Go(func() error { return r.newRetention().Run(ctx) })
 	}
-	if r.Config.Backup.URL != "" && !r.Safe {
+	if r.cfg.Backup.URL != "" && !r.agent.Safe {
 		group.Go(func() error { return r.uploader.Run(ctx) })
 	}
 	if r.feeds != nil {
 		group.Go(func() error { return r.runCounters(ctx) })
 	}
-	if r.Metrics != nil {
-		group.Go(func() error { return metrics.Serve(ctx, r.Metrics, r.figures) })
+	if r.agent.Metrics != nil {
+		group.Go(func() error {
+			return metrics.Serve(ctx, r.agent.Metrics, func() []metrics.Figure { return health.Metrics(report.Figures()) })
+		})
 	}
 	err = group.Wait()
 	r.drain()
@@ -193,23 +208,16 @@ func (r *run) drain() {
 	}
 }
 
-func (r *run) retention() *footage.Retention {
-	return &footage.Retention{
-		Dir: filepath.Join(r.Config.Data, FootageDir), Store: r.Config.Store, Edge: r.Config.Edge, Key: r.key,
-		MaxBytes: int64(r.Config.Footage.MaxBytes), MaxAge: r.Config.Footage.MaxAge, Log: r.Log,
-		Holds: r.uploader.Claims, Wanted: r.uploader, Clock: r.clock, Pulse: r.dog.Pulse("retention"),
-	}
-}
-
-// append stores records durably. A record that cannot be encoded is our own
-// mistake and is logged; the others must not wait for it.
-func (r *run) append(recs ...floorwatch.Record) error {
+// store makes records durable, and has those who wait for them know. A record
+// that cannot be encoded is our own mistake and is logged; the others must not
+// wait for it.
+func (r *run) store(recs ...floorwatch.Record) error {
 	encoded := make([]floorwatch.Encoded, 0, len(recs))
 	for _, rec := range recs {
 		r.clock.Mark(rec)
 		b, err := floorwatch.MarshalRecord(rec)
 		if err != nil {
-			r.Log.Error("record left out", "err", err)
+			r.log.Error("record left out", "error", err)
 			continue
 		}
 		encoded = append(encoded, b)
@@ -220,114 +228,44 @@ func (r *run) append(recs ...floorwatch.Record) error {
 	if err := r.outbox.Append(encoded...); err != nil {
 		return err
 	}
-	r.meters.stored(recs)
+	r.meters.Stored(recs)
+	r.uploadAround(recs)
 	r.account(encoded)
 	return nil
 }
 
-// account writes what became durable to the ledger, if there is one.
-func (r *run) account(recs []floorwatch.Encoded) {
-	if r.Ledger == nil {
-		return
-	}
-	r.ledger.Lock()
-	defer r.ledger.Unlock()
-	if _, err := r.Ledger.Write(append(bytes.Join(asBytes(recs), []byte("\n")), '\n')); err != nil {
-		r.Log.Error("ledger not written", "err", err)
-	}
-}
-
-func asBytes(recs []floorwatch.Encoded) [][]byte {
-	out := make([][]byte, len(recs))
-	for i, r := range recs {
-		out[i] = r.JSON
-	}
-	return out
-}
-
-// writer appends records in their order without making the camera wait for the
-// disk: what cannot be stored now is kept and tried again.
-type writer struct {
-	append func(recs ...floorwatch.Record) error
-	log    *slog.Logger
-	pulse  *watchdog.Pulse
-
-	mu      sync.Mutex
-	queue   []floorwatch.Record
-	wake    chan struct{}
-	dropped int
-}
-
-// maxQueued bounds the records that wait for a disk that does not take them.
-const maxQueued = 10000
-
-func newWriter(appendTo func(...floorwatch.Record) error, pulse *watchdog.Pulse, log *slog.Logger) *writer {
-	return &writer{append: appendTo, pulse: pulse, log: log, wake: make(chan struct{}, 1)}
-}
-
-func (w *writer) add(recs ...floorwatch.Record) {
-	if len(recs) == 0 {
-		return
-	}
-	w.mu.Lock()
-	w.queue = append(w.queue, recs...)
-	if over := len(w.queue) - maxQueued; over > 0 {
-		w.queue = append(w.queue[:0], w.queue[over:]...)
-		w.dropped += over
-		w.log.Error("records given up, the disk does not take them", "records", over, "in_all", w.dropped)
-	}
-	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-// run stores what is added until ctx ends, and then what is left, once.
-func (w *writer) run(ctx context.Context) {
-	for {
-		w.pulse.Rest()
-		select {
-		case <-ctx.Done():
-			_ = w.flush()
-			return
-		case <-w.wake:
-		}
-		w.pulse.Beat()
-		for err := w.flush(); err != nil; err = w.flush() {
-			w.log.Error("records wait, the outbox does not take them", "err", err)
-			w.pulse.Beat()
-			select {
-			case <-ctx.Done():
-				_ = w.flush()
-				return
-			case <-time.After(time.Second):
+// uploadAround has the footage around alerts uploaded.
+func (r *run) uploadAround(recs []floorwatch.Record) {
+	for _, rec := range recs {
+		if a, ok := rec.(*floorwatch.Alert); ok {
+			if err := r.uploader.Alert(a.Camera, a.At); err != nil {
+				r.log.Error("footage around an alert is not queued for upload", "camera", a.Camera, "error", err)
 			}
 		}
 	}
 }
 
-func (w *writer) flush() error {
-	w.mu.Lock()
-	recs := w.queue
-	w.queue = nil
-	w.mu.Unlock()
-	if len(recs) == 0 {
-		return nil
+// account writes what became durable to the ledger, if there is one.
+func (r *run) account(recs []floorwatch.Encoded) {
+	if r.agent.Ledger == nil {
+		return
 	}
-	err := w.append(recs...)
-	if err != nil {
-		w.mu.Lock()
-		w.queue = append(recs, w.queue...)
-		w.mu.Unlock()
+	var lines []byte
+	for _, rec := range recs {
+		lines = append(append(lines, rec.JSON...), '\n')
 	}
-	return err
+	r.ledger.Lock()
+	defer r.ledger.Unlock()
+	if _, err := r.agent.Ledger.Write(lines); err != nil {
+		r.log.Error("ledger not written", "error", err)
+	}
 }
 
 func (r *run) newUplink() (*uplink.Uplink, error) {
+	b := r.agent.Broker
 	return uplink.New(uplink.Settings{
-		Broker: r.Broker.URL, Username: r.Broker.Username, Password: r.Broker.Password, TLS: r.Broker.TLS,
-		Store: r.Config.Store, Edge: r.Config.Edge, Version: floorwatch.BuildVersion, Log: r.Log,
+		Broker: b.URL, Username: b.Username, Password: b.Password, TLS: b.TLS,
+		Store: r.cfg.Store, Edge: r.cfg.Edge, Version: floorwatch.BuildVersion, Log: r.log,
 		Outbox: r.outbox, OutboxID: r.outbox.Log, Changed: r.outbox.Changed(),
 		Command: r.uploader.Command, Pulse: r.dog.Pulse("uplink"),
 	})

@@ -37,6 +37,20 @@ func System() Stamp {
 	return s
 }
 
+// Offset is how far the kernel holds this machine's clock to be off, where a time
+// server disciplines it.
+func Offset() (time.Duration, bool) {
+	var t unix.Timex
+	if state, err := unix.Adjtimex(&t); err != nil || state == unix.TIME_ERROR {
+		return 0, false
+	}
+	unit := time.Microsecond
+	if t.Status&unix.STA_NANO != 0 {
+		unit = time.Nanosecond
+	}
+	return time.Duration(t.Offset) * unit, true
+}
+
 // Clock keeps wall time from running back: below the last stamp on disk, or
 // after a step of the clock, time is the last stamp plus the monotonic clock,
 // and counts as unsynced until the wall clock has caught up. It remembers when it

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -61,20 +62,23 @@ func trailPath(dir, camera string, t floorwatch.Time) string {
 	return filepath.Join(dir, camera, layout.Day(t), t.Time().Format(fileLayout))
 }
 
-// Append adds a camera's line, with or without its newline. It is written
-// within a second; an error of that writing comes with the next Append.
-func (t *Trail) Append(camera string, at floorwatch.Time, line []byte) error {
+// Append adds a camera's line. It is written within a second; an error of that
+// writing comes with the next Append.
+func (t *Trail) Append(camera string, f floorwatch.Frame) error {
+	line, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("append to trail: %w", err)
+	}
 	if !floorwatch.ValidName(camera) || len(line) > floorwatch.MaxLine {
 		return fmt.Errorf("append to trail of %.50q: bad name, or a line of %d bytes", camera, len(line))
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f, err := t.file(camera, trailPath(t.Dir, camera, at))
+	file, err := t.file(camera, trailPath(t.Dir, camera, f.T))
 	if err != nil {
 		return err
 	}
-	_, _ = f.w.Write(bytes.TrimSpace(line)) // bufio keeps the error for Flush
-	_ = f.w.WriteByte('\n')
+	_, _ = file.w.Write(append(line, '\n')) // bufio keeps the error for Flush
 	if t.timer == nil {
 		t.timer = time.AfterFunc(flushEvery, t.flushDue)
 	}

@@ -1,7 +1,6 @@
 package trail_test
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,11 +15,7 @@ func TestTrailGivesBackWhatItGot(t *testing.T) {
 	const hour = 3600_000
 	first := floorwatch.Time(1763755200000) + hour - 500 // three lines, two in the next hour
 	for i := range floorwatch.Time(3) {
-		line, err := json.Marshal(floorwatch.Frame{T: first + 400*i, N: int64(i + 1)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := tr.Append("door", first+400*i, line); err != nil {
+		if err := tr.Append("door", floorwatch.Frame{T: first + 400*i, N: int64(i + 1)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,7 +48,7 @@ func TestTrailGivesBackWhatItGot(t *testing.T) {
 	if last, err := again.Last("door"); err != nil || last != first+800 {
 		t.Errorf("last stamp %d, %v, want %d", last, err, first+800)
 	}
-	if err := again.Append("door", first+900, []byte(`{"t":1763758800400,"people":[]}`)); err != nil {
+	if err := again.Append("door", floorwatch.Frame{T: first + 900}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err = again.Lines(t.Context(), "door", first, first+hour); err != nil || len(got) != 4 {
@@ -70,7 +65,7 @@ func TestTrailGivesBackWhatItGot(t *testing.T) {
 func TestTrailRefusesNamesAndSpansFromOutside(t *testing.T) {
 	tr := &trail.Trail{Dir: t.TempDir()}
 	for _, name := range []string{"", "..", "../x", "a/b", "A"} {
-		if err := tr.Append(name, 1, []byte("{}")); err == nil {
+		if err := tr.Append(name, floorwatch.Frame{T: 1}); err == nil {
 			t.Errorf("append to %q", name)
 		}
 		if _, err := tr.Lines(t.Context(), name, 1, 2); err == nil {

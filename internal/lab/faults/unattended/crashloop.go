@@ -21,7 +21,7 @@ import (
 
 // crashing are functions of parts that safe mode leaves alone.
 var crashing = []string{
-	edgePackage + ".(*camera).feed",
+	edgePackage + "/pipeline.(*Pipeline).feed",
 	edgePackage + "/footage.(*recording).noRoom",
 	edgePackage + "/counter.(*Feeds).commit",
 }

@@ -49,17 +49,17 @@ const edgePackage = "floorwatch/edge"
 // hanging are the parts of the agent.
 var hanging = []hang{
 	{"", ""},
-	{"measuring lobby", edgePackage + ".(*camera).publishLive"},
+	{"measuring lobby", edgePackage + "/pipeline.(*Pipeline).publishLive"},
 	{"measuring lobby", edgePackage + "/trail.(*Trail).flush"},
 	{"worker of lobby", "floorwatch.ParseFrame"},
-	{"records of lobby", edgePackage + ".(*writer).flush"},
+	{"records of lobby", edgePackage + "/pipeline.(*writer).flush"},
 	{"", edgePackage + "/outbox.(*Outbox).commit"}, // whoever appends first stands still first
 	{"recorder of lobby", edgePackage + "/footage.(*recording).noRoom"},
 	{"retention", edgePackage + "/footage.(*Retention).missing"},
 	{"uplink", edgePackage + "/uplink.(*session).resend"},
 	{"uploads", edgePackage + "/upload.(*uploading).queue"},
 	{"counters", edgePackage + "/counter.(*Feeds).commit"},
-	{"health", edgePackage + ".(*run).boxHealth"},
+	{"health", edgePackage + "/health.(*Report).records"},
 }
 
 const ingestLoops = "floorwatch/cloud/ingest.(*Ingest)."

@@ -1,4 +1,4 @@
-package edge
+package pipeline
 
 import (
 	"context"
@@ -25,9 +25,9 @@ const (
 	darkAtMost = 7 * 24 * time.Hour
 )
 
-// kept is what the outbox still holds, settled or not, of what was measured, by
+// Kept is what the outbox still holds, settled or not, of what was measured, by
 // camera: the account of what the run before had published at its end.
-type kept map[string]*published
+type Kept map[string]*published
 
 // published are the newest records of a camera.
 type published struct {
@@ -39,8 +39,8 @@ type published struct {
 // recordKey tells records of a camera apart.
 func recordKey(h *floorwatch.Header) string { return h.Kind + " " + h.Zone + " " + h.ID }
 
-// found takes in one record of the outbox.
-func (k kept) found(raw json.RawMessage) {
+// Found takes in one record of the outbox.
+func (k Kept) Found(raw json.RawMessage) {
 	var r struct {
 		floorwatch.Header
 		Of  string          `json:"of"`
@@ -97,39 +97,39 @@ func (p *published) has(h *floorwatch.Header) bool {
 // restart cut in two is published whole; and after a crash those that it had not
 // yet published, so that who was inside then has a stay that ends with the last
 // sighting instead of none.
-func (c *camera) resume(ctx context.Context) error {
-	last, err := c.trail.Last(c.cfg.Name)
+func (p *Pipeline) resume(ctx context.Context) error {
+	last, err := p.Trail.Last(p.Camera)
 	if err != nil || last == 0 {
 		return err
 	}
-	back := min(resumeAtMost, max(queue.Settle(c.cfg.Scene())+2*c.Config.Interval, resumeAtLeast))
-	lines, err := c.trailBefore(ctx, last, back)
+	back := min(resumeAtMost, max(queue.Settle(p.Scene)+2*p.Interval, resumeAtLeast))
+	lines, err := p.trailBefore(ctx, last, back)
 	if err != nil {
 		return err
 	}
 	crashed := len(lines) > 0 && !closes(lines[len(lines)-1])
 	if crashed {
-		if lines, err = c.trailBefore(ctx, last, resumeAtMost); err != nil {
+		if lines, err = p.trailBefore(ctx, last, resumeAtMost); err != nil {
 			return err
 		}
 	}
-	if c.before, err = c.lastFrame(ctx, lines, last); err != nil {
+	if p.before, err = p.lastFrame(ctx, lines, last); err != nil {
 		return err
 	}
-	c.last, c.heard = last+1, time.Now() // stamps go on from here, whatever the clock says now
-	recs, now, err := c.replay(lines, last)
+	p.last, p.heard = last+1, time.Now() // stamps go on from here, whatever the clock says now
+	recs, now, err := p.replay(lines, last)
 	if err != nil {
 		return err
 	}
-	if err := c.stage.Replay(recs, c.settled(now)); err != nil || !crashed {
+	if err := p.stage.Replay(recs, p.settled(now)); err != nil || !crashed {
 		return err
 	}
-	c.recover(lines, recs, last)
+	p.recover(lines, recs, last)
 	return nil
 }
 
-func (c *camera) trailBefore(ctx context.Context, last floorwatch.Time, back time.Duration) ([]floorwatch.Frame, error) {
-	lines, err := c.trail.Lines(ctx, c.cfg.Name, max(0, last.Add(-back)), last+1)
+func (p *Pipeline) trailBefore(ctx context.Context, last floorwatch.Time, back time.Duration) ([]floorwatch.Frame, error) {
+	lines, err := p.Trail.Lines(ctx, p.Camera, max(0, last.Add(-back)), last+1)
 	if err != nil {
 		return nil, fmt.Errorf("read the trail of the run before: %w", err)
 	}
@@ -144,7 +144,7 @@ func closes(f floorwatch.Frame) bool {
 
 // lastFrame returns the stamp of the last frame that was seen, looking further
 // back where the camera was dark; without any, that of the last line.
-func (c *camera) lastFrame(ctx context.Context, lines []floorwatch.Frame, last floorwatch.Time) (floorwatch.Time, error) {
+func (p *Pipeline) lastFrame(ctx context.Context, lines []floorwatch.Frame, last floorwatch.Time) (floorwatch.Time, error) {
 	for to := last; ; {
 		for _, f := range slices.Backward(lines) {
 			if f.Event == "" {
@@ -155,7 +155,7 @@ func (c *camera) lastFrame(ctx context.Context, lines []floorwatch.Frame, last f
 			return last, nil
 		}
 		var err error
-		if lines, err = c.trailBefore(ctx, to, resumeAtMost); err != nil {
+		if lines, err = p.trailBefore(ctx, to, resumeAtMost); err != nil {
 			return 0, err
 		}
 	}
@@ -163,13 +163,12 @@ func (c *camera) lastFrame(ctx context.Context, lines []floorwatch.Frame, last f
 
 // replay returns the records of the lines of the run before, and the time up to
 // which they tell everything.
-func (c *camera) replay(lines []floorwatch.Frame, last floorwatch.Time) (recs []floorwatch.Record, now floorwatch.Time, err error) {
-	scene := c.cfg.Scene()
-	engine, err := zone.New(c.cfg.Name, scene)
+func (p *Pipeline) replay(lines []floorwatch.Frame, last floorwatch.Time) (recs []floorwatch.Record, now floorwatch.Time, err error) {
+	engine, err := zone.New(p.Camera, p.Scene)
 	if err != nil {
 		return nil, 0, err
 	}
-	stage, err := queue.NewStage(engine, scene, 0)
+	stage, err := queue.NewStage(engine, p.Scene, 0)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -187,51 +186,47 @@ func (c *camera) replay(lines []floorwatch.Frame, last floorwatch.Time) (recs []
 // settled returns the time up to which the run before had published intervals:
 // the end of the last that is durable, or where none is to be found, what it
 // must have published by now.
-func (c *camera) settled(now floorwatch.Time) floorwatch.Time {
-	by := now.Add(-queue.Settle(c.cfg.Scene()))
-	p := c.kept[c.cfg.Name]
-	if p == nil || p.ended == 0 {
+func (p *Pipeline) settled(now floorwatch.Time) floorwatch.Time {
+	by := now.Add(-queue.Settle(p.Scene))
+	kept := p.Kept[p.Camera]
+	if kept == nil || kept.ended == 0 {
 		return by
 	}
-	return min(max(p.ended, by.Add(-2*c.Config.Interval)), by.Add(c.Config.Interval))
+	return min(max(kept.ended, by.Add(-2*p.Interval)), by.Add(p.Interval))
 }
 
 // recover stores the records that a crash kept from being published, and then
 // notes in the trail that everything before is told.
-func (c *camera) recover(lines []floorwatch.Frame, recs []floorwatch.Record, last floorwatch.Time) {
+func (p *Pipeline) recover(lines []floorwatch.Frame, recs []floorwatch.Record, last floorwatch.Time) {
 	told := floorwatch.Time(0) // everything up to here is
 	for _, f := range lines {
 		if closes(f) {
 			told = f.T
 		}
 	}
-	p := c.kept[c.cfg.Name]
+	kept := p.Kept[p.Camera]
 	var missing []floorwatch.Record
 	for _, rec := range recs {
 		h, from := measured(rec)
-		if h == nil || h.At <= told || p.has(h) {
+		if h == nil || h.At <= told || kept.has(h) {
 			continue
 		}
-		if p != nil && h.At <= p.last && from <= lines[0].T {
+		if kept != nil && h.At <= kept.last && from <= lines[0].T {
 			continue // it began before these lines, where it had another id
 		}
 		missing = append(missing, rec)
 	}
 	if len(missing) > 0 {
-		c.Log.Info("records that a crash had kept from being stored are recovered", "camera", c.cfg.Name, "records", len(missing))
+		p.Log.Info("records that a crash had kept from being stored are recovered", "records", len(missing))
 	}
 	for part := range slices.Chunk(missing, 500) {
-		if err := c.append(part...); err != nil {
-			c.Log.Error("recovered records wait, the outbox does not take them", "camera", c.cfg.Name, "err", err)
-			c.writer.add(part...)
+		if err := p.Store(part...); err != nil {
+			p.Log.Error("recovered records wait, the outbox does not take them", "error", err)
+			p.writer.add(part...)
 		}
 	}
-	line, err := json.Marshal(floorwatch.Frame{T: last + 1, Event: floorwatch.EventOpen, Cause: causeDown})
-	if err == nil {
-		err = c.trail.Trail.Append(c.cfg.Name, last+1, line)
-	}
-	if err != nil {
-		c.Log.Error("trail", "camera", c.cfg.Name, "err", err)
+	if err := p.Trail.Append(p.Camera, floorwatch.Frame{T: last + 1, Event: floorwatch.EventOpen, Cause: causeDown}); err != nil {
+		p.Log.Error("camera line not kept on disk", "error", err)
 	}
 }
 
