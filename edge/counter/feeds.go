@@ -136,14 +136,6 @@ func New(set Settings) (f *Feeds, err error) {
 	return f, nil
 }
 
-// Addr is where devices post to; nil without HTTP.
-func (f *Feeds) Addr() net.Addr {
-	if f.ln == nil {
-		return nil
-	}
-	return f.ln.Addr()
-}
-
 func (f *Feeds) plan() (plan, error) {
 	c := f.set.Config
 	zone, err := time.LoadLocation(c.TimeZone)

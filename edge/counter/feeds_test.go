@@ -69,7 +69,9 @@ func open(t *testing.T, change func(*Config)) (s *shop, stop func()) {
 	}
 	s = &shop{}
 	s.Feeds = s.start(t, cfg, t.TempDir())
-	s.url = fmt.Sprintf("http://%s/counters/dev/%s", s.Addr(), token)
+	if s.ln != nil {
+		s.url = fmt.Sprintf("http://%s/counters/dev/%s", s.ln.Addr(), token)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

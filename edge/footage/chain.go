@@ -27,7 +27,6 @@ type chain struct {
 	dir                 string // of the camera
 	store, edge, camera string
 	key                 ed25519.PrivateKey
-	lastAcked           string // for a new chain that replaces a lost one; "" = lastConfirmed
 }
 
 // head is what the disk says of a camera's newest seal.
@@ -78,10 +77,7 @@ func (c chain) follow(s *floorwatch.Seal, h head) {
 	s.Seq, s.Chain, s.Prev = h.used+1, h.seal.Chain, h.hash
 	s.At = max(s.At, h.seal.At)
 	if own := c.key.Public().(ed25519.PublicKey); !h.whole || !own.Equal(h.seal.Key) {
-		acked := c.lastAcked
-		if acked == "" {
-			acked = lastConfirmed(c.dir)
-		}
+		acked := lastConfirmed(c.dir)
 		s.Chain, s.Prev, s.Lost = newChain(), acked, acked != ""
 	}
 }

@@ -40,7 +40,6 @@ type Recorder struct {
 	FFmpeg              string       // program; "" = ffmpeg on PATH
 	Clock               *clock.Clock // nil = this machine's
 	MinFree             float64      // share of the disk left alone; 0 = DefaultMinFree
-	LastAcked           string       // SHA-256 of the last seal that the cloud acknowledged, for a new chain; "" = the last with a receipt
 	// Emit appends a floorwatch.Segment, Gap or Deleted durably. What it refuses
 	// is offered again after the next seal and after a restart, so a record may
 	// come twice, with the same ID.
@@ -142,7 +141,7 @@ func (r *Recorder) prepare() (*recording, error) {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	p.log = p.log.With("camera", r.Camera)
-	p.chain = chain{dir: p.dir, store: r.Store, edge: r.Edge, camera: r.Camera, key: r.Key, lastAcked: r.LastAcked}
+	p.chain = chain{dir: p.dir, store: r.Store, edge: r.Edge, camera: r.Camera, key: r.Key}
 	if err := durable.MkdirAll(p.dir, 0o755); err != nil {
 		return nil, err
 	}

@@ -445,7 +445,7 @@ func (o *Outbox) settledSegments() int {
 // returns the bytes that it freed.
 func (o *Outbox) reclaim() int64 {
 	if err := o.saveState(false); err != nil {
-		o.set.Log.Error("outbox state not saved; settled records stay on disk until it is, free some space", "err", err)
+		o.set.Log.Error("outbox state not saved; settled records stay on disk until it is, free some space", "error", err)
 		return 0
 	}
 	var freed int64
@@ -453,7 +453,7 @@ func (o *Outbox) reclaim() int64 {
 	for _, s := range o.streams {
 		for len(s.segs) > 0 && s.segs[0].f == nil && s.segs[0].next <= s.cursor {
 			if err := os.Remove(s.segs[0].path); err != nil && !errors.Is(err, os.ErrNotExist) {
-				o.set.Log.Error("settled outbox segment not deleted; check the folder's permissions", "err", err)
+				o.set.Log.Error("settled outbox segment not deleted; check the folder's permissions", "error", err)
 				break
 			}
 			freed += s.segs[0].alloc
@@ -498,8 +498,8 @@ func (o *Outbox) renew(cause error) {
 		o.retire(s)
 	}
 	o.begin()
-	o.set.Log.Error("outbox write failed; a new log begins, check the disk", "err", cause, "log", o.current[0].id)
+	o.set.Log.Error("outbox write failed; a new log begins, check the disk", "error", cause, "log", o.current[0].id)
 	if err := o.saveState(false); err != nil {
-		o.set.Log.Error("outbox state not saved; check the disk", "err", err)
+		o.set.Log.Error("outbox state not saved; check the disk", "error", err)
 	}
 }

@@ -59,7 +59,7 @@ func (o *Outbox) recover() error {
 	}
 	// The mark of the clean stop goes before anything is appended: it holds once.
 	if err := o.saveState(false); err != nil {
-		o.set.Log.Error("outbox state not saved; free some space or check the disk", "err", err)
+		o.set.Log.Error("outbox state not saved; free some space or check the disk", "error", err)
 		o.moved = true
 		if proven {
 			o.begin()
@@ -118,10 +118,10 @@ func (o *Outbox) loadState() state {
 	st, damage, err := readState(o.set.Dir)
 	switch {
 	case damage != nil:
-		o.set.Log.Error("outbox state unreadable; put aside, its copy is used", "err", damage)
+		o.set.Log.Error("outbox state unreadable; put aside, its copy is used", "error", damage)
 		o.quarantine(stateName)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		o.set.Log.Error("outbox state unreadable; put aside, records on disk are sent again", "err", err)
+		o.set.Log.Error("outbox state unreadable; put aside, records on disk are sent again", "error", err)
 		o.quarantine(stateName)
 	}
 	return st
@@ -219,7 +219,7 @@ func (r *reader) segment(f found, last bool) {
 	path := filepath.Join(r.o.set.Dir, f.name)
 	b, err := readFile(path, r.o.set.MaxBytes)
 	if err != nil {
-		r.o.set.Log.Error("outbox segment unreadable; put aside", "err", err)
+		r.o.set.Log.Error("outbox segment unreadable; put aside", "error", err)
 		r.o.quarantine(f.name)
 		return
 	}
@@ -283,7 +283,7 @@ func (o *Outbox) quarantine(name string) {
 		err = os.Rename(filepath.Join(o.set.Dir, name), filepath.Join(dir, stamp+"-"+name))
 	}
 	if err != nil {
-		o.set.Log.Error("damaged outbox file not put aside; move it away by hand", "file", name, "err", err)
+		o.set.Log.Error("damaged outbox file not put aside; move it away by hand", "file", name, "error", err)
 		return
 	}
 	entries, _ := os.ReadDir(dir) // sorted by stamp

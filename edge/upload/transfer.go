@@ -290,6 +290,6 @@ func (p *uploading) spend(n int64) {
 		err = durable.WriteFile(p.spent.path, raw, 0o600)
 	}
 	if err != nil {
-		p.log.Warn("the day's upload budget is not written down", "err", err)
+		p.log.Warn("the day's upload budget is not written down", "error", err)
 	}
 }

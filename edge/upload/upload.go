@@ -239,7 +239,7 @@ func (p *uploading) run(ctx context.Context) {
 		pause := every
 		if err := p.pass(ctx, every); err != nil && ctx.Err() == nil {
 			if faults++; faults == 1 {
-				p.log.Warn("footage cannot be uploaded; it waits on this box", "err", err)
+				p.log.Warn("footage cannot be uploaded; it waits on this box", "error", err)
 			}
 			p.count(func(f *Stats) { f.Faults++ })
 			pause = rand.N(min(longest, time.Second<<min(faults, 12))) + 10*time.Millisecond // full jitter
@@ -285,7 +285,7 @@ func (p *uploading) pass(ctx context.Context, limit time.Duration) error {
 		case errors.As(err, &wait):
 			p.later[f.SHA256] = time.Now().Add(wait.after)
 			if wait.tell {
-				p.log.Error("a piece of footage is not uploaded", "camera", f.Camera, "file", f.Path, "err", err)
+				p.log.Error("a piece of footage is not uploaded", "camera", f.Camera, "file", f.Path, "error", err)
 			}
 		case err != nil:
 			return err

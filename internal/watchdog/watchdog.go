@@ -174,7 +174,7 @@ func openManager(log *slog.Logger) *manager {
 	// A name that begins with @ is of the abstract namespace; net knows that.
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err != nil {
-		log.Error("service manager not reached; it will not hear from us", "err", err)
+		log.Error("service manager not reached; it will not hear from us", "error", err)
 		return m
 	}
 	m.conn = conn
@@ -188,7 +188,7 @@ func (m *manager) tell(lines ...string) {
 	}
 	_ = m.conn.SetWriteDeadline(time.Now().Add(lookEvery))
 	if _, err := m.conn.Write([]byte(strings.Join(lines, "\n"))); err != nil {
-		m.log.Warn("service manager not told", "err", err)
+		m.log.Warn("service manager not told", "error", err)
 	}
 }
 
