@@ -20,6 +20,7 @@ import (
 )
 
 func main() {
+	program.Private()
 	program.Main("floorwatch-cloud", func(ctx context.Context) error {
 		return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	})

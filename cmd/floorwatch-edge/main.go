@@ -23,6 +23,7 @@ import (
 )
 
 func main() {
+	program.Private()
 	program.Main("floorwatch-edge", func(ctx context.Context) error {
 		return run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	})

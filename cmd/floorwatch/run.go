@@ -65,6 +65,7 @@ func runRun(ctx context.Context, args []string, std stdio) error {
 	if !access.Loopback(cfg.Page) {
 		return fmt.Errorf("%w: -page %s is no loopback address; pages have no accounts yet", program.ErrUsage, cfg.Page)
 	}
+	program.Private()
 	p := &product{cfg: cfg, out: std.Out, began: started()}
 	return p.run(ctx)
 }

@@ -40,10 +40,10 @@ type head struct {
 
 // lock takes the camera's lock for the caller until unlock is called.
 func (c chain) lock() (unlock func(), err error) {
-	if err := durable.MkdirAll(c.dir, 0o755); err != nil {
+	if err := durable.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock footage of %s: %w", c.camera, err)
 	}
@@ -109,7 +109,7 @@ func newChain() string {
 // write signs s and puts it on disk.
 func (c chain) write(s floorwatch.Seal, from string) error {
 	day := filepath.Join(c.dir, layout.Day(s.At))
-	if err := durable.MkdirAll(day, 0o755); err != nil {
+	if err := durable.MkdirAll(day, 0o700); err != nil {
 		return err
 	}
 	if s.Kind == floorwatch.SealSegment {
@@ -128,7 +128,7 @@ func (c chain) write(s floorwatch.Seal, from string) error {
 			return fmt.Errorf("name footage: %w", err)
 		}
 	}
-	return durable.WriteFile(filepath.Join(day, sealName(s.Seq)), raw, 0o644)
+	return durable.WriteFile(filepath.Join(day, sealName(s.Seq)), raw, 0o600)
 }
 
 // findHead reads the newest seal of the camera folder dir.

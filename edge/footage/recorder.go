@@ -142,7 +142,7 @@ func (r *Recorder) prepare() (*recording, error) {
 	}
 	p.log = p.log.With("camera", r.Camera)
 	p.chain = chain{dir: p.dir, store: r.Store, edge: r.Edge, camera: r.Camera, key: r.Key}
-	if err := durable.MkdirAll(p.dir, 0o755); err != nil {
+	if err := durable.MkdirAll(p.dir, 0o700); err != nil {
 		return nil, err
 	}
 	h, err := findHead(p.dir)
@@ -553,7 +553,7 @@ func (p *recording) emitPending() {
 		return nil
 	})
 	if last > done {
-		err = errors.Join(err, durable.WriteFile(path, []byte(strconv.FormatUint(last, 10)+"\n"), 0o644))
+		err = errors.Join(err, durable.WriteFile(path, []byte(strconv.FormatUint(last, 10)+"\n"), 0o600))
 	}
 	if err != nil {
 		p.log.Error("footage records wait for the next try", "error", err)

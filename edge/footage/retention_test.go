@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -179,6 +180,24 @@ func TestLostHeadBeginsANewChain(t *testing.T) {
 	h, err := findHead(c.dir)
 	if err != nil || h.seal.Seq != 3 || h.seal.Lost || h.seal.Prev != "" {
 		t.Errorf("%v %+v", err, h.seal)
+	}
+}
+
+func TestFootageIsReadableByItsOwnerAlone(t *testing.T) {
+	dir := t.TempDir()
+	shelve(t, dir, 1763755200000, 1)
+	err := filepath.WalkDir(filepath.Join(dir, "door"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

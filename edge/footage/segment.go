@@ -102,7 +102,7 @@ type writer struct {
 // createOpen starts dir/open.mp4; it fails when there is one.
 func createOpen(dir string, in clip.Init) (*writer, error) {
 	path := filepath.Join(dir, layout.OpenFile)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start footage: %w", err)
 	}

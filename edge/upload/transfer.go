@@ -196,7 +196,7 @@ func (p *uploading) keep(f footage.File, raw []byte) error {
 	if err != nil {
 		return fmt.Errorf("upload footage: the vault's receipt is not believed: %w", err)
 	}
-	if err := durable.WriteFile(filepath.Join(p.Dir, f.Receipt()), raw, 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(p.Dir, f.Receipt()), raw, 0o600); err != nil {
 		return err
 	}
 	p.count(func(s *Stats) {

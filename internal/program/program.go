@@ -19,6 +19,11 @@ var ErrUsage = errors.New("not started")
 // ErrTold ends a program with exit code 1 after it has said why itself.
 var ErrTold = errors.New("already told")
 
+// Private keeps the files that this process and its children make from other
+// users of the machine: footage, records and keys lie in them. Call it before
+// anything is written.
+func Private() { syscall.Umask(0o077) }
+
 // Main runs a program until it ends or SIGINT or SIGTERM comes, and exits: 0 for
 // no error and for -h, 2 for ErrUsage, 1 for all else.
 func Main(name string, run func(ctx context.Context) error) {
