@@ -136,12 +136,41 @@ func runAndKill(t *testing.T, self, dir string) {
 	if err := agent.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	<-time.After(3500*time.Millisecond + rand.N(time.Second)) // it is the moment of the crash that is chosen, nothing is waited for
+	// Some seconds into the camera's lines, however long the start took.
+	late := time.After(3 * time.Minute)
+	for enough := trailLines(t, dir) + 25; trailLines(t, dir) < enough; {
+		select {
+		case <-agent.Done():
+			_ = agent.Wait()
+			t.Fatalf("it ended before it was killed\n%s", log.String())
+		case <-late:
+			t.Fatalf("no 25 lines of the camera within 3 minutes\n%s", log.String())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	<-time.After(rand.N(time.Second)) // it is the moment of the crash that is chosen, nothing is waited for
 	if err := agent.Signal(syscall.SIGKILL); err != nil {
 		_ = agent.Wait()
 		t.Fatalf("it was gone before it was killed\n%s", log.String())
 	}
 	_ = agent.Wait()
+}
+
+// trailLines counts what the agent has written of the camera's lines.
+func trailLines(t *testing.T, dir string) (n int) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "data/footage/lobby/*/trail-*.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += bytes.Count(b, []byte("\n"))
+	}
+	return n
 }
 
 // final returns what an exact account is kept of.
