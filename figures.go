@@ -47,10 +47,6 @@ const (
 	FigureGOP            Figure = "gop_s"
 )
 
-// FigureDoctor stands alone in the record by which floorwatch doctor tries the
-// way to the cloud. Such a record says nothing about the box.
-const FigureDoctor Figure = "doctor"
-
 // FigureInfo says what a figure is.
 type FigureInfo struct {
 	Name   Figure
