@@ -75,6 +75,11 @@ func measureAll(t *testing.T, data, only string) (page string, figures report) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	details, err := os.ReadFile("a-details.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, details...)
 	b, err := os.ReadFile(filepath.Join(".cache", "accuracy", figuresFile))
 	if err != nil {
 		t.Fatal(err)
