@@ -30,17 +30,6 @@ type result struct {
 	Machine string  `json:"machine"`
 }
 
-// verdict is reached, or what was missed.
-func (r result) verdict() string {
-	switch {
-	case r.Reached:
-		return "reached"
-	case len(r.Missed) == 0: // measured before it was noted
-		return "**not reached**"
-	}
-	return "**not reached**: " + strings.Join(r.Missed, "; ")
-}
-
 const reportName = "reliability"
 
 // ReadReport reads what was measured before; nothing is no error.
@@ -84,27 +73,36 @@ const intro = `# Reliability, measured
 
 Each row is a fault that ` + "`make faults`" + ` makes happen to the real programs, on real disks, networks, brokers and databases. The verdict
 compares a ledger that the bench keeps outside the system with what the databases and folders hold in the end. A row that is not
-reached stands here with its figure. ` + "`make test`" + ` runs the short form of those that have one.
+reached stands here with its figure, below. ` + "`make test`" + ` runs the short form of those that have one.
 
-| id | property | goal | measured | verdict | date, time taken, command |
-| --- | --- | --- | --- | --- | --- |
+| id | property | verdict |
+| --- | --- | --- |
 `
 
 func (r *Report) markdown(rows []Row) string {
-	var b strings.Builder
-	b.WriteString(intro)
+	var table, details strings.Builder
 	for _, row := range rows {
 		res, ok := r.Rows[row.ID]
+		verdict := "not run yet"
+		switch {
+		case res.Reached:
+			verdict = "reached"
+		case ok:
+			verdict = "**not reached**"
+		}
+		fmt.Fprintf(&table, "| %s | %s | %s |\n", row.ID, row.Property, verdict)
+		fmt.Fprintf(&details, "\n## %s: %s\n\n- Property: %s.\n- Goal: %s.\n", row.ID, verdict, row.Property, row.Goal)
 		if !ok {
-			fmt.Fprintf(&b, "| %s | %s | %s | not run yet | | |\n", row.ID, row.Property, row.Goal)
 			continue
 		}
-		figure := res.Figure
-		if res.Scope != "" {
-			figure += "<br>Scope: " + res.Scope
+		fmt.Fprintf(&details, "- Measured: %s.\n", res.Figure)
+		if len(res.Missed) > 0 {
+			fmt.Fprintf(&details, "- Missed: %s.\n", strings.Join(res.Missed, "; "))
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s, %.0f s, `%s` (%s) |\n", row.ID, row.Property, row.Goal,
-			figure, res.verdict(), res.Date, res.Seconds, res.Command, res.Machine)
+		if res.Scope != "" {
+			fmt.Fprintf(&details, "- Scope: %s.\n", res.Scope)
+		}
+		fmt.Fprintf(&details, "- Run: %s, %.0f s, `%s` (%s).\n", res.Date, res.Seconds, res.Command, res.Machine)
 	}
-	return b.String()
+	return intro + table.String() + details.String()
 }
