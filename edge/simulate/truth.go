@@ -188,9 +188,10 @@ func (r *recorder) stay(s span, end, merged floorwatch.Time) floorwatch.Stay {
 	return stay
 }
 
-// waits tells by DESIGN's rules what became of one person's stays in queues: the
-// latest stay that a counter of its queue follows within reach was served; other
-// stays in a queue were given up; a counter that none led to was reached directly.
+// waits tells by the words of docs/design.md what became of one person's stays in
+// queues: the latest stay that a counter of its queue follows within reach was
+// served; other stays in a queue were given up; a counter that none led to was
+// reached directly.
 func (r *recorder) waits(stays []floorwatch.Stay) []floorwatch.Wait {
 	zone := make(map[string]floorwatch.Zone, len(r.scene.Zones))
 	for _, z := range r.scene.Zones {
