@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,5 +134,30 @@ func TestProductWithoutLaboratory(t *testing.T) {
 				t.Errorf("%s links OpenCV (%s); a crash of it would take the program along", p[0], d)
 			}
 		}
+	}
+}
+
+// TestRoomsAreDescribed holds the table of rooms in ARCHITECTURE.md against the
+// list: the same rooms in the same order.
+func TestRoomsAreDescribed(t *testing.T) {
+	page, err := os.ReadFile(kit.Repository(t, "ARCHITECTURE.md"))
+	kit.Must(t, err)
+	rooms := readRooms(t)
+	var want []string
+	for name := range rooms {
+		if !strings.HasPrefix(name, module+"/cmd/") {
+			want = append(want, name)
+		}
+	}
+	slices.SortFunc(want, func(a, b string) int { return rooms[a].at - rooms[b].at })
+	var got []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([\\w./]+)` \\|").FindAllStringSubmatch(string(page), -1) {
+		name := filepath.ToSlash(filepath.Join(module, m[1]))
+		if _, ok := rooms[name]; ok && !strings.HasPrefix(m[1], "cmd/") {
+			got = append(got, name)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("ARCHITECTURE.md describes %v, deploy/rooms.txt has %v", got, want)
 	}
 }
