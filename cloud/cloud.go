@@ -21,6 +21,7 @@ import (
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/access"
@@ -35,8 +36,7 @@ import (
 type Aggregator struct {
 	Data      string // folder of the SQLite files
 	Broker    access.Login
-	Registry  ingest.Registry
-	Sites     []api.Site
+	Registry  site.Registry
 	Figures   *influx.Client
 	Retention time.Duration // older records are refused
 	Footage   time.Duration // footage in the vault is kept for; 0: for ever
@@ -53,7 +53,7 @@ type Aggregator struct {
 
 // Clips cuts footage from where it lies. api.ErrNotFound when nothing is there.
 type Clips interface {
-	Clip(ctx context.Context, c api.Source, from, to floorwatch.Time) (api.Clip, error)
+	Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (api.Clip, error)
 }
 
 // ingestFile lies beside the vault's index.
@@ -99,7 +99,7 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	status := &status{a: a, fleet: boxes, began: time.Now(), ingest: in, watch: watch, db: db, hub: hub, uploads: store.uploads}
 	group.Go(func() error { return a.serve(ctx, hub, store, status) })
 	group.Go(func() error {
-		return boxes.run(ctx, api.Settings{Sites: a.Sites, Figures: figures{a.Figures}, Hub: hub, Footage: store, Log: a.Log})
+		return boxes.run(ctx, api.Settings{Registry: a.Registry, Figures: figures{a.Figures}, Hub: hub, Footage: store, Log: a.Log})
 	})
 	return group.Wait()
 }
@@ -121,7 +121,7 @@ func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []floorw
 // serve answers HTTP on the aggregator's listener until ctx ends.
 func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, store *store, s *status) error {
 	handler := api.New(api.Settings{
-		Sites: a.Sites, Figures: figures{a.Figures}, Hub: hub, Pictures: a.Pictures, Pages: a.pages(s),
+		Registry: a.Registry, Figures: figures{a.Figures}, Hub: hub, Pictures: a.Pictures, Pages: a.pages(s),
 		Footage: store, Archive: store, Hosts: a.Hosts, Log: a.Log,
 	})
 	if a.Token != "" {

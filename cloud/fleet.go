@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"floorwatch/cloud/api"
 	"floorwatch/internal/metrics"
@@ -67,35 +66,4 @@ func (f *fleet) figures() metrics.Figure {
 		}
 	}
 	return out
-}
-
-// openAt returns whether a store is open at a moment; nil: its hours are not
-// known.
-func (s *Store) openAt() func(time.Time) bool {
-	zone, err := time.LoadLocation(s.TimeZone)
-	if len(s.Opening) == 0 || err != nil {
-		return nil
-	}
-	opening := slices.Clone(s.Opening)
-	return func(t time.Time) bool {
-		t = t.In(zone)
-		clock := t.Format("15:04")
-		return slices.ContainsFunc(opening, func(o Opening) bool {
-			return o.on(t.Weekday()) && o.From <= clock && clock < o.To
-		})
-	}
-}
-
-// on tells whether the days hold a day of the week.
-func (o Opening) on(day time.Weekday) bool {
-	i := (int(day) + 6) % 7 // of weekdays, which begin with Monday
-	if first, last, span := strings.Cut(o.Days, "-"); span {
-		return slices.Index(weekdays, first) <= i && i <= slices.Index(weekdays, last)
-	}
-	for d := range strings.SplitSeq(o.Days, ",") {
-		if strings.TrimSpace(d) == weekdays[i] {
-			return true
-		}
-	}
-	return false
 }

@@ -34,13 +34,9 @@ func Open(cfg Config, log *slog.Logger) (*Service, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	registry, err := cfg.registry()
-	if err != nil {
-		return nil, err
-	}
 	login, brokerErr := cfg.Broker.Open("cloud")
 	s := &Service{cfg: cfg, set: &Aggregator{
-		Data: cfg.Data, Retention: cfg.Retention, Footage: cfg.Footage, Registry: registry, Sites: cfg.sites(), Log: log,
+		Data: cfg.Data, Retention: cfg.Retention, Footage: cfg.Footage, Registry: cfg.Registry, Log: log,
 		Broker: login,
 		Hosts:  cfg.Pages.hosts(),
 	}}

@@ -11,6 +11,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 )
 
@@ -47,12 +48,12 @@ func (a *Aggregator) openVault(index *vault.Index) (*store, error) {
 }
 
 // Segments implements api.Footage.
-func (s *store) Segments(ctx context.Context, c api.Source, from, to floorwatch.Time) ([]floorwatch.Segment, error) {
+func (s *store) Segments(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]floorwatch.Segment, error) {
 	return s.index.Segments(ctx, c.Store, c.Edge, c.Camera, from, to)
 }
 
 // Clip implements api.Footage.
-func (s *store) Clip(ctx context.Context, c api.Source, from, to floorwatch.Time) (api.Clip, error) {
+func (s *store) Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (api.Clip, error) {
 	if s.clips != nil {
 		return s.ownClip(ctx, c, from, to)
 	}
@@ -62,7 +63,7 @@ func (s *store) Clip(ctx context.Context, c api.Source, from, to floorwatch.Time
 
 // ownClip cuts a clip out of a box's folder on this machine. As with the vault,
 // who watched stands in the log before a byte is served.
-func (s *store) ownClip(ctx context.Context, c api.Source, from, to floorwatch.Time) (api.Clip, error) {
+func (s *store) ownClip(ctx context.Context, c site.Source, from, to floorwatch.Time) (api.Clip, error) {
 	clip, err := s.clips.Clip(ctx, c, from, to)
 	if err != nil {
 		return api.Clip{}, err
@@ -74,12 +75,12 @@ func (s *store) ownClip(ctx context.Context, c api.Source, from, to floorwatch.T
 }
 
 // Fetch implements api.Archive.
-func (s *store) Fetch(ctx context.Context, c api.Source, from, to floorwatch.Time, progress func(done, total int64)) error {
+func (s *store) Fetch(ctx context.Context, c site.Source, from, to floorwatch.Time, progress func(done, total int64)) error {
 	return translate(s.archive.Fetch(ctx, c.Store, c.Edge, c.Camera, from, to, progress))
 }
 
 // Hold implements api.Archive.
-func (s *store) Hold(ctx context.Context, c api.Source, from, to floorwatch.Time, why string) (string, error) {
+func (s *store) Hold(ctx context.Context, c site.Source, from, to floorwatch.Time, why string) (string, error) {
 	id, err := s.archive.Hold(ctx, c.Store, c.Edge, c.Camera, from, to, why)
 	return id, translate(err)
 }
@@ -90,7 +91,7 @@ func (s *store) Release(ctx context.Context, id string) error {
 }
 
 // Holds implements api.Archive.
-func (s *store) Holds(ctx context.Context, c api.Source, from, to floorwatch.Time) ([]api.Hold, error) {
+func (s *store) Holds(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]api.Hold, error) {
 	all, err := s.index.Holds(ctx)
 	if err != nil {
 		return nil, err

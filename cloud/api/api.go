@@ -49,6 +49,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
 
 // ErrNotFound is what a source returns (wrapped or not) when the thing asked
@@ -72,13 +73,6 @@ type Figures interface {
 	Gaps(ctx context.Context, q Query) ([]floorwatch.Gap, error)
 }
 
-// Source names one camera.
-type Source struct {
-	Store  string `json:"store"`
-	Edge   string `json:"edge"`
-	Camera string `json:"camera"`
-}
-
 // Clip is a playable fragmented MP4 whose media time 0 is capture time Start.
 // Codec is an RFC 6381 name such as avc1.64001f, or "" when unknown.
 type Clip struct {
@@ -90,22 +84,22 @@ type Clip struct {
 // Footage is where recorded video comes from. Clip returns what there is of
 // [from, to), ErrNotFound when there is nothing. Safe for concurrent use.
 type Footage interface {
-	Segments(ctx context.Context, c Source, from, to floorwatch.Time) ([]floorwatch.Segment, error)
-	Clip(ctx context.Context, c Source, from, to floorwatch.Time) (Clip, error)
+	Segments(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]floorwatch.Segment, error)
+	Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (Clip, error)
 }
 
 // Pictures is what a camera worker saw: its lines in [from, to), events among
 // them, and the newest still as a JPEG with its capture time. Safe for
 // concurrent use; ErrNotFound when there is nothing.
 type Pictures interface {
-	Lines(ctx context.Context, c Source, from, to floorwatch.Time) ([]floorwatch.Frame, error)
-	Still(ctx context.Context, c Source) (jpeg []byte, t floorwatch.Time, err error)
+	Lines(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]floorwatch.Frame, error)
+	Still(ctx context.Context, c site.Source) (jpeg []byte, t floorwatch.Time, err error)
 }
 
 // Settings of the handler. Figures and Hub are required; without Footage or
 // Pictures the answers that need them are 404 and say so.
 type Settings struct {
-	Sites    []Site
+	Registry site.Registry
 	Figures  Figures
 	Footage  Footage
 	Pictures Pictures

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
+	"floorwatch/internal/config"
 )
 
 // memory is the caller's side: records in memory, with the query's bounds.
@@ -49,11 +51,11 @@ func (m *memory) Intervals(_ context.Context, q Query) (out []floorwatch.Interva
 
 func (m *memory) Gaps(context.Context, Query) ([]floorwatch.Gap, error) { return m.gaps, m.err }
 
-func (m *memory) Segments(context.Context, Source, floorwatch.Time, floorwatch.Time) ([]floorwatch.Segment, error) {
+func (m *memory) Segments(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]floorwatch.Segment, error) {
 	return m.segments, nil
 }
 
-func (m *memory) Clip(context.Context, Source, floorwatch.Time, floorwatch.Time) (Clip, error) {
+func (m *memory) Clip(context.Context, site.Source, floorwatch.Time, floorwatch.Time) (Clip, error) {
 	m.loads++
 	if m.clip.Data == nil {
 		return Clip{}, ErrNotFound
@@ -61,23 +63,33 @@ func (m *memory) Clip(context.Context, Source, floorwatch.Time, floorwatch.Time)
 	return m.clip, nil
 }
 
-func (m *memory) Lines(context.Context, Source, floorwatch.Time, floorwatch.Time) ([]floorwatch.Frame, error) {
+func (m *memory) Lines(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]floorwatch.Frame, error) {
 	return m.lines, nil
 }
 
-func (m *memory) Still(context.Context, Source) ([]byte, floorwatch.Time, error) {
+func (m *memory) Still(context.Context, site.Source) ([]byte, floorwatch.Time, error) {
 	return nil, 0, ErrNotFound
 }
 
 const t0 floorwatch.Time = 1_750_000_020_000 // on a whole minute
 
+// shop is a store s1 with one box.
+func shop(timeZone string, cameras ...site.Camera) site.Registry {
+	return site.Registry{
+		Stores: []site.Store{{ID: "s1", TimeZone: timeZone}},
+		Edges:  []site.Edge{{Store: "s1", ID: "box", Cameras: cameras}},
+	}
+}
+
+func camera(name string, scene floorwatch.Scene) site.Camera {
+	return site.Camera{Name: name, SceneKeys: config.KeysOf(scene)}
+}
+
 func handler(m *memory) (http.Handler, *Hub) {
 	hub := NewHub()
 	return New(Settings{
-		Sites: []Site{{Name: "s1", Edges: []Edge{{Name: "box", Cameras: []Camera{{
-			Name: "cam", Scene: floorwatch.Scene{Zones: []floorwatch.Zone{{Name: "z", MinStay: time.Second}}},
-		}}}}}},
-		Figures: m, Footage: m, Pictures: m, Hub: hub, Heartbeat: 20 * time.Millisecond,
+		Registry: shop("", camera("cam", floorwatch.Scene{Zones: []floorwatch.Zone{{Name: "z", MinStay: time.Second}}})),
+		Figures:  m, Footage: m, Pictures: m, Hub: hub, Heartbeat: 20 * time.Millisecond,
 		Now: func() time.Time { return t0.Add(10 * time.Minute).Time() },
 	}), hub
 }

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
 
 // ErrElsewhere is what Footage.Clip returns (wrapped) when the footage exists
@@ -27,14 +28,14 @@ type Archive interface {
 	// ends with ctx, and what has come by then is kept. ErrNotFound says that the
 	// box has none of it, ErrAway that it does not answer, ErrStalled that nothing
 	// comes any more; any other error is logged and not shown.
-	Fetch(ctx context.Context, c Source, from, to floorwatch.Time, progress func(done, total int64)) error
+	Fetch(ctx context.Context, c site.Source, from, to floorwatch.Time, progress func(done, total int64)) error
 	// Hold keeps a span of at most floorwatch.MaxHoldSpan, durably, until Release.
-	Hold(ctx context.Context, c Source, from, to floorwatch.Time, why string) (id string, err error)
+	Hold(ctx context.Context, c site.Source, from, to floorwatch.Time, why string) (id string, err error)
 	// Release ends a hold; one that has ended is success, one that never was is
 	// ErrNotFound.
 	Release(ctx context.Context, id string) error
 	// Holds returns those that last and overlap [from, to), in any order.
-	Holds(ctx context.Context, c Source, from, to floorwatch.Time) ([]Hold, error)
+	Holds(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]Hold, error)
 }
 
 // Errors of Archive.Fetch, wrapped or not.
@@ -123,9 +124,9 @@ func (s *server) release(w http.ResponseWriter, r *http.Request) error {
 }
 
 // readHold reads the body of a POST, which ServeHTTP has bounded.
-func (s *server) readHold(r *http.Request) (c Source, from, to floorwatch.Time, why string, err error) {
+func (s *server) readHold(r *http.Request) (c site.Source, from, to floorwatch.Time, why string, err error) {
 	var body struct {
-		Source
+		site.Source
 		From floorwatch.Time `json:"from"`
 		To   floorwatch.Time `json:"to"`
 		Why  string          `json:"why"`
@@ -198,7 +199,7 @@ func (s *server) fetch(w http.ResponseWriter, r *http.Request) error {
 
 // follow runs the fetch and writes what it says, until it is over or the caller
 // has gone; it never leaves the fetch behind.
-func (s *server) follow(ctx context.Context, out eventWriter, c Source, from, to floorwatch.Time) error {
+func (s *server) follow(ctx context.Context, out eventWriter, c site.Source, from, to floorwatch.Time) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	heard, over := make(chan progressView, 1), make(chan error, 1)
@@ -230,7 +231,7 @@ func (s *server) follow(ctx context.Context, out eventWriter, c Source, from, to
 }
 
 // fetched writes the last word.
-func (s *server) fetched(ctx context.Context, out eventWriter, c Source, err error, heard chan progressView) error {
+func (s *server) fetched(ctx context.Context, out eventWriter, c site.Source, err error, heard chan progressView) error {
 	select {
 	case p := <-heard:
 		if err := out.value("progress", p); err != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
 
 // far is a camera whose footage lies on its box until it is fetched.
@@ -27,7 +28,7 @@ type far struct {
 	fetch func(ctx context.Context, progress func(done, total int64)) error
 }
 
-func (f *far) Clip(context.Context, Source, floorwatch.Time, floorwatch.Time) (Clip, error) {
+func (f *far) Clip(context.Context, site.Source, floorwatch.Time, floorwatch.Time) (Clip, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.here {
@@ -36,7 +37,7 @@ func (f *far) Clip(context.Context, Source, floorwatch.Time, floorwatch.Time) (C
 	return Clip{Start: t0, End: t0 + 1000, Data: []byte("film")}, nil
 }
 
-func (f *far) Fetch(ctx context.Context, _ Source, _, _ floorwatch.Time, progress func(done, total int64)) error {
+func (f *far) Fetch(ctx context.Context, _ site.Source, _, _ floorwatch.Time, progress func(done, total int64)) error {
 	if err := f.fetch(ctx, progress); err != nil {
 		return err
 	}
@@ -46,7 +47,7 @@ func (f *far) Fetch(ctx context.Context, _ Source, _, _ floorwatch.Time, progres
 	return nil
 }
 
-func (f *far) Hold(_ context.Context, c Source, from, to floorwatch.Time, why string) (string, error) {
+func (f *far) Hold(_ context.Context, c site.Source, from, to floorwatch.Time, why string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	id := fmt.Sprintf("%032x", len(f.holds)+1)
@@ -66,7 +67,7 @@ func (f *far) Release(_ context.Context, id string) error {
 	return fmt.Errorf("hold %s: %w", id, ErrNotFound)
 }
 
-func (f *far) Holds(context.Context, Source, floorwatch.Time, floorwatch.Time) ([]Hold, error) {
+func (f *far) Holds(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]Hold, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]Hold(nil), f.holds...), nil
@@ -74,8 +75,8 @@ func (f *far) Holds(context.Context, Source, floorwatch.Time, floorwatch.Time) (
 
 func (f *far) handler(log io.Writer) http.Handler {
 	return New(Settings{
-		Sites:   []Site{{Name: "s1", Edges: []Edge{{Name: "box", Cameras: []Camera{{Name: "cam"}}}}}},
-		Figures: f, Footage: f, Archive: f, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Registry: shop("", site.Camera{Name: "cam"}),
+		Figures:  f, Footage: f, Archive: f, Log: slog.New(slog.NewTextHandler(log, nil)),
 		Now: func() time.Time { return t0.Add(10 * time.Minute).Time() },
 	})
 }

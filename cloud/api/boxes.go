@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -161,10 +162,9 @@ func (s *server) boxViews(ctx context.Context) []boxView {
 	read := s.readBoxes(ctx)
 	now := floorwatch.TimeOf(s.Now())
 	views := []boxView{}
-	for _, site := range s.Sites {
-		for _, e := range site.Edges {
-			views = append(views, s.box(site, e, read[[2]string{site.Name, e.Name}], now))
-		}
+	for _, e := range s.Registry.Edges {
+		store, _ := s.Registry.Store(e.Store)
+		views = append(views, s.box(store, e, read[[2]string{e.Store, e.ID}], now))
 	}
 	worst := func(b boxView) int {
 		if len(b.Troubles) == 0 {
@@ -194,18 +194,17 @@ func (s *server) readBoxes(ctx context.Context) map[[2]string]boxRead {
 	read := map[[2]string]boxRead{}
 	var group errgroup.Group // one box that cannot be read does not stop the others
 	group.SetLimit(boxReads)
-	for _, site := range s.Sites {
-		for _, e := range site.Edges {
-			group.Go(func() error {
-				s.readHealth(ctx, site.Name, e.Name)
-				g, err := s.gapsToday(ctx, site, e.Name)
-				o, owedErr := s.owedBy(ctx, site, e)
-				mu.Lock()
-				defer mu.Unlock()
-				read[[2]string{site.Name, e.Name}] = boxRead{g, o}
-				return errors.Join(err, owedErr)
-			})
-		}
+	for _, e := range s.Registry.Edges {
+		group.Go(func() error {
+			store, _ := s.Registry.Store(e.Store)
+			s.readHealth(ctx, e.Store, e.ID)
+			g, err := s.gapsToday(ctx, store, e.ID)
+			o, owedErr := s.owedBy(ctx, store, e)
+			mu.Lock()
+			defer mu.Unlock()
+			read[[2]string{e.Store, e.ID}] = boxRead{g, o}
+			return errors.Join(err, owedErr)
+		})
 	}
 	err := group.Wait()
 	if errors.Is(ctx.Err(), context.Canceled) { // the caller left; the next one reads anew
@@ -235,17 +234,13 @@ func (s *server) readHealth(ctx context.Context, store, edge string) {
 	}
 }
 
-func (s *server) gapsToday(ctx context.Context, site Site, edge string) (*gapsView, error) {
-	zone, err := time.LoadLocation(site.TimeZone)
-	if err != nil {
-		zone = time.UTC
-	}
-	t := s.Now().In(zone)
-	from, now := floorwatch.TimeOf(time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, zone)), floorwatch.TimeOf(t)
+func (s *server) gapsToday(ctx context.Context, store site.Store, edge string) (*gapsView, error) {
+	now := floorwatch.TimeOf(s.Now())
+	from := store.Midnight(now)
 	if from >= now {
 		return &gapsView{}, nil
 	}
-	all, err := s.Figures.Gaps(ctx, Query{Store: site.Name, Edge: edge, From: from, To: now, Limit: MaxStays})
+	all, err := s.Figures.Gaps(ctx, Query{Store: store.ID, Edge: edge, From: from, To: now, Limit: MaxStays})
 	if err != nil {
 		return nil, err
 	}
@@ -269,29 +264,29 @@ func (s *server) gapsToday(ctx context.Context, site Site, edge string) (*gapsVi
 	return v, nil
 }
 
-func (s *server) box(site Site, e Edge, read boxRead, now floorwatch.Time) boxView {
+func (s *server) box(store site.Store, e site.Edge, read boxRead, now floorwatch.Time) boxView {
 	v := boxView{
-		Store: site.Name, StoreLabel: site.Label, TimeZone: cmp.Or(site.TimeZone, "UTC"), Edge: e.Name, Label: e.Label,
+		Store: store.ID, StoreLabel: store.Label, TimeZone: cmp.Or(store.TimeZone, "UTC"), Edge: e.ID, Label: e.Label,
 		Notes: []string{}, Cameras: []cameraWord{}, Gaps: read.gaps,
 	}
-	st, seen := s.Hub.presence(site.Name, e.Name)
+	st, seen := s.Hub.presence(store.ID, e.ID)
 	v.State, v.Since, v.Version, v.Seen = st.State, st.T, st.Version, seen
-	h, ok := s.Hub.healthOf(site.Name, e.Name, "")
+	h, ok := s.Hub.healthOf(store.ID, e.ID, "")
 	if ok {
 		v.report(h)
 	}
 	for _, c := range e.Cameras {
 		w := cameraWord{Name: c.Name, Label: c.Label, Owed: read.owed[c.Name]}
-		if sight, ok := s.Hub.sight(site.Name, e.Name, c.Name, s.Now()); ok && now.Sub(v.Since) > freshOnline {
+		if sight, ok := s.Hub.sight(store.ID, e.ID, c.Name, s.Now()); ok && now.Sub(v.Since) > freshOnline {
 			w.Sight = &sight
 		}
-		if h, ok := s.Hub.healthOf(site.Name, e.Name, c.Name); ok {
+		if h, ok := s.Hub.healthOf(store.ID, e.ID, c.Name); ok {
 			w.Watching, w.FrameAgeS, w.Coverage = flag(h, "watching"), value(h, "frame_age_s"), value(h, "coverage")
 		}
 		v.Cameras = append(v.Cameras, w)
 	}
-	v.lately = s.Hub.lately(site.Name, e.Name, s.Now())
-	v.quiet = s.Hub.quiet(site.Name, e.Name, v.Since, s.Now())
+	v.lately = s.Hub.lately(store.ID, e.ID, s.Now())
+	v.quiet = s.Hub.quiet(store.ID, e.ID, v.Since, s.Now())
 	v.Troubles = viewTroubles(v.wrong(now))
 	return v
 }

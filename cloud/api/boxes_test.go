@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
 
 // chain is many boxes whose last words are stored.
@@ -53,11 +54,11 @@ func (c *chain) Health(_ context.Context, q Query) ([]floorwatch.Health, error) 
 const boxNow floorwatch.Time = 1_750_065_420_000
 
 func (c *chain) handler(hub *Hub, now *floorwatch.Time, edges ...string) http.Handler {
-	site := Site{Name: "s1", TimeZone: "Asia/Shanghai"}
+	r := site.Registry{Stores: []site.Store{{ID: "s1", TimeZone: "Asia/Shanghai"}}}
 	for _, e := range edges {
-		site.Edges = append(site.Edges, Edge{Name: e, Cameras: []Camera{{Name: "cam"}}})
+		r.Edges = append(r.Edges, site.Edge{Store: "s1", ID: e, Cameras: []site.Camera{{Name: "cam"}}})
 	}
-	return New(Settings{Sites: []Site{site}, Figures: c, Hub: hub, Now: func() time.Time { return now.Time() }})
+	return New(Settings{Registry: r, Figures: c, Hub: hub, Now: func() time.Time { return now.Time() }})
 }
 
 func word(camera string, at floorwatch.Time, pairs ...any) floorwatch.Health {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/waits"
 )
 
@@ -22,7 +23,7 @@ type WaitComparison struct {
 // ComparedZone is where one side's waits come from. Redrawn says that only the
 // part of the window since then was measured with this zone.
 type ComparedZone struct {
-	Source
+	site.Source
 	Zone     string           `json:"zone"`
 	Rev      string           `json:"rev"`
 	Redrawn  *floorwatch.Time `json:"redrawn"`
@@ -80,7 +81,7 @@ func (s *server) side(r *http.Request, v url.Values, least float64) (c ComparedZ
 	}
 	w := waits.Window{From: q.From, To: q.To}
 	c = ComparedZone{
-		Source: Source{q.Store, q.Edge, zone.camera}, Zone: zone.zone, Rev: d.rev, Redrawn: d.redrawn,
+		Source: site.Source{Store: q.Store, Edge: q.Edge, Camera: zone.camera}, Zone: zone.zone, Rev: d.rev, Redrawn: d.redrawn,
 		Coverage: min(1, observed(d.ivs, q.From, q.To)/floorwatch.Seconds(q.To.Sub(q.From))),
 		Quality:  meanQuality(d.in(w)), LeftOut: d.leftOut(w), Compared: waits.Compared{Window: w},
 	}

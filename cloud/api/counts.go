@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
 
 // CountFigures is what Figures may also be: the source of count records that
@@ -22,7 +23,7 @@ type CountFigures interface {
 // per line or counter, and one per figure of how many are inside. A figure that
 // is not known is null, never 0. Today is the store's own day.
 type CountSeries struct {
-	Source
+	site.Source
 	From      floorwatch.Time `json:"from"`
 	To        floorwatch.Time `json:"to"`
 	StepS     float64         `json:"step_s"`
@@ -122,7 +123,8 @@ func (s *server) readCounts(ctx context.Context, q Query, wish time.Duration) (C
 	if final := fitStep(q.To.Sub(q.From), step, countWidth(recs)); final != step {
 		step, q.From = final, (q.From - 1).Floor(final).Add(final)
 	}
-	midnight := s.midnight(q.Store, now)
+	store, _ := s.Registry.Store(q.Store)
+	midnight := store.Midnight(now)
 	day := q
 	day.From, day.To = min(midnight, now.Add(-countChunk)), now
 	latest, err := s.allCounts(ctx, day)
@@ -130,7 +132,7 @@ func (s *server) readCounts(ctx context.Context, q Query, wish time.Duration) (C
 		return CountSeries{}, err
 	}
 	out := CountSeries{
-		Source: Source{q.Store, q.Edge, q.Camera}, From: q.From, To: q.To, StepS: step.Seconds(), TodayFrom: midnight,
+		Source: site.Source{Store: q.Store, Edge: q.Edge, Camera: q.Camera}, From: q.From, To: q.To, StepS: step.Seconds(), TodayFrom: midnight,
 		Lines: []LineSeries{}, Inside: []InsideSeries{},
 	}
 	g := grid{q.From, q.To, now, step}
@@ -184,24 +186,10 @@ func countWidth(recs []floorwatch.Count) (d time.Duration) {
 	return d
 }
 
-// midnight is the beginning of the store's day that holds now.
-func (s *server) midnight(store string, now floorwatch.Time) floorwatch.Time {
-	zone := time.UTC
-	for _, site := range s.Sites {
-		if site.Name == store && site.TimeZone != "" {
-			if z, err := time.LoadLocation(site.TimeZone); err == nil {
-				zone = z
-			}
-		}
-	}
-	y, m, d := now.Time().In(zone).Date()
-	return floorwatch.TimeOf(time.Date(y, m, d, 0, 0, 0, 0, zone))
-}
-
 // countLines lists the configured lines, then those that only the data knows.
 func (s *server) countLines(q Query, all ...[]floorwatch.Count) (keys []zoneKey) {
-	for _, c := range s.edge(Source{Store: q.Store, Edge: q.Edge}).Cameras {
-		for _, l := range c.Scene.Lines {
+	for _, c := range s.cameras(q) {
+		for _, l := range c.Scene().Lines {
 			if q.Camera == "" || q.Camera == c.Name {
 				keys = append(keys, zoneKey{c.Name, l.Name})
 			}

@@ -35,10 +35,8 @@ const doorBase floorwatch.Time = 1763708400000
 
 func doorHandler(m Figures) http.Handler {
 	return New(Settings{
-		Sites: []Site{{Name: "s1", TimeZone: "Asia/Shanghai", Edges: []Edge{{Name: "box", Cameras: []Camera{
-			{Name: "cam", Scene: floorwatch.Scene{Lines: []floorwatch.Line{{Name: "door"}}}},
-		}}}}},
-		Figures: m, Now: func() time.Time { return doorBase.Add(20 * time.Minute).Time() },
+		Registry: shop("Asia/Shanghai", camera("cam", floorwatch.Scene{Lines: []floorwatch.Line{{Name: "door"}}})),
+		Figures:  m, Now: func() time.Time { return doorBase.Add(20 * time.Minute).Time() },
 	})
 }
 

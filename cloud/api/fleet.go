@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
 
 // fleetEvery is the time between two looks of WatchBoxes.
@@ -78,14 +79,14 @@ func (o *owed) short() bool {
 
 // owedBy asks the database what the cameras of a box have delivered. A box that
 // works for less than the span is not asked about, nor one that lags.
-func (s *server) owedBy(ctx context.Context, site Site, e Edge) (map[string]*owed, error) {
-	h, ok := s.Hub.healthOf(site.Name, e.Name, "")
+func (s *server) owedBy(ctx context.Context, store site.Store, e site.Edge) (map[string]*owed, error) {
+	h, ok := s.Hub.healthOf(store.ID, e.ID, "")
 	up, lag := value(h, "uptime_s"), value(h, "backlog_s")
 	if !ok || up == nil || over(lag, lagLimitS) {
 		return nil, nil
 	}
 	now := floorwatch.TimeOf(s.Now())
-	all, err := s.Figures.Intervals(ctx, Query{Store: site.Name, Edge: e.Name, From: now.Add(-owedAtMost), To: now, Limit: MaxStays})
+	all, err := s.Figures.Intervals(ctx, Query{Store: store.ID, Edge: e.ID, From: now.Add(-owedAtMost), To: now, Limit: MaxStays})
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +96,8 @@ func (s *server) owedBy(ctx context.Context, site Site, e Edge) (map[string]*owe
 	}
 	to := now.Add(-every - owedLag).Floor(every)
 	from := max(to.Add(-max(owedFor, every)), h.At.Add(-time.Duration(*up*float64(time.Second)))).Floor(every).Add(every)
-	expected := site.openFor(from, to)
+	open := store.Hours()
+	expected := openTime(open, from, to)
 	if expected < owedLeast || every > owedAtMost/2 {
 		return nil, nil
 	}
@@ -104,14 +106,14 @@ func (s *server) owedBy(ctx context.Context, site Site, e Edge) (map[string]*owe
 		o := &owed{Expected: expected.Seconds()}
 		best := map[floorwatch.Time]float64{} // zones of a camera see the same
 		for _, iv := range all {
-			if iv.Camera == c.Name && iv.Start >= from && iv.End <= to && site.open(iv.Start) {
+			if iv.Camera == c.Name && iv.Start >= from && iv.End <= to && open(iv.Start) {
 				best[iv.Start] = max(best[iv.Start], iv.ObservedS)
 			}
 		}
 		for _, seen := range best {
 			o.Observed += seen
 		}
-		if err := s.recordedBy(ctx, Source{site.Name, e.Name, c.Name}, site, from, to, o); err != nil {
+		if err := s.recordedBy(ctx, site.Source{Store: store.ID, Edge: e.ID, Camera: c.Name}, open, from, to, o); err != nil {
 			return nil, err
 		}
 		out[c.Name] = o
@@ -120,7 +122,7 @@ func (s *server) owedBy(ctx context.Context, site Site, e Edge) (map[string]*owe
 }
 
 // recordedBy adds what is sealed, of a camera that records.
-func (s *server) recordedBy(ctx context.Context, c Source, site Site, from, to floorwatch.Time, o *owed) error {
+func (s *server) recordedBy(ctx context.Context, c site.Source, open func(floorwatch.Time) bool, from, to floorwatch.Time, o *owed) error {
 	h, ok := s.Hub.healthOf(c.Store, c.Edge, c.Camera)
 	if n := value(h, "segments"); !ok || n == nil || *n == 0 || s.Footage == nil {
 		return nil
@@ -131,7 +133,7 @@ func (s *server) recordedBy(ctx context.Context, c Source, site Site, from, to f
 	}
 	sum := 0.0
 	for _, seg := range all {
-		if site.open(seg.Start) {
+		if open(seg.Start) {
 			sum += max(0, floorwatch.Seconds(min(to, seg.End).Sub(max(from, seg.Start))))
 		}
 	}
@@ -139,15 +141,13 @@ func (s *server) recordedBy(ctx context.Context, c Source, site Site, from, to f
 	return nil
 }
 
-// openFor returns how much of [from, to) lies in opening hours, to the minute.
-func (s *Site) openFor(from, to floorwatch.Time) time.Duration {
+// openTime returns how much of [from, to) lies in opening hours, to the minute.
+func openTime(open func(floorwatch.Time) bool, from, to floorwatch.Time) time.Duration {
 	n := 0
 	for t := from; t < to; t = t.Add(time.Minute) {
-		if s.open(t) {
+		if open(t) {
 			n++
 		}
 	}
 	return time.Duration(n) * time.Minute
 }
-
-func (s *Site) open(t floorwatch.Time) bool { return s.Open == nil || s.Open(t.Time()) }

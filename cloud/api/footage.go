@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
 
 // spanView is footage without a break, or a gap with its cause.
@@ -226,7 +227,7 @@ func boxes(lines []floorwatch.Frame, ids map[int64]bool, at floorwatch.Time) []f
 	return out
 }
 
-func (s *server) clipParams(v url.Values) (c Source, from, to floorwatch.Time, err error) {
+func (s *server) clipParams(v url.Values) (c site.Source, from, to floorwatch.Time, err error) {
 	if c, err = s.camera(v); err != nil {
 		return c, 0, 0, err
 	}
@@ -264,7 +265,7 @@ const (
 var noFootage = &fault{http.StatusNotFound, "there is no footage of this time", "the timeline shows what was recorded, and the cause of each gap"}
 
 type clipKey struct {
-	Source
+	site.Source
 	from, to floorwatch.Time
 }
 
@@ -283,7 +284,7 @@ type clipCache struct {
 	kept []keptClip
 }
 
-func (s *server) loadClip(ctx context.Context, c Source, from, to floorwatch.Time) (keptClip, error) {
+func (s *server) loadClip(ctx context.Context, c site.Source, from, to floorwatch.Time) (keptClip, error) {
 	key := clipKey{c, from, to}
 	if k, ok := s.clips.get(key, s.Now()); ok {
 		return k, nil

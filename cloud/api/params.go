@@ -1,12 +1,15 @@
 package api
 
 import (
+	"errors"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
 
 // Bounds of a query.
@@ -90,7 +93,7 @@ func (s *server) span(v url.Values, def, limit time.Duration) (from, to floorwat
 
 // source reads store, edge and camera. A store or edge that is not given is the
 // only one there is; camera stays empty when it is not given.
-func (s *server) source(v url.Values) (c Source, err error) {
+func (s *server) source(v url.Values) (c site.Source, err error) {
 	if c.Store, err = nameParam(v, "store"); err != nil {
 		return c, err
 	}
@@ -100,43 +103,30 @@ func (s *server) source(v url.Values) (c Source, err error) {
 	if c.Camera, err = nameParam(v, "camera"); err != nil {
 		return c, err
 	}
-	site, err := pick(s.Sites, "store", c.Store, func(x Site) string { return x.Name })
-	if err != nil {
-		return c, err
-	}
-	edge, err := pick(site.Edges, "edge", c.Edge, func(x Edge) string { return x.Name })
-	if err != nil {
-		return c, err
-	}
-	c.Store, c.Edge = site.Name, edge.Name
-	return c, nil
+	c, err = s.Registry.Complete(c)
+	return c, unknown(err)
 }
 
 // camera is source for endpoints that need a camera.
-func (s *server) camera(v url.Values) (Source, error) {
+func (s *server) camera(v url.Values) (site.Source, error) {
 	c, err := s.source(v)
 	if err != nil {
 		return c, err
 	}
-	cam, err := pick(s.edge(c).Cameras, "camera", c.Camera, func(x Camera) string { return x.Name })
-	c.Camera = cam.Name
-	return c, err
+	c, err = s.Registry.CompleteCamera(c)
+	return c, unknown(err)
 }
 
-func pick[T any](all []T, what, name string, of func(T) string) (T, error) {
-	var none T
-	if name == "" && len(all) == 1 {
-		return all[0], nil
+// unknown tells a name that is missing or that nothing has to the caller.
+func unknown(err error) error {
+	var name *site.NameError
+	switch {
+	case !errors.As(err, &name):
+		return err
+	case name.Name == "":
+		return bad("name one of those in /api/sites", "parameter %s is missing", name.What)
 	}
-	for _, x := range all {
-		if of(x) == name {
-			return x, nil
-		}
-	}
-	if name == "" {
-		return none, bad("name one of those in /api/sites", "parameter %s is missing", what)
-	}
-	return none, &fault{404, "no " + what + " " + name + " is configured", "see /api/sites"}
+	return &fault{http.StatusNotFound, name.Error(), "see /api/sites"}
 }
 
 // query reads what the record endpoints share.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
 
 // P90Method names how the 90th percentile is taken: the smallest stay such that
@@ -20,7 +21,7 @@ const P90Method = "nearest-rank"
 // Series is what charts draw: one set of columns per zone, in clock-aligned
 // buckets of StepS seconds. A figure that is not known is null, never 0.
 type Series struct {
-	Source
+	site.Source
 	From      floorwatch.Time `json:"from"`
 	To        floorwatch.Time `json:"to"`
 	StepS     float64         `json:"step_s"`
@@ -122,7 +123,7 @@ func (s *server) readSeries(r *http.Request, q Query, step time.Duration, least 
 		first, q.From = final, (q.From - 1).Floor(final).Add(final)
 	}
 	out := Series{
-		Source: Source{q.Store, q.Edge, q.Camera}, From: q.From, To: q.To,
+		Source: site.Source{Store: q.Store, Edge: q.Edge, Camera: q.Camera}, From: q.From, To: q.To,
 		StepS: first.Seconds(), P90Method: P90Method, MinQuality: least, Zones: []ZoneSeries{},
 	}
 	for _, key := range s.seriesZones(q, ivs) {
@@ -183,10 +184,16 @@ func longest(ivs []floorwatch.Interval) (d time.Duration) {
 
 type zoneKey struct{ camera, zone string }
 
+// cameras lists those of the box that q asks about.
+func (s *server) cameras(q Query) []site.Camera {
+	e, _ := s.Registry.Edge(q.Store, q.Edge)
+	return e.Cameras
+}
+
 // seriesZones lists the configured zones, then those that only the data knows.
 func (s *server) seriesZones(q Query, ivs []floorwatch.Interval) (keys []zoneKey) {
-	for _, c := range s.edge(Source{Store: q.Store, Edge: q.Edge}).Cameras {
-		for _, z := range c.Scene.Zones {
+	for _, c := range s.cameras(q) {
+		for _, z := range c.Scene().Zones {
 			if (q.Camera == "" || q.Camera == c.Name) && (q.Zone == "" || q.Zone == z.Name) {
 				keys = append(keys, zoneKey{c.Name, z.Name})
 			}

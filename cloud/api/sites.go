@@ -1,39 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
-	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
-
-// Site describes a store: its name in topics and tags, its label, its IANA time
-// zone (pages show its times), and what stands in it.
-type Site struct {
-	Name     string
-	Label    floorwatch.Label
-	TimeZone string // such as Asia/Shanghai; "" = UTC
-	// Open tells whether the store is open at a moment; nil: it always counts as.
-	Open  func(time.Time) bool
-	Edges []Edge
-}
-
-// Edge is a box in a store.
-type Edge struct {
-	Name    string
-	Label   floorwatch.Label
-	Cameras []Camera
-}
-
-// Camera is one picture and the zones on it. Notice is a line that the page
-// shows above its figures: what to know before reading them.
-type Camera struct {
-	Name   string
-	Label  floorwatch.Label
-	Scene  floorwatch.Scene
-	Stream floorwatch.Size // of the stream, when known
-	Notice floorwatch.Label
-}
 
 type siteView struct {
 	Name     string           `json:"name"`
@@ -71,13 +44,10 @@ type zoneView struct {
 }
 
 func (s *server) sites(w http.ResponseWriter, _ *http.Request) error {
-	views := make([]siteView, 0, len(s.Sites))
-	for _, site := range s.Sites {
-		v := siteView{site.Name, site.Label, site.TimeZone, []edgeView{}}
-		if v.TimeZone == "" {
-			v.TimeZone = "UTC"
-		}
-		for _, e := range site.Edges {
+	views := make([]siteView, 0, len(s.Registry.Stores))
+	for _, store := range s.Registry.Stores {
+		v := siteView{store.ID, store.Label, cmp.Or(store.TimeZone, "UTC"), []edgeView{}}
+		for _, e := range s.Registry.EdgesOf(store.ID) {
 			v.Edges = append(v.Edges, viewEdge(e))
 		}
 		views = append(views, v)
@@ -85,14 +55,15 @@ func (s *server) sites(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, map[string]any{"t": floorwatch.TimeOf(s.Now()), "stores": views})
 }
 
-func viewEdge(e Edge) edgeView {
-	v := edgeView{e.Name, e.Label, []cameraView{}}
+func viewEdge(e site.Edge) edgeView {
+	v := edgeView{e.ID, e.Label, []cameraView{}}
 	for _, c := range e.Cameras {
+		scene := c.Scene()
 		cv := cameraView{
-			Name: c.Name, Label: c.Label, Picture: c.Scene.Picture, Stream: c.Stream,
-			Rev: c.Scene.Rev(), Zones: []zoneView{}, Lines: c.Scene.Lines, Notice: c.Notice,
+			Name: c.Name, Label: c.Label, Picture: scene.Picture, Stream: c.Stream,
+			Rev: scene.Rev(), Zones: []zoneView{}, Lines: scene.Lines, Notice: c.Notice,
 		}
-		for _, z := range c.Scene.Zones {
+		for _, z := range scene.Zones {
 			cv.Zones = append(cv.Zones, zoneView{
 				z.Name, z.Label, z.Role, z.Polygon,
 				floorwatch.Seconds(z.MinStay), floorwatch.Seconds(z.MergeGap), floorwatch.Seconds(z.Reach), z.Serves,
@@ -101,16 +72,4 @@ func viewEdge(e Edge) edgeView {
 		v.Cameras = append(v.Cameras, cv)
 	}
 	return v
-}
-
-// edge returns the configured edge of c, which source has found before.
-func (s *server) edge(c Source) Edge {
-	for _, site := range s.Sites {
-		for _, e := range site.Edges {
-			if site.Name == c.Store && e.Name == c.Edge {
-				return e
-			}
-		}
-	}
-	return Edge{}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/waits"
 )
 
@@ -79,13 +80,13 @@ type queueZone struct {
 
 // queues lists the configured queue zones that q asks for.
 func (s *server) queues(q Query) (out []queueZone) {
-	for _, c := range s.edge(Source{Store: q.Store, Edge: q.Edge}).Cameras {
-		for _, z := range c.Scene.Zones {
+	for _, c := range s.cameras(q) {
+		for _, z := range c.Scene().Zones {
 			if z.Role != floorwatch.RoleQueue || q.Camera != "" && q.Camera != c.Name || q.Zone != "" && q.Zone != z.Name {
 				continue
 			}
 			zone := queueZone{zoneKey: zoneKey{c.Name, z.Name}}
-			for _, x := range c.Scene.Zones {
+			for _, x := range c.Scene().Zones {
 				if x.Role == floorwatch.RoleService && (len(x.Serves) == 0 || slices.Contains(x.Serves, z.Name)) {
 					zone.counters = append(zone.counters, x.Name)
 				}
@@ -111,7 +112,7 @@ func (s *server) queue(q Query) (queueZone, error) {
 // WaitSummary is the figures of one queue zone in a window. Only records of the
 // newest Rev count; Redrawn says since when the zone is this one.
 type WaitSummary struct {
-	Source
+	site.Source
 	Zone    string           `json:"zone"`
 	Rev     string           `json:"rev"`
 	Redrawn *floorwatch.Time `json:"redrawn"`
@@ -320,7 +321,7 @@ func (s *server) summarise(ctx context.Context, q Query, zone queueZone, cohort 
 		return out, err
 	}
 	out = WaitSummary{
-		Source: Source{q.Store, q.Edge, zone.camera}, Zone: zone.zone, Rev: d.rev, Redrawn: d.redrawn,
+		Source: site.Source{Store: q.Store, Edge: q.Edge, Camera: zone.camera}, Zone: zone.zone, Rev: d.rev, Redrawn: d.redrawn,
 		Cohort: cohort, Window: w, SettledTo: min(q.To, d.asOf), MinQuality: least, LeftOut: d.leftOut(w),
 	}
 	out.Quality = meanQuality(d.in(w))

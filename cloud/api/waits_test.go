@@ -30,15 +30,15 @@ func (m *queueMemory) Waits(_ context.Context, q Query) (out []floorwatch.Wait, 
 
 func queueHandler(m Figures) http.Handler {
 	return New(Settings{
-		Sites: []Site{{Name: "s1", Edges: []Edge{{Name: "box", Cameras: []Camera{
-			{Name: "cam", Scene: floorwatch.Scene{Zones: []floorwatch.Zone{
+		Registry: shop("",
+			camera("cam", floorwatch.Scene{Zones: []floorwatch.Zone{
 				{Name: "line", Role: floorwatch.RoleQueue},
 				{Name: "till-1", Role: floorwatch.RoleService, Serves: []string{"line"}},
 				{Name: "till-2", Role: floorwatch.RoleService},
 				{Name: "other", Role: floorwatch.RoleService, Serves: []string{"else"}},
-			}}},
-			{Name: "hall", Scene: floorwatch.Scene{Zones: []floorwatch.Zone{{Name: "z"}}}},
-		}}}}},
+			}}),
+			camera("hall", floorwatch.Scene{Zones: []floorwatch.Zone{{Name: "z"}}}),
+		),
 		Figures: m, Now: func() time.Time { return t0.Add(10 * time.Minute).Time() },
 	})
 }

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/waits"
 )
 
 // WaitSeries is what the charts of waits draw: the finished cohort, bucket by
 // bucket, per queue zone. A figure that is not known is null, never 0.
 type WaitSeries struct {
-	Source
+	site.Source
 	From           floorwatch.Time `json:"from"`
 	To             floorwatch.Time `json:"to"`
 	StepS          float64         `json:"step_s"`
@@ -114,7 +115,7 @@ func (s *server) readWaitSeries(r *http.Request, q Query, step time.Duration, ta
 		width, q.From = final, (q.From - 1).Floor(final).Add(final)
 	}
 	out := WaitSeries{
-		Source: Source{q.Store, q.Edge, q.Camera}, From: q.From, To: q.To, StepS: width.Seconds(),
+		Source: site.Source{Store: q.Store, Edge: q.Edge, Camera: q.Camera}, From: q.From, To: q.To, StepS: width.Seconds(),
 		Cohort: waits.CohortFinished, QuantileMethod: waits.QuantileMethod, TargetS: target, MinQuality: least, Zones: []QueueSeries{},
 	}
 	for i, zone := range zones {

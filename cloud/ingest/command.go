@@ -12,6 +12,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 	"floorwatch/internal/access"
 	"floorwatch/internal/link"
 )
@@ -30,7 +31,7 @@ var ErrAway = errors.New("the box does not answer: is it online, and does it hea
 // the same boxes. Fields are set before Run and not changed after.
 type Commander struct {
 	Broker   access.Login
-	Registry Registry
+	Registry site.Registry
 	Log      *slog.Logger // nil discards
 
 	mu    sync.Mutex
@@ -86,7 +87,7 @@ func (c *Commander) Do(ctx context.Context, store, edge string, cmd floorwatch.C
 	if err := cmd.Check(); err != nil {
 		return floorwatch.Reply{}, err
 	}
-	if _, ok := c.Registry.edge(store, edge); !ok {
+	if _, ok := c.Registry.Edge(store, edge); !ok {
 		return floorwatch.Reply{}, fmt.Errorf("box %.50q of store %.50q is not registered", edge, store)
 	}
 	payload, err := json.Marshal(cmd)

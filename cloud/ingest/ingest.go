@@ -26,6 +26,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/site"
 	"floorwatch/internal/access"
 	"floorwatch/internal/link"
 	"floorwatch/internal/retry"
@@ -75,7 +76,7 @@ type Ingest struct {
 	// while this one instance is away, within its limits. "": it keeps nothing and
 	// the boxes send again, which takes them half a minute.
 	Session   string
-	Registry  Registry
+	Registry  site.Registry
 	Store     PointStore
 	Index     SegmentIndex
 	DB        *DB
@@ -97,7 +98,7 @@ type Ingest struct {
 	slow atomic.Bool // the last write was
 
 	// Of collect's goroutine alone.
-	edges    map[string]Edge // by topic
+	edges    map[string]site.Edge // by topic
 	admitted map[place]bool
 	decode   decoder
 }
@@ -155,7 +156,7 @@ func (g *Ingest) Run(ctx context.Context) error {
 	if g.Retention == 0 {
 		g.Retention = defaultRetention
 	}
-	g.edges, g.admitted = make(map[string]Edge, len(g.Registry.Edges)), map[place]bool{}
+	g.edges, g.admitted = make(map[string]site.Edge, len(g.Registry.Edges)), map[place]bool{}
 	for _, e := range g.Registry.Edges {
 		g.edges[floorwatch.Topic(e.Store, e.ID, floorwatch.LeafUp)] = e
 	}
@@ -327,7 +328,7 @@ func (g *Ingest) read(ctx context.Context, m message) (*job, error) {
 		var leaf []string
 		var err error
 		if j.store, j.edge, leaf, err = floorwatch.ParseTopic(m.topic); err == nil && (len(leaf) != 1 || leaf[0] != floorwatch.LeafUp) {
-			err = fmt.Errorf("topic %.200q is no box's", m.topic)
+			err = fmt.Errorf("topic %.200q does not belong to a box", m.topic)
 		}
 		if err != nil {
 			return j.refuse(err), nil
@@ -368,7 +369,7 @@ type fault struct{ error }
 
 // record parses, unless that is done, and checks one record and admits its
 // names; a fault when it is to be refused.
-func (g *Ingest) record(ctx context.Context, edge Edge, it *item, w window) (err error) {
+func (g *Ingest) record(ctx context.Context, edge site.Edge, it *item, w window) (err error) {
 	if len(it.raw) > floorwatch.MaxRecordBytes {
 		return fault{fmt.Errorf("record has %d bytes, limit %d", len(it.raw), floorwatch.MaxRecordBytes)}
 	}
@@ -387,7 +388,7 @@ func (g *Ingest) record(ctx context.Context, edge Edge, it *item, w window) (err
 }
 
 // admit takes the names of a record that become tags or field keys.
-func (g *Ingest) admit(ctx context.Context, edge Edge, rec floorwatch.Record) error {
+func (g *Ingest) admit(ctx context.Context, edge site.Edge, rec floorwatch.Record) error {
 	h := rec.Head()
 	at := place{edge.Store, edge.ID, h.Camera, h.Zone}
 	_, figures := rec.(*floorwatch.Health)

@@ -24,6 +24,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/internal/access"
 	"floorwatch/internal/lab/kit"
@@ -88,16 +89,16 @@ func startBroker(t testing.TB) string {
 	return "tcp://" + l.Address()
 }
 
-func registry(store string, edges ...string) Registry {
-	r := Registry{Stores: []Store{{ID: store}}}
+func registry(store string, edges ...string) site.Registry {
+	r := site.Registry{Stores: []site.Store{{ID: store}}}
 	for _, e := range edges {
-		r.Edges = append(r.Edges, Edge{Store: store, ID: e})
+		r.Edges = append(r.Edges, site.Edge{Store: store, ID: e})
 	}
 	return r
 }
 
 // prepare makes a bench that is not yet running.
-func prepare(t testing.TB, broker string, endpoint func() (influx.Endpoint, error), r Registry) *bench {
+func prepare(t testing.TB, broker string, endpoint func() (influx.Endpoint, error), r site.Registry) *bench {
 	t.Helper()
 	dir := t.TempDir()
 	db, err := OpenDB(filepath.Join(dir, "letters.db"))
@@ -609,7 +610,7 @@ func TestWatchKeepsTheLastWord(t *testing.T) {
 func TestSegmentsReachTheIndex(t *testing.T) {
 	mine, other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
 	r := registry("seals", "box")
-	r.Edges[0].Key = mine.Public().(ed25519.PublicKey)
+	r.Edges[0].Key = site.KeyOf(mine.Public().(ed25519.PublicKey))
 	b := prepare(t, startBroker(t), realDatabase(t), r)
 	b.start(t)
 	x := newBox(t, b.broker, "seals", "box")
@@ -636,7 +637,7 @@ func TestSegmentsReachTheIndex(t *testing.T) {
 func TestSealsOfGapsAndDeletionsReachTheIndex(t *testing.T) {
 	mine, other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
 	r := registry("seals", "box")
-	r.Edges[0].Key = mine.Public().(ed25519.PublicKey)
+	r.Edges[0].Key = site.KeyOf(mine.Public().(ed25519.PublicKey))
 	b := prepare(t, startBroker(t), realDatabase(t), r)
 	b.start(t)
 	x := newBox(t, b.broker, "seals", "box")
@@ -759,7 +760,7 @@ func TestRunRefusesSettings(t *testing.T) {
 	for name, g := range map[string]*Ingest{
 		"no stores":      {},
 		"shared session": {Session: "x", Store: new(influx.Client), Index: new(vault.Index), DB: new(DB)},
-		"bad registry":   {Registry: Registry{Stores: []Store{{ID: "A"}, {ID: "b"}, {ID: "b"}}, Edges: []Edge{{Store: "c", ID: "x", Key: []byte{1}}}}},
+		"bad registry":   {Registry: site.Registry{Stores: []site.Store{{ID: "A"}, {ID: "b"}, {ID: "b"}}, Edges: []site.Edge{{Store: "c", ID: "x", Key: "AQ=="}}}},
 	} {
 		if g.Run(t.Context()) == nil {
 			t.Errorf("%s: Run began", name)

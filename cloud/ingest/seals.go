@@ -2,18 +2,11 @@ package ingest
 
 import (
 	"context"
-	"crypto/ed25519"
 	"fmt"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 )
-
-// Key returns the public key of a registered box, for those who check what it
-// signed.
-func (r Registry) Key(store, edge string) (ed25519.PublicKey, bool) {
-	e, ok := r.edge(store, edge)
-	return e.Key, ok && len(e.Key) > 0
-}
 
 // index stores the seal of a record that has one.
 func (g *Ingest) index(ctx context.Context, j *job, rec floorwatch.Record) error {
@@ -32,21 +25,25 @@ func (g *Ingest) index(ctx context.Context, j *job, rec floorwatch.Record) error
 // and a gap or a deletion that says something else than its seal does; of
 // segments the index finds that out. A gap from before gaps carried their seals
 // has none.
-func checkSeal(rec floorwatch.Record, edge Edge) error {
+func checkSeal(rec floorwatch.Record, edge site.Edge) error {
 	sealed, ok := rec.(floorwatch.Sealed)
 	if !ok {
 		return nil
 	}
 	raw, said := sealed.Sealed()
+	key, err := edge.Key.Public()
+	if err != nil {
+		return err
+	}
 	gap, segment := said.Kind == floorwatch.SealGap, said.Kind == floorwatch.SealSegment
-	if gap && raw == "" || segment && len(edge.Key) == 0 {
+	if gap && raw == "" || segment && len(key) == 0 {
 		return nil
 	}
 	seal, err := floorwatch.ParseSeal([]byte(raw))
 	if err != nil {
 		return err
 	}
-	if len(edge.Key) > 0 && !edge.Key.Equal(seal.Key) {
+	if len(key) > 0 && !key.Equal(seal.Key) {
 		return fmt.Errorf("the seal is signed with %x, which is not the registered key of this box", seal.Key)
 	}
 	if segment {

@@ -11,6 +11,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 	"floorwatch/internal/access"
 	"floorwatch/internal/link"
 )
@@ -24,7 +25,7 @@ const (
 // each of its zones. Fields are set before Run and not changed after.
 type Watch struct {
 	Broker   access.Login
-	Registry Registry
+	Registry site.Registry
 	// OnState and OnLive are called for each message, by one goroutine; they must
 	// not block. nil: none.
 	OnState func(store, edge string, s floorwatch.State)
@@ -117,7 +118,7 @@ func (w *Watch) show(topic string, payload []byte) error {
 	case len(payload) > maxWatched:
 		return fmt.Errorf("it has %d bytes, limit %d", len(payload), maxWatched)
 	}
-	if _, ok := w.Registry.edge(store, edge); !ok {
+	if _, ok := w.Registry.Edge(store, edge); !ok {
 		return fmt.Errorf("box %s of store %s is not registered", edge, store)
 	}
 	switch {

@@ -16,6 +16,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/lab/webtest"
 )
@@ -31,7 +32,7 @@ type distant struct {
 	holds []api.Hold
 }
 
-func (d *distant) Clip(ctx context.Context, c api.Source, from, to floorwatch.Time) (api.Clip, error) {
+func (d *distant) Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (api.Clip, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.here {
@@ -40,7 +41,7 @@ func (d *distant) Clip(ctx context.Context, c api.Source, from, to floorwatch.Ti
 	return d.shop.Clip(ctx, c, from, to)
 }
 
-func (d *distant) Fetch(ctx context.Context, _ api.Source, _, _ floorwatch.Time, progress func(done, total int64)) error {
+func (d *distant) Fetch(ctx context.Context, _ site.Source, _, _ floorwatch.Time, progress func(done, total int64)) error {
 	for {
 		select {
 		case f := <-d.step:
@@ -59,7 +60,7 @@ func (d *distant) Fetch(ctx context.Context, _ api.Source, _, _ floorwatch.Time,
 	}
 }
 
-func (d *distant) Hold(_ context.Context, _ api.Source, from, to floorwatch.Time, why string) (string, error) {
+func (d *distant) Hold(_ context.Context, _ site.Source, from, to floorwatch.Time, why string) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	h := api.Hold{ID: strings.Repeat("ab", 16), From: from, To: to, Why: why, Who: "page", At: floorwatch.TimeOf(time.Now())}
@@ -74,7 +75,7 @@ func (d *distant) Release(context.Context, string) error {
 	return nil
 }
 
-func (d *distant) Holds(context.Context, api.Source, floorwatch.Time, floorwatch.Time) ([]api.Hold, error) {
+func (d *distant) Holds(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]api.Hold, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]api.Hold(nil), d.holds...), nil
@@ -99,7 +100,7 @@ func checkFetch(t *testing.T, ctx context.Context) {
 	d := &distant{shop: newShop(t), step: make(chan func(func(done, total int64)) error)}
 	hub := api.NewHub()
 	srv := httptest.NewServer(api.New(api.Settings{
-		Sites: d.sites(), Figures: d, Footage: d, Archive: d, Pictures: d, Hub: hub, Pages: web.Handler(),
+		Registry: d.registry(), Figures: d, Footage: d, Archive: d, Pictures: d, Hub: hub, Pages: web.Handler(),
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
@@ -178,20 +179,19 @@ func checkRelease(t *testing.T, ctx context.Context, d *distant) {
 }
 
 // fleet publishes five boxes in different health.
-func fleet(hub *api.Hub) []api.Site {
+func fleet(hub *api.Hub) (r site.Registry) {
 	now := floorwatch.TimeOf(time.Now())
-	store := func(name, zh, en string, boxes ...string) api.Site {
-		s := api.Site{Name: name, Label: floorwatch.Label{ZH: zh, EN: en}, TimeZone: "Asia/Shanghai"}
+	store := func(name, zh, en string, boxes ...string) {
+		r.Stores = append(r.Stores, site.Store{ID: name, Label: floorwatch.Label{ZH: zh, EN: en}, TimeZone: "Asia/Shanghai"})
 		for i, b := range boxes {
-			s.Edges = append(s.Edges, api.Edge{
-				Name: b, Label: floorwatch.Label{ZH: fmt.Sprintf("%d 号设备", i+1), EN: fmt.Sprintf("Box %d", i+1)},
-				Cameras: []api.Camera{{Name: "hall", Label: floorwatch.Label{ZH: "大厅", EN: "Hall"}}, {Name: "door", Label: floorwatch.Label{ZH: "门口", EN: "Door"}}},
+			r.Edges = append(r.Edges, site.Edge{
+				Store: name, ID: b, Label: floorwatch.Label{ZH: fmt.Sprintf("%d 号设备", i+1), EN: fmt.Sprintf("Box %d", i+1)},
+				Cameras: []site.Camera{{Name: "hall", Label: floorwatch.Label{ZH: "大厅", EN: "Hall"}}, {Name: "door", Label: floorwatch.Label{ZH: "门口", EN: "Door"}}},
 			})
 		}
-		return s
 	}
-	report := func(site, edge, state string, ago time.Duration, box, hall map[string]float64) {
-		hub.PublishState(site, edge, floorwatch.State{V: 1, State: state, T: now.Add(-26 * time.Hour), Version: "0.3.0"})
+	report := func(store, edge, state string, ago time.Duration, box, hall map[string]float64) {
+		hub.PublishState(store, edge, floorwatch.State{V: 1, State: state, T: now.Add(-26 * time.Hour), Version: "0.3.0"})
 		rec := func(camera string, over, base map[string]float64) floorwatch.Record {
 			h := &floorwatch.Health{Header: floorwatch.Header{Kind: floorwatch.KindHealth, Camera: camera, At: now.Add(-ago)}, Figures: base}
 			for k, v := range over {
@@ -202,7 +202,7 @@ func fleet(hub *api.Hub) []api.Site {
 		camera := func() map[string]float64 {
 			return map[string]float64{"watching": 1, "frame_age_s": 0.1, "coverage": 0.996}
 		}
-		hub.PublishStored(site, edge, []floorwatch.Record{
+		hub.PublishStored(store, edge, []floorwatch.Record{
 			rec("", box, map[string]float64{
 				"backlog_records": 14, "backlog_s": 2, "dropped_records": 0, "lost_records": 0, "disk_free_bytes": 412e9, "disk_bytes": 960e9,
 				"footage_bytes": 388e9, "clock_synced": 1, "clock_offset_s": 0.004, "uploads_waiting": 3, "uploads_waiting_bytes": 61e6,
@@ -214,14 +214,16 @@ func fleet(hub *api.Hub) []api.Site {
 	report("bund", "box2", floorwatch.StateOnline, 30*time.Second, map[string]float64{"backlog_records": 8120, "backlog_s": 940, "clock_synced": 0}, nil)
 	report("jingan", "box1", floorwatch.StateOnline, 40*time.Second, map[string]float64{"disk_free_bytes": 21e9}, map[string]float64{"watching": 0, "frame_age_s": 812, "coverage": 0})
 	report("jingan", "box2", floorwatch.StateOffline, 5*time.Hour, nil, nil)
-	return []api.Site{store("bund", "外滩店", "The Bund", "box1", "box2"), store("jingan", "静安寺店", "Jing'an", "box1", "box2", "box3")}
+	store("bund", "外滩店", "The Bund", "box1", "box2")
+	store("jingan", "静安寺店", "Jing'an", "box1", "box2", "box3")
+	return r
 }
 
 func checkBoxes(t *testing.T, ctx context.Context) {
 	t.Helper()
 	hub := api.NewHub()
-	sites := fleet(hub)
-	srv := httptest.NewServer(api.New(api.Settings{Sites: sites, Figures: nothing{}, Hub: hub, Pages: web.Handler()}))
+	registry := fleet(hub)
+	srv := httptest.NewServer(api.New(api.Settings{Registry: registry, Figures: nothing{}, Hub: hub, Pages: web.Handler()}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
 	var bad webtest.Faults

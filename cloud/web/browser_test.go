@@ -47,7 +47,7 @@ func TestPageInChromium(t *testing.T) {
 	s := newShop(t)
 	hub := api.NewHub()
 	srv := httptest.NewServer(api.New(api.Settings{
-		Sites: s.sites(), Figures: s, Footage: s, Pictures: s, Hub: hub, Pages: web.Handler(),
+		Registry: s.registry(), Figures: s, Footage: s, Pictures: s, Hub: hub, Pages: web.Handler(),
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
@@ -203,7 +203,7 @@ func TestEmptyPageExplainsItself(t *testing.T) {
 	hub := api.NewHub()
 	pages := web.Handler()
 	srv := httptest.NewServer(api.New(api.Settings{
-		Sites: s.sites(), Figures: nothing{}, Hub: hub,
+		Registry: s.registry(), Figures: nothing{}, Hub: hub,
 		Pages: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasPrefix(r.URL.Path, "/vendor/") {
 				http.NotFound(w, r)

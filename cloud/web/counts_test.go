@@ -69,11 +69,12 @@ func TestCountsInChromium(t *testing.T) {
 	t.Parallel()
 	d := newDoors(t)
 	hub := api.NewHub()
-	sites := d.sites()
-	sites[0].Edges[0].Cameras = sites[0].Edges[0].Cameras[1:] // the camera without a queue
-	sites[0].Edges[0].Cameras[0].Name = "hall"
-	sites[0].Edges[0].Cameras[0].Scene.Lines = []floorwatch.Line{{Name: "door", From: floorwatch.Point{X: 100, Y: 300}, To: floorwatch.Point{X: 400, Y: 350}}}
-	srv := httptest.NewServer(api.New(api.Settings{Sites: sites, Figures: d, Footage: d, Pictures: d, Hub: hub, Pages: web.Handler()}))
+	registry := d.registry()
+	box := &registry.Edges[0]
+	box.Cameras = box.Cameras[1:] // the camera without a queue
+	box.Cameras[0].Name = "hall"
+	box.Cameras[0].Lines = []floorwatch.Line{{Name: "door", From: floorwatch.Point{X: 100, Y: 300}, To: floorwatch.Point{X: 400, Y: 350}}}
+	srv := httptest.NewServer(api.New(api.Settings{Registry: registry, Figures: d, Footage: d, Pictures: d, Hub: hub, Pages: web.Handler()}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
 	hub.PublishState("demo", "box1", floorwatch.State{V: 1, State: floorwatch.StateOnline})

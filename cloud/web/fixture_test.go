@@ -16,6 +16,8 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/site"
+	"floorwatch/internal/config"
 	"floorwatch/internal/lab/kit"
 )
 
@@ -212,21 +214,21 @@ func (s *shop) Gaps(context.Context, api.Query) ([]floorwatch.Gap, error) {
 	}, nil
 }
 
-func (s *shop) Segments(context.Context, api.Source, floorwatch.Time, floorwatch.Time) ([]floorwatch.Segment, error) {
+func (s *shop) Segments(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]floorwatch.Segment, error) {
 	return []floorwatch.Segment{
 		{Start: s.start.Add(-40 * time.Minute), End: s.start.Add(-5 * time.Minute)},
 		{Start: s.start.Add(-2 * time.Minute), End: s.at(filmS)},
 	}, nil
 }
 
-func (s *shop) Clip(_ context.Context, _ api.Source, from, to floorwatch.Time) (api.Clip, error) {
+func (s *shop) Clip(_ context.Context, _ site.Source, from, to floorwatch.Time) (api.Clip, error) {
 	if to <= s.start || from >= s.at(filmS) {
 		return api.Clip{}, fmt.Errorf("clip: %w", api.ErrNotFound)
 	}
 	return api.Clip{Start: s.start, End: s.at(filmS), Data: s.film, Codec: "avc1.42c01f"}, nil
 }
 
-func (s *shop) Lines(_ context.Context, _ api.Source, from, to floorwatch.Time) (out []floorwatch.Frame, err error) {
+func (s *shop) Lines(_ context.Context, _ site.Source, from, to floorwatch.Time) (out []floorwatch.Frame, err error) {
 	for _, f := range s.lines {
 		if f.T >= from-1 && f.T < to {
 			out = append(out, f)
@@ -235,7 +237,7 @@ func (s *shop) Lines(_ context.Context, _ api.Source, from, to floorwatch.Time) 
 	return out, nil
 }
 
-func (s *shop) Still(context.Context, api.Source) ([]byte, floorwatch.Time, error) {
+func (s *shop) Still(context.Context, site.Source) ([]byte, floorwatch.Time, error) {
 	if s.still == nil {
 		return nil, 0, errors.New("no still")
 	}
@@ -249,20 +251,20 @@ func (s *shop) live(zone string, people int) floorwatch.Live {
 	}
 }
 
-func (s *shop) sites() []api.Site {
-	return []api.Site{{
-		Name: "demo", Label: floorwatch.Label{ZH: "演示门店", EN: "Demo store"}, TimeZone: "Asia/Shanghai",
-		Edges: []api.Edge{{
-			Name: "box1", Label: floorwatch.Label{ZH: "一号设备", EN: "Box 1"},
-			Cameras: []api.Camera{{
+func (s *shop) registry() site.Registry {
+	return site.Registry{
+		Stores: []site.Store{{ID: "demo", Label: floorwatch.Label{ZH: "演示门店", EN: "Demo store"}, TimeZone: "Asia/Shanghai"}},
+		Edges: []site.Edge{{
+			Store: "demo", ID: "box1", Label: floorwatch.Label{ZH: "一号设备", EN: "Box 1"},
+			Cameras: []site.Camera{{
 				Name: "cam1", Label: floorwatch.Label{ZH: "街口", EN: "Street"},
-				Scene:  floorwatch.Scene{Zones: s.zones, Picture: floorwatch.Size{Width: 768, Height: 576}},
-				Stream: floorwatch.Size{Width: 768, Height: 576},
+				SceneKeys: config.KeysOf(floorwatch.Scene{Zones: s.zones, Picture: floorwatch.Size{Width: 768, Height: 576}}),
+				Stream:    floorwatch.Size{Width: 768, Height: 576},
 				Notice: floorwatch.Label{
 					ZH: "演示录像是街口：没有柜台，因此没有等候时间，只有停留。",
 					EN: "The demonstration film shows a street crossing. It has no counter, so there are stays but no waits.",
 				},
 			}},
 		}},
-	}}
+	}
 }

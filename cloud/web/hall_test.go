@@ -18,6 +18,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/config"
 	"floorwatch/internal/lab/webtest"
@@ -233,16 +234,16 @@ func choose[T any](all []T, q api.Query, key func(T) (floorwatch.Header, floorwa
 	return out
 }
 
-func (h *hall) Segments(context.Context, api.Source, floorwatch.Time, floorwatch.Time) ([]floorwatch.Segment, error) {
+func (h *hall) Segments(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]floorwatch.Segment, error) {
 	return []floorwatch.Segment{{Start: h.end.Add(-50 * time.Minute), End: h.end}}, nil
 }
 
-func (h *hall) Clip(context.Context, api.Source, floorwatch.Time, floorwatch.Time) (api.Clip, error) {
+func (h *hall) Clip(context.Context, site.Source, floorwatch.Time, floorwatch.Time) (api.Clip, error) {
 	return api.Clip{Start: h.filmStart, End: h.filmStart + 20_000, Data: h.film, Codec: "avc1.42c01f"}, nil
 }
 
 // Lines has the customer of the newest wait stand at one place.
-func (h *hall) Lines(_ context.Context, _ api.Source, from, to floorwatch.Time) (out []floorwatch.Frame, err error) {
+func (h *hall) Lines(_ context.Context, _ site.Source, from, to floorwatch.Time) (out []floorwatch.Frame, err error) {
 	var id int64
 	newest := h.newest()
 	if _, err := fmt.Sscanf(newest.ID[strings.LastIndex(newest.ID, "-"):], "-%d", &id); err != nil {
@@ -256,7 +257,7 @@ func (h *hall) Lines(_ context.Context, _ api.Source, from, to floorwatch.Time) 
 	return out, nil
 }
 
-func (h *hall) Still(context.Context, api.Source) ([]byte, floorwatch.Time, error) {
+func (h *hall) Still(context.Context, site.Source) ([]byte, floorwatch.Time, error) {
 	return h.still, floorwatch.TimeOf(time.Now()) - 1000, nil
 }
 
@@ -267,17 +268,17 @@ func (h *hall) live(zone string, people, queue int, longest float64) floorwatch.
 	}
 }
 
-func (h *hall) sites() []api.Site {
+func (h *hall) registry() site.Registry {
 	kiosk := []floorwatch.Zone{{Name: "tickets", Label: floorwatch.Label{ZH: "取票", EN: "Tickets"}, Role: floorwatch.RoleQueue, Polygon: []floorwatch.Point{{X: 9, Y: 9}, {X: 99, Y: 9}, {X: 9, Y: 99}}}}
 	yard := []floorwatch.Zone{{Name: "yard", Label: floorwatch.Label{ZH: "门口", EN: "Entrance"}, Polygon: []floorwatch.Point{{X: 9, Y: 9}, {X: 99, Y: 9}, {X: 9, Y: 99}}}}
-	return []api.Site{{
-		Name: "demo", Label: floorwatch.Label{ZH: "演示门店", EN: "Demo store"}, TimeZone: "Asia/Shanghai",
-		Edges: []api.Edge{{Name: "box1", Label: floorwatch.Label{ZH: "一号设备", EN: "Box 1"}, Cameras: []api.Camera{
-			{Name: "hall", Label: floorwatch.Label{ZH: "大厅", EN: "Hall"}, Scene: h.scene, Stream: h.scene.Picture},
-			{Name: "kiosk", Label: floorwatch.Label{ZH: "取票机", EN: "Kiosk"}, Scene: floorwatch.Scene{Zones: kiosk}, Stream: h.scene.Picture},
-			{Name: "yard", Label: floorwatch.Label{ZH: "院子", EN: "Yard"}, Scene: floorwatch.Scene{Zones: yard}, Stream: h.scene.Picture},
+	return site.Registry{
+		Stores: []site.Store{{ID: "demo", Label: floorwatch.Label{ZH: "演示门店", EN: "Demo store"}, TimeZone: "Asia/Shanghai"}},
+		Edges: []site.Edge{{Store: "demo", ID: "box1", Label: floorwatch.Label{ZH: "一号设备", EN: "Box 1"}, Cameras: []site.Camera{
+			{Name: "hall", Label: floorwatch.Label{ZH: "大厅", EN: "Hall"}, SceneKeys: config.KeysOf(h.scene), Stream: h.scene.Picture},
+			{Name: "kiosk", Label: floorwatch.Label{ZH: "取票机", EN: "Kiosk"}, SceneKeys: config.KeysOf(floorwatch.Scene{Zones: kiosk}), Stream: h.scene.Picture},
+			{Name: "yard", Label: floorwatch.Label{ZH: "院子", EN: "Yard"}, SceneKeys: config.KeysOf(floorwatch.Scene{Zones: yard}), Stream: h.scene.Picture},
 		}}},
-	}}
+	}
 }
 
 // TestWaitsInChromium opens the page of a camera with a queue and two counters.
@@ -287,7 +288,7 @@ func TestWaitsInChromium(t *testing.T) {
 	checkHall(t, h)
 	hub := api.NewHub()
 	srv := httptest.NewServer(api.New(api.Settings{
-		Sites: h.sites(), Figures: h, Footage: h, Pictures: h, Hub: hub, Pages: web.Handler(),
+		Registry: h.registry(), Figures: h, Footage: h, Pictures: h, Hub: hub, Pages: web.Handler(),
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)

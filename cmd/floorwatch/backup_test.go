@@ -19,6 +19,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/broker"
 	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/outbox"
@@ -165,7 +166,7 @@ func newBackup(t *testing.T) *backup {
 	background(t, b.broker.Run)
 	commander := &ingest.Commander{
 		Broker:   access.Login{URL: b.broker.URL(), Username: broker.CloudUser, Password: "c"},
-		Registry: ingest.Registry{Stores: []ingest.Store{{ID: "s1"}}, Edges: []ingest.Edge{{Store: "s1", ID: "box"}}},
+		Registry: site.Registry{Stores: []site.Store{{ID: "s1"}}, Edges: []site.Edge{{Store: "s1", ID: "box"}}},
 	}
 	background(t, commander.Run)
 	b.archive = &vault.Archive{Index: b.index, Objects: objects, Boxes: commander, Uploads: b.uploads}

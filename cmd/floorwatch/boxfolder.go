@@ -9,6 +9,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/site"
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/trail"
@@ -25,7 +26,7 @@ type boxFolder struct {
 // maxStill bounds the still that is read, in bytes.
 const maxStill = 8 << 20
 
-func (b boxFolder) known(c api.Source) error {
+func (b boxFolder) known(c site.Source) error {
 	for _, cam := range b.edge.Cameras {
 		if c.Store == b.edge.Store && c.Edge == b.edge.Edge && c.Camera == cam.Name {
 			return nil
@@ -35,7 +36,7 @@ func (b boxFolder) known(c api.Source) error {
 }
 
 // Clip implements cloud.Clips.
-func (b boxFolder) Clip(ctx context.Context, c api.Source, from, to floorwatch.Time) (api.Clip, error) {
+func (b boxFolder) Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (api.Clip, error) {
 	if err := b.known(c); err != nil {
 		return api.Clip{}, err
 	}
@@ -47,7 +48,7 @@ func (b boxFolder) Clip(ctx context.Context, c api.Source, from, to floorwatch.T
 }
 
 // Lines implements api.Pictures.
-func (b boxFolder) Lines(ctx context.Context, c api.Source, from, to floorwatch.Time) ([]floorwatch.Frame, error) {
+func (b boxFolder) Lines(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]floorwatch.Frame, error) {
 	if err := b.known(c); err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func (b boxFolder) Lines(ctx context.Context, c api.Source, from, to floorwatch.
 }
 
 // Still implements api.Pictures.
-func (b boxFolder) Still(_ context.Context, c api.Source) ([]byte, floorwatch.Time, error) {
+func (b boxFolder) Still(_ context.Context, c site.Source) ([]byte, floorwatch.Time, error) {
 	if err := b.known(c); err != nil {
 		return nil, 0, err
 	}

@@ -17,7 +17,9 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/site"
 	"floorwatch/edge/queue"
+	"floorwatch/internal/config"
 	"floorwatch/internal/lab/kit"
 )
 
@@ -173,8 +175,8 @@ func (published) Gaps(context.Context, api.Query) ([]floorwatch.Gap, error) { re
 func ask[T any](t *testing.T, p published, target string) (v T) {
 	t.Helper()
 	h := api.New(api.Settings{
-		Sites:   []api.Site{{Name: "s", Edges: []api.Edge{{Name: "e", Cameras: []api.Camera{{Name: "cam", Scene: logScene()}}}}}},
-		Figures: p, Now: func() time.Time { return p.by.Time() },
+		Registry: site.Registry{Stores: []site.Store{{ID: "s"}}, Edges: []site.Edge{{Store: "s", ID: "e", Cameras: []site.Camera{{Name: "cam", SceneKeys: config.KeysOf(logScene())}}}}},
+		Figures:  p, Now: func() time.Time { return p.by.Time() },
 	})
 	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, target, nil)
 	r.Host = "localhost"

@@ -21,10 +21,9 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud"
-	"floorwatch/cloud/api"
 	"floorwatch/cloud/broker"
 	"floorwatch/cloud/influx"
-	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/site"
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/trail"
@@ -230,13 +229,9 @@ func (p *product) aggregator() *cloud.Aggregator {
 	library := &footage.Library{Dir: filepath.Join(e.Data, edge.FootageDir)}
 	own := boxFolder{edge: e, library: library, trail: &trail.Trail{Dir: library.Dir}}
 	return &cloud.Aggregator{
-		Data:   filepath.Join(e.Data, cloudDir),
-		Broker: access.Login{URL: p.broker.URL(), Username: broker.CloudUser, Password: p.cloudPassword},
-		Registry: ingest.Registry{
-			Stores: []ingest.Store{{ID: e.Store, Label: p.cfg.StoreLabel, TimeZone: p.cfg.TimeZone}},
-			Edges:  []ingest.Edge{{Store: e.Store, ID: e.Edge, Key: p.key}},
-		},
-		Sites:     p.sites(),
+		Data:      filepath.Join(e.Data, cloudDir),
+		Broker:    access.Login{URL: p.broker.URL(), Username: broker.CloudUser, Password: p.cloudPassword},
+		Registry:  p.registry(),
 		Figures:   p.figures(),
 		Retention: p.cfg.Retention,
 		Clips:     own,
@@ -253,13 +248,16 @@ func (p *product) figures() *influx.Client {
 	return &influx.Client{Endpoint: p.influx.Endpoint}
 }
 
-func (p *product) sites() []api.Site {
+func (p *product) registry() site.Registry {
 	e := p.cfg.Edge
-	box := api.Edge{Name: e.Edge, Label: floorwatch.Label{ZH: "边缘盒", EN: "Edge box"}}
+	box := site.Edge{Store: e.Store, ID: e.Edge, Label: floorwatch.Label{ZH: "边缘盒", EN: "Edge box"}, Key: site.KeyOf(p.key)}
 	for _, c := range e.Cameras {
-		box.Cameras = append(box.Cameras, api.Camera{Name: c.Name, Label: c.Label, Scene: c.Scene(), Notice: p.cfg.Notice})
+		box.Cameras = append(box.Cameras, site.Camera{Name: c.Name, Label: c.Label, SceneKeys: c.SceneKeys, Notice: p.cfg.Notice})
 	}
-	return []api.Site{{Name: e.Store, Label: p.cfg.StoreLabel, TimeZone: p.cfg.TimeZone, Edges: []api.Edge{box}}}
+	return site.Registry{
+		Stores: []site.Store{{ID: e.Store, Label: p.cfg.StoreLabel, TimeZone: p.cfg.TimeZone}},
+		Edges:  []site.Edge{box},
+	}
 }
 
 func (p *product) agent() *edge.Agent {

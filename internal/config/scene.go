@@ -38,6 +38,15 @@ func (k SceneKeys) Scene() floorwatch.Scene {
 	return s
 }
 
+// KeysOf returns the keys of a scene that no file names.
+func KeysOf(s floorwatch.Scene) SceneKeys {
+	k := SceneKeys{Lines: s.Lines, Picture: s.Picture}
+	for _, z := range s.Zones {
+		k.AddZone(z)
+	}
+	return k
+}
+
 // AddZone adds a zone that no file names.
 func (k *SceneKeys) AddZone(z floorwatch.Zone) { k.Zones = append(k.Zones, zoneKeys{z}) }
 

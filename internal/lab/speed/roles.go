@@ -24,6 +24,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/uplink"
@@ -122,10 +123,10 @@ func playIngest(ctx context.Context, t task, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = index.Close() }()
-	var r ingest.Registry
+	var r site.Registry
 	for i := range stores {
-		r.Stores = append(r.Stores, ingest.Store{ID: storeName(i)})
-		r.Edges = append(r.Edges, ingest.Edge{Store: storeName(i), ID: edge})
+		r.Stores = append(r.Stores, site.Store{ID: storeName(i)})
+		r.Edges = append(r.Edges, site.Edge{Store: storeName(i), ID: edge})
 	}
 	store := &influx.Client{Endpoint: influxdb.ReadEndpoint(t.Endpoint)}
 	defer store.Close()
