@@ -99,7 +99,7 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	status := &status{a: a, fleet: boxes, began: time.Now(), ingest: in, watch: watch, db: db, hub: hub, uploads: store.uploads}
 	group.Go(func() error { return a.serve(ctx, hub, store, status) })
 	group.Go(func() error {
-		return boxes.run(ctx, api.Settings{Registry: a.Registry, Figures: figures{a.Figures}, Hub: hub, Footage: store, Log: a.Log})
+		return boxes.run(ctx, api.Settings{Registry: a.Registry, Figures: a.Figures, Hub: hub, Footage: store, Log: a.Log})
 	})
 	return group.Wait()
 }
@@ -121,7 +121,7 @@ func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []floorw
 // serve answers HTTP on the aggregator's listener until ctx ends.
 func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, store *store, s *status) error {
 	handler := api.New(api.Settings{
-		Registry: a.Registry, Figures: figures{a.Figures}, Hub: hub, Pictures: a.Pictures, Pages: a.pages(s),
+		Registry: a.Registry, Figures: a.Figures, Hub: hub, Pictures: a.Pictures, Pages: a.pages(s),
 		Footage: store, Archive: store, Hosts: a.Hosts, Log: a.Log,
 	})
 	if a.Token != "" {
@@ -165,27 +165,4 @@ func (a *Aggregator) pages(s *status) http.Handler {
 	mux.Handle("/", web.Handler())
 	mux.Handle("GET /metrics", metrics.Handler(s.figures))
 	return mux
-}
-
-// figures answers the pages' questions from InfluxDB.
-type figures struct{ *influx.Client }
-
-func (f figures) Stays(ctx context.Context, q api.Query) ([]floorwatch.Stay, error) {
-	return f.Client.Stays(ctx, influx.Query(q))
-}
-
-func (f figures) Waits(ctx context.Context, q api.Query) ([]floorwatch.Wait, error) {
-	return f.Client.Waits(ctx, influx.Query(q))
-}
-
-func (f figures) Health(ctx context.Context, q api.Query) ([]floorwatch.Health, error) {
-	return f.Client.Health(ctx, influx.Query(q))
-}
-
-func (f figures) Intervals(ctx context.Context, q api.Query) ([]floorwatch.Interval, error) {
-	return f.Client.Intervals(ctx, influx.Query(q))
-}
-
-func (f figures) Gaps(ctx context.Context, q api.Query) ([]floorwatch.Gap, error) {
-	return f.Client.Gaps(ctx, influx.Query(q))
 }

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"floorwatch/cloud/figures"
+	"floorwatch/cloud/site"
 )
 
 // fault is an error that the caller may read.
@@ -20,9 +23,33 @@ func bad(hint, format string, args ...any) *fault {
 	return &fault{http.StatusBadRequest, fmt.Sprintf(format, args...), hint}
 }
 
-// tooMuch refuses a question whose answer is too large.
-func tooMuch(msg string) *fault {
-	return &fault{http.StatusRequestEntityTooLarge, msg, "ask for a shorter span"}
+// faultOf returns what a caller may read of an error, and with which status; nil
+// for what is ours.
+func faultOf(err error) *fault {
+	var f *fault
+	var question *figures.Error
+	var name *site.NameError
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &question):
+		status := http.StatusBadRequest
+		if errors.Is(err, figures.ErrUnknown) {
+			status = http.StatusNotFound
+		} else if errors.Is(err, figures.ErrTooMuch) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		return &fault{status, question.Text, question.Hint}
+	case errors.As(err, &name) && name.Name == "":
+		return bad("name one of those in /api/sites", "parameter %s is missing", name.What)
+	case name != nil:
+		return &fault{http.StatusNotFound, name.Error(), "see /api/sites"}
+	case errors.Is(err, ErrNotFound):
+		return &fault{http.StatusNotFound, "nothing is there", "choose another time"}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &fault{http.StatusGatewayTimeout, "the figures did not answer in time", "ask for a shorter time range, or try again"}
+	}
+	return nil
 }
 
 // errGone marks that the caller went away while we wrote; nobody reads a reply.
@@ -40,17 +67,12 @@ func gone(err error) error {
 func (s *server) answer(h func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := h(w, r)
-		var f *fault
-		switch {
-		case err == nil, errors.Is(err, errGone), r.Context().Err() != nil:
+		if err == nil || errors.Is(err, errGone) || r.Context().Err() != nil {
 			return
-		case errors.As(err, &f):
-		case errors.Is(err, ErrNotFound):
-			f = &fault{http.StatusNotFound, "nothing is there", "choose another time"}
-		case errors.Is(err, context.DeadlineExceeded):
-			f = &fault{http.StatusGatewayTimeout, "the figures did not answer in time", "ask for a shorter span, or try again"}
-		default:
-			s.Log.Error("answer request", "path", r.URL.Path, "err", err)
+		}
+		f := faultOf(err)
+		if f == nil {
+			s.Log.Error("answer request", "path", r.URL.Path, "error", err)
 			f = &fault{http.StatusBadGateway, "the figures cannot be read at the moment", "try again; the log of the cloud says why"}
 		}
 		writeFault(w, f)

@@ -49,29 +49,13 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/figures"
 	"floorwatch/cloud/site"
 )
 
 // ErrNotFound is what a source returns (wrapped or not) when the thing asked
 // for is not there: no footage in the span, no picture yet.
 var ErrNotFound = errors.New("not found")
-
-// Query selects records of one edge in [From, To): stays by their exit,
-// intervals by their start, gaps by overlap. Empty Camera or Zone means all.
-// At most Limit records are wanted, the newest.
-type Query struct {
-	Store, Edge, Camera, Zone string
-	From, To                  floorwatch.Time
-	Limit                     int
-}
-
-// Figures is where measured records come from. Order does not matter. It must
-// be safe for concurrent use; an empty answer is no error.
-type Figures interface {
-	Stays(ctx context.Context, q Query) ([]floorwatch.Stay, error)
-	Intervals(ctx context.Context, q Query) ([]floorwatch.Interval, error)
-	Gaps(ctx context.Context, q Query) ([]floorwatch.Gap, error)
-}
 
 // Clip is a playable fragmented MP4 whose media time 0 is capture time Start.
 // Codec is an RFC 6381 name such as avc1.64001f, or "" when unknown.
@@ -100,7 +84,7 @@ type Pictures interface {
 // Pictures the answers that need them are 404 and say so.
 type Settings struct {
 	Registry site.Registry
-	Figures  Figures
+	Figures  figures.Reader
 	Footage  Footage
 	Pictures Pictures
 	Archive  Archive // nil: nothing is fetched from boxes, nothing can be held
@@ -115,9 +99,10 @@ type Settings struct {
 
 type server struct {
 	Settings
-	mux   *http.ServeMux
-	clips clipCache
-	boxen boxCache
+	mux     *http.ServeMux
+	figures figures.Figures
+	clips   clipCache
+	boxen   boxCache
 	// fetches bounds those that run at a time.
 	fetches chan struct{}
 }
@@ -136,12 +121,12 @@ func New(set Settings) http.Handler {
 	if set.Heartbeat <= 0 {
 		set.Heartbeat = 10 * time.Second
 	}
-	s := &server{Settings: set, mux: http.NewServeMux()}
+	s := &server{Settings: set, mux: http.NewServeMux(), figures: figures.Figures{Registry: set.Registry, Reader: set.Figures, Now: set.Now}}
 	s.clips.load = make(chan struct{}, 2)
 	s.fetches = make(chan struct{}, maxFetches)
 	for path, h := range map[string]func(http.ResponseWriter, *http.Request) error{
 		"/api/sites": s.sites, "/api/live": s.live, "/api/events": s.events,
-		"/api/waits": s.waitRecords, "/api/waits/summary": s.waitSummary, "/api/waits/series": s.waitSeries, "/api/compare": s.compare,
+		"/api/waits": s.waits, "/api/waits/summary": s.waitSummary, "/api/waits/series": s.waitSeries, "/api/compare": s.compare,
 		"/api/counts": s.counts, "/api/stays": s.stays, "/api/intervals": s.intervals, "/api/series": s.series,
 		"/api/timeline": s.timeline, "/api/clip": s.clip, "/api/clip.mp4": s.clipFile,
 		"/api/fetch": s.fetch, holdPath: s.holds, "/api/boxes": s.boxes,

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/figures"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/internal/config"
 )
@@ -22,7 +24,10 @@ import (
 // memory is the caller's side: records in memory, with the query's bounds.
 type memory struct {
 	stays     []floorwatch.Stay
+	waits     []floorwatch.Wait
 	intervals []floorwatch.Interval
+	counts    []floorwatch.Count
+	asked     time.Duration // longest span of counts
 	gaps      []floorwatch.Gap
 	segments  []floorwatch.Segment
 	clip      Clip
@@ -31,16 +36,16 @@ type memory struct {
 	loads     int
 }
 
-func (m *memory) Stays(_ context.Context, q Query) (out []floorwatch.Stay, err error) {
+func (m *memory) Stays(_ context.Context, q influx.Query) (out []floorwatch.Stay, err error) {
 	for _, x := range m.stays {
-		if exit(x) >= q.From && exit(x) < q.To && (q.Zone == "" || q.Zone == x.Zone) {
+		if figures.End(&x) >= q.From && figures.End(&x) < q.To && (q.Zone == "" || q.Zone == x.Zone) {
 			out = append(out, x)
 		}
 	}
 	return out, m.err
 }
 
-func (m *memory) Intervals(_ context.Context, q Query) (out []floorwatch.Interval, err error) {
+func (m *memory) Intervals(_ context.Context, q influx.Query) (out []floorwatch.Interval, err error) {
 	for _, x := range m.intervals {
 		if x.Start >= q.From && x.Start < q.To && (q.Zone == "" || q.Zone == x.Zone) {
 			out = append(out, x)
@@ -49,7 +54,26 @@ func (m *memory) Intervals(_ context.Context, q Query) (out []floorwatch.Interva
 	return out, m.err
 }
 
-func (m *memory) Gaps(context.Context, Query) ([]floorwatch.Gap, error) { return m.gaps, m.err }
+func (m *memory) Waits(_ context.Context, q influx.Query) (out []floorwatch.Wait, err error) {
+	for _, x := range m.waits {
+		if figures.End(&x) >= q.From && figures.End(&x) < q.To && (q.Zone == "" || q.Zone == x.Zone) {
+			out = append(out, x)
+		}
+	}
+	return out, m.err
+}
+
+func (m *memory) Counts(_ context.Context, q influx.Query) (out []floorwatch.Count, err error) {
+	m.asked = max(m.asked, q.To.Sub(q.From))
+	for _, c := range m.counts {
+		if c.End >= q.From && c.End < q.To && (q.Camera == "" || q.Camera == c.Camera) {
+			out = append(out, c)
+		}
+	}
+	return out, m.err
+}
+
+func (m *memory) Gaps(context.Context, influx.Query) ([]floorwatch.Gap, error) { return m.gaps, m.err }
 
 func (m *memory) Segments(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]floorwatch.Segment, error) {
 	return m.segments, nil
@@ -251,7 +275,7 @@ func TestSeries(t *testing.T) {
 	}
 	h, _ := handler(m)
 	q := "/api/series?step=30&from=" + ms(t0.Add(-time.Minute)) + "&to=" + ms(t0.Add(10*time.Minute))
-	got := decode[Series](t, get(t, h, q))
+	got := decode[figures.Series](t, get(t, h, q))
 	if got.StepS != 30 || got.P90Method != "nearest-rank" || len(got.Zones) != 1 {
 		t.Fatalf("%+v", got)
 	}
@@ -291,27 +315,9 @@ func TestSeriesStepHoldsWholeIntervals(t *testing.T) {
 	x.End = x.Start.Add(5 * time.Minute)
 	m.intervals = append(m.intervals, x)
 	h, _ := handler(m)
-	got := decode[Series](t, get(t, h, "/api/series?from="+ms(t0.Add(-10*time.Minute))+"&to="+ms(t0.Add(10*time.Minute))))
+	got := decode[figures.Series](t, get(t, h, "/api/series?from="+ms(t0.Add(-10*time.Minute))+"&to="+ms(t0.Add(10*time.Minute))))
 	if got.StepS != 300 || got.From%300_000 != 0 {
 		t.Errorf("step %v from %v: five-minute intervals need buckets of five minutes", got.StepS, got.From)
-	}
-}
-
-func TestQuantileIsNearestRank(t *testing.T) {
-	for _, c := range []struct {
-		n    int
-		want float64
-	}{{1, 1}, {2, 2}, {9, 9}, {10, 9}, {11, 10}, {100, 90}} {
-		v := make([]float64, c.n)
-		for i := range v {
-			v[c.n-1-i] = float64(i + 1)
-		}
-		if got := Quantile(v, 0.9); *got != c.want {
-			t.Errorf("p90 of 1..%d is %v, want %v", c.n, *got, c.want)
-		}
-	}
-	if Quantile(nil, 0.9) != nil {
-		t.Error("the quantile of nothing is not a number")
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/figures"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 
 	"golang.org/x/sync/errgroup"
@@ -20,7 +22,7 @@ import (
 // camera, and of the box itself, in [From, To), as Figures promises for its
 // records. Without it /api/boxes knows only what came since this program began.
 type HealthFigures interface {
-	Health(ctx context.Context, q Query) ([]floorwatch.Health, error)
+	Health(ctx context.Context, q influx.Query) ([]floorwatch.Health, error)
 }
 
 // What may be wrong with a box.
@@ -224,7 +226,7 @@ func (s *server) readHealth(ctx context.Context, store, edge string) {
 		return
 	}
 	now := floorwatch.TimeOf(s.Now())
-	all, err := f.Health(ctx, Query{Store: store, Edge: edge, From: now.Add(-healthFor), To: now, Limit: MaxStays})
+	all, err := f.Health(ctx, influx.Query{Store: store, Edge: edge, From: now.Add(-healthFor), To: now, Limit: figures.MaxRecords})
 	if err != nil {
 		s.Log.Warn("last word of a box is not shown", "store", store, "edge", edge, "err", err)
 		return
@@ -240,7 +242,7 @@ func (s *server) gapsToday(ctx context.Context, store site.Store, edge string) (
 	if from >= now {
 		return &gapsView{}, nil
 	}
-	all, err := s.Figures.Gaps(ctx, Query{Store: store.ID, Edge: edge, From: from, To: now, Limit: MaxStays})
+	all, err := s.Figures.Gaps(ctx, influx.Query{Store: store.ID, Edge: edge, From: from, To: now, Limit: figures.MaxRecords})
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 )
 
@@ -21,7 +22,7 @@ type chain struct {
 	reads  atomic.Int32
 }
 
-func (c *chain) Gaps(_ context.Context, q Query) ([]floorwatch.Gap, error) {
+func (c *chain) Gaps(_ context.Context, q influx.Query) ([]floorwatch.Gap, error) {
 	if c.reads.Add(1); c.err != nil {
 		return nil, c.err
 	}
@@ -35,7 +36,7 @@ func (c *chain) Gaps(_ context.Context, q Query) ([]floorwatch.Gap, error) {
 }
 
 // Intervals has the box "fine" deliver all, and the others nothing.
-func (c *chain) Intervals(_ context.Context, q Query) (out []floorwatch.Interval, err error) {
+func (c *chain) Intervals(_ context.Context, q influx.Query) (out []floorwatch.Interval, err error) {
 	for t := q.From.Floor(5 * time.Minute); q.Edge == "fine" && t < q.To; t = t.Add(5 * time.Minute) {
 		for _, zone := range []string{"a", "b"} {
 			out = append(out, floorwatch.Interval{
@@ -46,7 +47,7 @@ func (c *chain) Intervals(_ context.Context, q Query) (out []floorwatch.Interval
 	return out, c.err
 }
 
-func (c *chain) Health(_ context.Context, q Query) ([]floorwatch.Health, error) {
+func (c *chain) Health(_ context.Context, q influx.Query) ([]floorwatch.Health, error) {
 	return c.stored[q.Edge], nil
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"encoding/csv"
 	"fmt"
 	"net/http"
@@ -9,31 +8,16 @@ import (
 	"testing"
 	"time"
 
+	"floorwatch/cloud/figures"
+
 	"floorwatch"
 )
-
-// doorMemory is memory with counts. Like InfluxDB it answers in bounds.
-type doorMemory struct {
-	memory
-	counts []floorwatch.Count
-	asked  time.Duration // longest span
-}
-
-func (m *doorMemory) Counts(_ context.Context, q Query) (out []floorwatch.Count, err error) {
-	m.asked = max(m.asked, q.To.Sub(q.From))
-	for _, c := range m.counts {
-		if c.End >= q.From && c.End < q.To && (q.Camera == "" || q.Camera == c.Camera) {
-			out = append(out, c)
-		}
-	}
-	return out, m.err
-}
 
 // doorBase is a border of every bucket, twenty minutes before now, in Shanghai's
 // afternoon.
 const doorBase floorwatch.Time = 1763708400000
 
-func doorHandler(m Figures) http.Handler {
+func doorHandler(m figures.Reader) http.Handler {
 	return New(Settings{
 		Registry: shop("Asia/Shanghai", camera("cam", floorwatch.Scene{Lines: []floorwatch.Line{{Name: "door"}}})),
 		Figures:  m, Now: func() time.Time { return doorBase.Add(20 * time.Minute).Time() },
@@ -55,10 +39,10 @@ func level(name string, from float64, people int64, drift *int64) floorwatch.Cou
 	return c
 }
 
-func doorDay() *doorMemory {
+func doorDay() *memory {
 	late := passing("", "gate", "", 2, 4.5, 7, 0, 1)
 	late.ID += "-late-1"
-	m := &doorMemory{counts: []floorwatch.Count{
+	m := &memory{counts: []floorwatch.Count{
 		passing("cam", "door", "old", -3, -2, 100, 100, 1),
 		passing("cam", "door", "r", -1, 0, 9, 9, 1), // ends at the border: before it
 		passing("cam", "door", "r", 0, 1, 3, 1, 1),
@@ -75,7 +59,7 @@ func doorDay() *doorMemory {
 }
 
 func TestCounts(t *testing.T) {
-	got := decode[CountSeries](t, get(t, doorHandler(doorDay()), fmt.Sprintf("/api/counts?from=%d&to=%d&step=60", doorBase, doorBase+600000)))
+	got := decode[figures.CountSeries](t, get(t, doorHandler(doorDay()), fmt.Sprintf("/api/counts?from=%d&to=%d&step=60", doorBase, doorBase+600000)))
 	if len(got.Lines) != 2 || len(got.Inside) != 1 || got.StepS != 60 || got.TodayFrom.Time().Hour() != 16 {
 		t.Fatalf("%+v", got)
 	}
@@ -114,14 +98,14 @@ func TestCounts(t *testing.T) {
 
 func TestCountsOfALongSpanAreReadInPieces(t *testing.T) {
 	m := doorDay()
-	got := decode[CountSeries](t, get(t, doorHandler(m), fmt.Sprintf("/api/counts?from=%d&to=%d", doorBase-7*86400000, doorBase+600000)))
+	got := decode[figures.CountSeries](t, get(t, doorHandler(m), fmt.Sprintf("/api/counts?from=%d&to=%d", doorBase-7*86400000, doorBase+600000)))
 	var in float64
 	for _, n := range got.Lines[0].In {
 		if n != nil {
 			in += *n
 		}
 	}
-	if m.asked > countChunk || in != 50 || got.Lines[0].Redrawn == nil { // the bucket of today is not settled
+	if m.asked > 24*time.Hour || in != 50 || got.Lines[0].Redrawn == nil { // the bucket of today is not settled
 		t.Errorf("asked for %s at once; %v in all, redrawn %v", m.asked, in, got.Lines[0].Redrawn)
 	}
 }
@@ -143,7 +127,7 @@ func TestCountsCSVAndErrors(t *testing.T) {
 			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
-	if c := decode[CountSeries](t, get(t, doorHandler(&memory{}), "/api/counts")); len(c.Lines) != 1 || c.Lines[0].Today.Coverage != nil {
+	if c := decode[figures.CountSeries](t, get(t, doorHandler(&memory{}), "/api/counts")); len(c.Lines) != 1 || c.Lines[0].Today.Coverage != nil {
 		t.Errorf("without counts: %+v", c)
 	}
 }

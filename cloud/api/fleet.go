@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/figures"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 )
 
@@ -86,7 +88,7 @@ func (s *server) owedBy(ctx context.Context, store site.Store, e site.Edge) (map
 		return nil, nil
 	}
 	now := floorwatch.TimeOf(s.Now())
-	all, err := s.Figures.Intervals(ctx, Query{Store: store.ID, Edge: e.ID, From: now.Add(-owedAtMost), To: now, Limit: MaxStays})
+	all, err := s.Figures.Intervals(ctx, influx.Query{Store: store.ID, Edge: e.ID, From: now.Add(-owedAtMost), To: now, Limit: figures.MaxRecords})
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/figures"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 )
 
@@ -59,7 +61,7 @@ func (s *server) timeline(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	gaps, err := s.Figures.Gaps(r.Context(), Query{c.Store, c.Edge, c.Camera, "", from, to, MaxStays})
+	gaps, err := s.Figures.Gaps(r.Context(), influx.Query{Store: c.Store, Edge: c.Edge, Camera: c.Camera, From: from, To: to, Limit: figures.MaxRecords})
 	if err != nil {
 		return err
 	}
@@ -307,7 +309,7 @@ func (s *server) loadClip(ctx context.Context, c site.Source, from, to floorwatc
 	case err != nil:
 		return keptClip{}, fmt.Errorf("read clip of %s: %w", c.Camera, err)
 	case len(clip.Data) > maxClip:
-		return keptClip{}, tooMuch("the clip is too large")
+		return keptClip{}, &fault{http.StatusRequestEntityTooLarge, "the clip is too large", "ask for a shorter time range"}
 	}
 	hash := sha256.Sum256(clip.Data)
 	k := keptClip{clip, key, `"` + hex.EncodeToString(hash[:12]) + `"`, s.Now().Add(2 * time.Minute)}

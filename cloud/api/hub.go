@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"floorwatch/cloud/figures"
+
 	"floorwatch"
 )
 
@@ -102,9 +104,9 @@ func (h *Hub) PublishStored(store, edge string, recs []floorwatch.Record) {
 	for _, r := range recs {
 		switch x := r.(type) {
 		case *floorwatch.Stay:
-			h.send("stay", recordView{store, edge, stayView{*x, stayS(*x)}})
+			h.send("stay", recordView{store, edge, stayView{*x, figures.Length(x)}})
 		case *floorwatch.Wait:
-			h.send("wait", recordView{store, edge, waitView{*x, waitS(*x)}})
+			h.send("wait", recordView{store, edge, waitView{*x, figures.Length(x)}})
 		case *floorwatch.Interval:
 			h.send("interval", recordView{store, edge, x})
 		case *floorwatch.Gap:

@@ -1,14 +1,13 @@
 package api
 
 import (
-	"errors"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 )
 
@@ -16,8 +15,6 @@ import (
 const (
 	MaxSpan     = 32 * 24 * time.Hour // of records and series
 	MaxClipSpan = 5 * time.Minute
-	MaxStays    = 50_000  // records in one answer, and stays behind one p90
-	maxInterval = 100_000 // of one zone; what a source may answer at most
 	maxTracks   = 64
 	defaultSpan = time.Hour
 )
@@ -83,10 +80,10 @@ func (s *server) span(v url.Values, def, limit time.Duration) (from, to floorwat
 		return 0, 0, err
 	}
 	if from >= to {
-		return 0, 0, bad("from must lie before to", "the span is empty")
+		return 0, 0, bad("from must lie before to", "the time range is empty")
 	}
 	if to.Sub(from) > limit {
-		return 0, 0, bad("ask for at most "+limit.String(), "the span is too long")
+		return 0, 0, bad("ask for at most "+limit.String(), "the time range is too long")
 	}
 	return from, to, nil
 }
@@ -103,8 +100,7 @@ func (s *server) source(v url.Values) (c site.Source, err error) {
 	if c.Camera, err = nameParam(v, "camera"); err != nil {
 		return c, err
 	}
-	c, err = s.Registry.Complete(c)
-	return c, unknown(err)
+	return s.Registry.Complete(c)
 }
 
 // camera is source for endpoints that need a camera.
@@ -113,24 +109,11 @@ func (s *server) camera(v url.Values) (site.Source, error) {
 	if err != nil {
 		return c, err
 	}
-	c, err = s.Registry.CompleteCamera(c)
-	return c, unknown(err)
-}
-
-// unknown tells a name that is missing or that nothing has to the caller.
-func unknown(err error) error {
-	var name *site.NameError
-	switch {
-	case !errors.As(err, &name):
-		return err
-	case name.Name == "":
-		return bad("name one of those in /api/sites", "parameter %s is missing", name.What)
-	}
-	return &fault{http.StatusNotFound, name.Error(), "see /api/sites"}
+	return s.Registry.CompleteCamera(c)
 }
 
 // query reads what the record endpoints share.
-func (s *server) query(v url.Values, defLimit, maxLimit int) (q Query, err error) {
+func (s *server) query(v url.Values, defLimit, maxLimit int) (q influx.Query, err error) {
 	c, err := s.source(v)
 	if err != nil {
 		return q, err
@@ -156,6 +139,19 @@ func wantCSV(v url.Values) (bool, error) {
 		return false, bad("use json or csv", "parameter format is unknown")
 	}
 	return f == "csv", nil
+}
+
+// minQuality reads min_quality, 0 when it is not given.
+func minQuality(v url.Values) (float64, error) {
+	s, err := param(v, "min_quality")
+	if err != nil || s == "" {
+		return 0, err
+	}
+	q, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(q >= 0 && q <= 1) {
+		return 0, bad("give a number from 0 to 1", "parameter min_quality is out of range")
+	}
+	return q, nil
 }
 
 // tracks reads a comma-separated list of track ids.

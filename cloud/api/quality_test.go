@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/figures"
 	"floorwatch/cloud/waits"
 )
 
 // doubtful is tenMinutes with a first interval of quality 0.5 and a second one of
 // 0.9; in the first, a and b ended, in the second c and d.
-func doubtful() *queueMemory {
+func doubtful() *memory {
 	m := tenMinutes()
 	for i := range m.intervals {
 		m.intervals[i].Quality = []float64{0.5, 0.9}[i/2]
@@ -27,8 +28,8 @@ func TestMinQualityOfRecords(t *testing.T) {
 	base := t0.Floor(5 * time.Minute)
 	span := "&zone=line&from=" + ms(base) + "&to=" + ms(base.Add(10*time.Minute))
 	type answer struct {
-		Waits   []waitView `json:"waits"`
-		LeftOut LeftOut    `json:"left_out"`
+		Waits   []waitView      `json:"waits"`
+		LeftOut figures.LeftOut `json:"left_out"`
 	}
 	for quality, want := range map[string][2]int{"": {5, 0}, "0": {5, 0}, "0.5": {5, 0}, "0.7": {2, 3}, "0.9": {2, 3}, "1": {0, 5}} {
 		got := decode[answer](t, get(t, h, "/api/waits?min_quality="+quality+span))
@@ -63,18 +64,18 @@ func TestMinQualityOfFigures(t *testing.T) {
 	h := queueHandler(doubtful())
 	base := t0.Floor(5 * time.Minute)
 	span := "&zone=line&from=" + ms(base) + "&to=" + ms(base.Add(10*time.Minute))
-	all := decode[WaitSummary](t, get(t, h, "/api/waits/summary?min_quality=0"+span))
+	all := decode[figures.WaitSummary](t, get(t, h, "/api/waits/summary?min_quality=0"+span))
 	near(t, "quality, by observed time", all.Quality, (0.5*300+0.9*150)/450)
 	near(t, "crossings", all.Little.CrossingS, 75)
-	if all.LeftOut != (LeftOut{}) || all.Little.Crossings != 4 || all.Realised == nil || all.Realised.People == 0 {
+	if all.LeftOut != (figures.LeftOut{}) || all.Little.Crossings != 4 || all.Realised == nil || all.Realised.People == 0 {
 		t.Errorf("%+v", all)
 	}
-	good := decode[WaitSummary](t, get(t, h, "/api/waits/summary?min_quality=0.7"+span))
+	good := decode[figures.WaitSummary](t, get(t, h, "/api/waits/summary?min_quality=0.7"+span))
 	if good.LeftOut.Records != 2 || good.LeftOut.ObservedS != 300 || good.ObservedS != 150 || good.Finished.Waits.N != 1 || *good.Quality != *all.Quality {
 		t.Errorf("%+v", good)
 	}
 	near(t, "mean", good.Finished.Waits.MeanS, 120)
-	series := decode[WaitSeries](t, get(t, h, "/api/waits/series?step=300&min_quality=0.7"+span)).Zones[0]
+	series := decode[figures.WaitSeries](t, get(t, h, "/api/waits/series?step=300&min_quality=0.7"+span)).Zones[0]
 	near(t, "left out", series.LeftOut[0], 1)
 	near(t, "left out", series.LeftOut[1], 0)
 	near(t, "quality", series.Quality[0], 0.5)
@@ -82,7 +83,7 @@ func TestMinQualityOfFigures(t *testing.T) {
 	if series.Mean[0] != nil || series.Realised[0] != nil || series.N[1] == nil || *series.N[1] != 1 {
 		t.Errorf("%+v", series)
 	}
-	zone := decode[Series](t, get(t, h, "/api/series?step=300&camera=cam&min_quality=0.7"+span)).Zones[0]
+	zone := decode[figures.Series](t, get(t, h, "/api/series?step=300&camera=cam&min_quality=0.7"+span)).Zones[0]
 	near(t, "coverage", zone.Coverage[0], 0)
 	near(t, "left out", zone.LeftOut[0], 1)
 	if zone.Occupancy[0] != nil || zone.Occupancy[1] == nil {
@@ -91,7 +92,7 @@ func TestMinQualityOfFigures(t *testing.T) {
 }
 
 func TestCompareEndpoint(t *testing.T) {
-	m := &queueMemory{}
+	m := &memory{}
 	base := floorwatch.Time(1_749_960_000_000) // ten hours before t0
 	for day := range 2 {
 		from := base.Add(time.Duration(day) * 4 * time.Hour)
@@ -105,14 +106,14 @@ func TestCompareEndpoint(t *testing.T) {
 	}
 	h := queueHandler(m)
 	span := "from=" + ms(base) + "&to=" + ms(base.Add(4*time.Hour)) + "&b_from=" + ms(base.Add(4*time.Hour)) + "&b_to=" + ms(base.Add(8*time.Hour))
-	got := decode[WaitComparison](t, get(t, h, "/api/compare?"+span))
+	got := decode[figures.WaitComparison](t, get(t, h, "/api/compare?"+span))
 	near(t, "mean", got.Mean.ByS, 300)
 	near(t, "median", got.Median.ByS, 300)
 	if !got.Mean.Clear || got.A.N != 100 || got.B.N != 100 || got.A.Coverage != 1 || got.A.Blocks != 8 || got.BlockS != waits.Block.Seconds() {
 		t.Errorf("%+v", got)
 	}
 	near(t, "quality", got.B.Quality, 0.9)
-	if got := decode[WaitComparison](t, get(t, h, "/api/compare?min_quality=0.85&"+span)); got.A.N != 0 || got.A.LeftOut.Records != 100 || got.Mean.ByS != nil || got.B.N != 100 {
+	if got := decode[figures.WaitComparison](t, get(t, h, "/api/compare?min_quality=0.85&"+span)); got.A.N != 0 || got.A.LeftOut.Records != 100 || got.Mean.ByS != nil || got.B.N != 100 {
 		t.Errorf("%+v", got)
 	}
 	for query, want := range map[string]int{

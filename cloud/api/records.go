@@ -1,11 +1,13 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"slices"
 	"strconv"
+
+	"floorwatch/cloud/figures"
+	"floorwatch/cloud/influx"
 
 	"floorwatch"
 )
@@ -14,12 +16,9 @@ import (
 type listing[T any] struct {
 	name    string // in JSON, and of the file
 	few     int    // how many JSON lists when the caller names no limit
-	read    func(ctx context.Context, q Query) ([]T, error)
-	header  func(x T) floorwatch.Header
-	at      func(x T) floorwatch.Time // the time by which they are listed
-	oldest  bool                      // first; otherwise the newest
-	view    func(x T) any             // what JSON shows
-	columns func(q Query) []column[T]
+	read    func(ctx context.Context, q influx.Query, least float64) (figures.Listed[T], error)
+	view    func(x T) any // what JSON shows
+	columns func(q influx.Query) []column[T]
 }
 
 // list answers the newest records of the span.
@@ -29,7 +28,7 @@ func list[T any](s *server, w http.ResponseWriter, r *http.Request, l listing[T]
 	if err != nil {
 		return err
 	}
-	q, err := s.query(v, map[bool]int{false: l.few, true: MaxStays}[csv], MaxStays)
+	q, err := s.query(v, map[bool]int{false: l.few, true: figures.MaxRecords}[csv], figures.MaxRecords)
 	if err != nil {
 		return err
 	}
@@ -37,84 +36,70 @@ func list[T any](s *server, w http.ResponseWriter, r *http.Request, l listing[T]
 	if err != nil {
 		return err
 	}
-	all, left, err := l.trusted(r.Context(), s, q, least)
+	all, err := l.read(r.Context(), q, least)
 	if err != nil {
 		return err
 	}
-	all, cut := newest(all, q.Limit, l.at)
-	if l.oldest {
-		slices.Reverse(all)
-	}
 	if csv {
-		w.Header().Set("Floorwatch-Left-Out", strconv.Itoa(left.Records))
-		return writeTable(w, csvName(l.name, q), l.columns(q), all)
+		w.Header().Set("Floorwatch-Left-Out", strconv.Itoa(all.LeftOut.Records))
+		return writeTable(w, csvName(l.name, q), l.columns(q), all.Records)
 	}
-	views := make([]any, 0, len(all))
-	for _, x := range all {
+	views := make([]any, 0, len(all.Records))
+	for _, x := range all.Records {
 		views = append(views, l.view(x))
 	}
 	return writeJSON(w, map[string]any{
-		"from": q.From, "to": q.To, "limit_reached": cut, "min_quality": least, "left_out": left, l.name: views,
+		"from": q.From, "to": q.To, "limit_reached": all.Cut, "min_quality": least, "left_out": all.LeftOut, l.name: views,
 	})
-}
-
-// trusted reads the records of q and leaves out those below the quality.
-func (l listing[T]) trusted(ctx context.Context, s *server, q Query, least float64) (all []T, left LeftOut, err error) {
-	known, err := s.trusted(ctx, q, least)
-	if err != nil {
-		return nil, left, err
-	}
-	if least > 0 {
-		q.Limit = MaxStays // the newest that are good enough may be old
-	}
-	if all, err = l.read(ctx, q); err != nil {
-		return nil, left, err
-	}
-	n := len(all)
-	all = slices.DeleteFunc(slices.Clone(all), func(x T) bool { return !known.holds(l.header(x), l.at(x)) })
-	left.Records = n - len(all)
-	return all, left, nil
-}
-
-// newest sorts by time, newest first, and keeps limit of them.
-func newest[T any](all []T, limit int, at func(T) floorwatch.Time) ([]T, bool) {
-	slices.SortStableFunc(all, func(a, b T) int { return cmp.Compare(at(b), at(a)) })
-	return all[:min(len(all), limit)], len(all) >= limit
 }
 
 // stayView is a stay with its length.
 type stayView struct {
 	floorwatch.Stay
-	DurationS float64 `json:"duration_s"` // to now's knowledge: 0 while it runs
+	DurationS float64 `json:"duration_s"` // 0 while it lasts
+}
+
+// waitView is a wait with its length.
+type waitView struct {
+	floorwatch.Wait
+	WaitS float64 `json:"wait_s"`
 }
 
 // stays answers the stays that ended in the span, newest first.
 func (s *server) stays(w http.ResponseWriter, r *http.Request) error {
 	return list(s, w, r, listing[floorwatch.Stay]{
-		name: "stays", few: 200, read: s.Figures.Stays, header: stayHeader, at: exit,
-		view:    func(x floorwatch.Stay) any { return stayView{x, stayS(x)} },
-		columns: stayColumns,
+		name: "stays", few: 200, read: s.figures.Stays, columns: stayColumns,
+		view: func(x floorwatch.Stay) any { return stayView{x, figures.Length(&x)} },
+	})
+}
+
+// waits answers the waits that ended in the span, newest first.
+func (s *server) waits(w http.ResponseWriter, r *http.Request) error {
+	return list(s, w, r, listing[floorwatch.Wait]{
+		name: "waits", few: 200, read: s.figures.Waits, columns: waitColumns,
+		view: func(x floorwatch.Wait) any { return waitView{x, figures.Length(&x)} },
+	})
+}
+
+// intervals answers the intervals that start in the span, oldest first.
+func (s *server) intervals(w http.ResponseWriter, r *http.Request) error {
+	return list(s, w, r, listing[floorwatch.Interval]{
+		name: "intervals", few: 1000, read: s.figures.Intervals, columns: intervalColumns,
+		view: func(x floorwatch.Interval) any { return x },
 	})
 }
 
 func stayHeader(x floorwatch.Stay) floorwatch.Header { return x.Header }
 
-func stayS(x floorwatch.Stay) float64 { return floorwatch.Seconds(exit(x).Sub(x.Enter)) }
+func waitHeader(x floorwatch.Wait) floorwatch.Header { return x.Header }
 
-func exit(x floorwatch.Stay) floorwatch.Time {
-	if x.Exit == nil {
-		return x.Enter
-	}
-	return *x.Exit
-}
-
-func stayColumns(q Query) []column[floorwatch.Stay] {
+func stayColumns(q influx.Query) []column[floorwatch.Stay] {
 	type stay = floorwatch.Stay
 	return slices.Concat(edgeColumns(q, stayHeader), []column[stay]{
 		textColumn("id", func(x stay) string { return x.ID }),
 		timeColumn("enter_utc", func(x stay) floorwatch.Time { return x.Enter }),
 		{"exit_utc", func(x stay) string { return stamp(x.Exit) }},
-		numberColumn("duration_s", stayS),
+		numberColumn("duration_s", func(x stay) float64 { return figures.Length(&x) }),
 		numberColumn("seen_s", func(x stay) float64 { return x.SeenS }),
 		numberColumn("merged_s", func(x stay) float64 { return x.MergedS }),
 		numberColumn("bridged_s", func(x stay) float64 { return x.BridgedS }),
@@ -125,19 +110,26 @@ func stayColumns(q Query) []column[floorwatch.Stay] {
 	}, madeColumns(stayHeader))
 }
 
-// intervals answers the intervals that start in the span, oldest first.
-func (s *server) intervals(w http.ResponseWriter, r *http.Request) error {
-	return list(s, w, r, listing[floorwatch.Interval]{
-		name: "intervals", few: 1000, read: s.Figures.Intervals, oldest: true, header: intervalHeader,
-		at:      func(x floorwatch.Interval) floorwatch.Time { return x.Start },
-		view:    func(x floorwatch.Interval) any { return x },
-		columns: intervalColumns,
-	})
+func waitColumns(q influx.Query) []column[floorwatch.Wait] {
+	type wait = floorwatch.Wait
+	return slices.Concat(edgeColumns(q, waitHeader), []column[wait]{
+		textColumn("id", func(x wait) string { return x.ID }),
+		timeColumn("enter_utc", func(x wait) floorwatch.Time { return x.Enter }),
+		{"end_utc", func(x wait) string { return stamp(x.End) }},
+		numberColumn("wait_s", func(x wait) float64 { return figures.Length(&x) }),
+		textColumn("outcome", func(x wait) string { return x.Outcome }),
+		textColumn("service_zone", func(x wait) string { return x.ServiceZone }),
+		flagColumn("enter_border_seen", func(x wait) bool { return x.EnterSeen }),
+		flagColumn("direct", func(x wait) bool { return x.Direct }),
+		numberColumn("bridged_s", func(x wait) float64 { return x.BridgedS }),
+		countColumn("bridges", func(x wait) int64 { return int64(x.Bridges) }),
+		numberColumn("standard_error_s", func(x wait) float64 { return x.ErrorS }),
+	}, madeColumns(waitHeader))
 }
 
 func intervalHeader(x floorwatch.Interval) floorwatch.Header { return x.Header }
 
-func intervalColumns(q Query) []column[floorwatch.Interval] {
+func intervalColumns(q influx.Query) []column[floorwatch.Interval] {
 	type interval = floorwatch.Interval
 	occupancy := func(x interval) string {
 		if x.ObservedS == 0 {

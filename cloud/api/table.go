@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"floorwatch/cloud/influx"
+
 	"floorwatch"
 )
 
@@ -39,7 +41,7 @@ func flagColumn[T any](name string, f func(x T) bool) column[T] {
 }
 
 // edgeColumns begin every table of records of one edge.
-func edgeColumns[T any](q Query, header func(x T) floorwatch.Header) []column[T] {
+func edgeColumns[T any](q influx.Query, header func(x T) floorwatch.Header) []column[T] {
 	return []column[T]{
 		{"store", func(T) string { return q.Store }},
 		{"edge", func(T) string { return q.Edge }},
@@ -64,7 +66,7 @@ type bucketOf[Z any] struct {
 
 // seriesTable sends the buckets of series that are not pending. name tells a
 // zone's camera, name and rev; columns its times, what is pending and its figures.
-func seriesTable[Z any](w http.ResponseWriter, what string, q Query, stepS float64, zones []Z, head func(z *Z) seriesHead, figures []column[bucketOf[Z]]) error {
+func seriesTable[Z any](w http.ResponseWriter, what string, q influx.Query, stepS float64, zones []Z, head func(z *Z) seriesHead, figures []column[bucketOf[Z]]) error {
 	step := time.Duration(stepS * float64(time.Second))
 	type row = bucketOf[Z]
 	columns := append([]column[row]{
@@ -144,7 +146,7 @@ func optional(v *float64) string {
 }
 
 // csvName builds a file name out of validated names and a span.
-func csvName(what string, q Query) string {
+func csvName(what string, q influx.Query) string {
 	parts := []string{"floorwatch", what, q.Store}
 	for _, p := range []string{q.Camera, q.Zone} {
 		if p != "" {

@@ -10,25 +10,12 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/figures"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/waits"
 )
 
-// queueMemory is memory with waits.
-type queueMemory struct {
-	memory
-	waits []floorwatch.Wait
-}
-
-func (m *queueMemory) Waits(_ context.Context, q Query) (out []floorwatch.Wait, err error) {
-	for _, x := range m.waits {
-		if ended(x) >= q.From && ended(x) < q.To && (q.Zone == "" || q.Zone == x.Zone) {
-			out = append(out, x)
-		}
-	}
-	return out, m.err
-}
-
-func queueHandler(m Figures) http.Handler {
+func queueHandler(m figures.Reader) http.Handler {
 	return New(Settings{
 		Registry: shop("",
 			camera("cam", floorwatch.Scene{Zones: []floorwatch.Zone{
@@ -54,10 +41,10 @@ func atWait(id string, enter, end float64, outcome string) floorwatch.Wait {
 
 // tenMinutes is a queue of two intervals, the second one half observed, in which
 // one person still waits.
-func tenMinutes() *queueMemory {
+func tenMinutes() *memory {
 	base := t0.Floor(5 * time.Minute)
 	rel := (base - t0).Time().Sub(floorwatch.Time(0).Time()).Seconds()
-	m := &queueMemory{waits: []floorwatch.Wait{
+	m := &memory{waits: []floorwatch.Wait{
 		atWait("a", rel+10, rel+70, floorwatch.OutcomeServed),
 		atWait("b", rel+20, rel+40, floorwatch.OutcomeAbandoned),
 		atWait("c", rel+200, rel+320, floorwatch.OutcomeServed),
@@ -104,7 +91,7 @@ func TestWaitSummary(t *testing.T) {
 	h := queueHandler(tenMinutes())
 	base := t0.Floor(5 * time.Minute)
 	span := "&from=" + ms(base) + "&to=" + ms(base.Add(10*time.Minute))
-	got := decode[WaitSummary](t, get(t, h, "/api/waits/summary?target=60"+span))
+	got := decode[figures.WaitSummary](t, get(t, h, "/api/waits/summary?target=60"+span))
 	if got.Cohort != "finished" || got.Zone != "line" || got.Camera != "cam" || got.Began != nil || got.SettledTo != base.Add(10*time.Minute) {
 		t.Fatalf("%+v", got)
 	}
@@ -123,12 +110,12 @@ func TestWaitSummary(t *testing.T) {
 	}
 	near(t, "running since the middle of its interval", got.Running.LongestS, 150)
 
-	began := decode[WaitSummary](t, get(t, h, "/api/waits/summary?cohort=began&zone=line&target=60"+span)).Began
+	began := decode[figures.WaitSummary](t, get(t, h, "/api/waits/summary?cohort=began&zone=line&target=60"+span)).Began
 	if began == nil || began.N != 5 || began.Ended != 3 || began.Running != 1 || began.Unknown != 1 || !began.LastCensored {
 		t.Fatalf("%+v", began)
 	}
 	near(t, "over", began.OverShare, 4.0/5*2/3) // of 5, one ends at 20 s; one of 3 at 60 s
-	if dark := decode[WaitSummary](t, get(t, h, "/api/waits/summary?from="+ms(t0-9e8)+"&to="+ms(t0-8e8))); dark.Finished != nil || dark.Coverage != 0 {
+	if dark := decode[figures.WaitSummary](t, get(t, h, "/api/waits/summary?from="+ms(t0-9e8)+"&to="+ms(t0-8e8))); dark.Finished != nil || dark.Coverage != 0 {
 		t.Errorf("figures without coverage: %+v", dark)
 	}
 }
@@ -137,7 +124,7 @@ func TestWaitSeriesAndRecords(t *testing.T) {
 	h := queueHandler(tenMinutes())
 	base := t0.Floor(5 * time.Minute)
 	span := "from=" + ms(base) + "&to=" + ms(base.Add(15*time.Minute))
-	got := decode[WaitSeries](t, get(t, h, "/api/waits/series?"+span))
+	got := decode[figures.WaitSeries](t, get(t, h, "/api/waits/series?"+span))
 	if got.StepS != 300 || len(got.Zones) != 1 || len(got.Zones[0].T) != 3 || got.QuantileMethod != waits.QuantileMethod {
 		t.Fatalf("%+v", got)
 	}
@@ -152,7 +139,7 @@ func TestWaitSeriesAndRecords(t *testing.T) {
 	if z.Mean[2] != nil || !z.Pending[2] || z.Coverage[2] != nil {
 		t.Error("a bucket that has not settled has figures")
 	}
-	short := decode[WaitSeries](t, get(t, h, "/api/waits/series?step=60&"+span))
+	short := decode[figures.WaitSeries](t, get(t, h, "/api/waits/series?step=60&"+span))
 	if short.StepS != 300 {
 		t.Errorf("buckets of %v s out of intervals of 300 s", short.StepS)
 	}
@@ -171,7 +158,7 @@ func TestWaitSeriesAndRecords(t *testing.T) {
 }
 
 func TestWaitParameters(t *testing.T) {
-	with, without := queueHandler(tenMinutes()), queueHandler(&memory{})
+	with := queueHandler(tenMinutes())
 	for target, want := range map[string]int{
 		"/api/waits": 200, "/api/waits/series": 200, "/api/waits/summary": 200,
 		"/api/waits/summary?zone=till-1":          404, // no queue
@@ -192,17 +179,15 @@ func TestWaitParameters(t *testing.T) {
 			t.Errorf("%s: %d, want %d: %s", target, w.Code, want, w.Body)
 		}
 	}
-	for _, target := range []string{"/api/waits", "/api/waits/series", "/api/waits/summary"} {
-		if w := get(t, without, target); w.Code != 404 || !strings.Contains(w.Body.String(), "hint") {
-			t.Errorf("%s of figures without waits: %d %s", target, w.Code, w.Body)
-		}
-	}
 }
+
+// manyIntervals is what a database may answer at most.
+const manyIntervals = 100_000
 
 // crowded answers as a database does that gives at most so many rows.
 type crowded struct{ *memory }
 
-func (c crowded) Intervals(ctx context.Context, q Query) ([]floorwatch.Interval, error) {
+func (c crowded) Intervals(ctx context.Context, q influx.Query) ([]floorwatch.Interval, error) {
 	all, err := c.memory.Intervals(ctx, q)
 	return all[:min(len(all), q.Limit)], err
 }
@@ -212,7 +197,7 @@ func (c crowded) Intervals(ctx context.Context, q Query) ([]floorwatch.Interval,
 func TestManyIntervalsAreReadZoneByZone(t *testing.T) {
 	m := &memory{}
 	from := (t0 - 7*24*3600_000).Floor(24 * time.Hour)
-	for i := range maxInterval * 3 / 5 {
+	for i := range manyIntervals * 3 / 5 {
 		at := from + floorwatch.Time(i)*10_000
 		for _, zone := range []string{"line", "till-1"} {
 			m.intervals = append(m.intervals, floorwatch.Interval{
@@ -221,8 +206,8 @@ func TestManyIntervalsAreReadZoneByZone(t *testing.T) {
 		}
 	}
 	h := queueHandler(crowded{m})
-	to := from + floorwatch.Time(maxInterval)*3/5*10_000
-	got := decode[Series](t, get(t, h, "/api/series?camera=cam&step=86400&from="+ms(from)+"&to="+ms(to)))
+	to := from + floorwatch.Time(manyIntervals)*3/5*10_000
+	got := decode[figures.Series](t, get(t, h, "/api/series?camera=cam&step=86400&from="+ms(from)+"&to="+ms(to)))
 	for _, z := range got.Zones[:2] {
 		near(t, z.Zone+" on its first day", z.Coverage[0], 1)
 		near(t, z.Zone+" on its sixth day", z.Coverage[5], 1)

@@ -19,6 +19,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/lab/webtest"
 )
@@ -191,9 +192,15 @@ func checkKeyboardAndPhone(t *testing.T, ctx context.Context) {
 // nothing is a store that has measured nothing yet.
 type nothing struct{}
 
-func (nothing) Stays(context.Context, api.Query) ([]floorwatch.Stay, error)         { return nil, nil }
-func (nothing) Intervals(context.Context, api.Query) ([]floorwatch.Interval, error) { return nil, nil }
-func (nothing) Gaps(context.Context, api.Query) ([]floorwatch.Gap, error)           { return nil, nil }
+func (nothing) Stays(context.Context, influx.Query) ([]floorwatch.Stay, error) { return nil, nil }
+func (nothing) Intervals(context.Context, influx.Query) ([]floorwatch.Interval, error) {
+	return nil, nil
+}
+func (nothing) Waits(context.Context, influx.Query) ([]floorwatch.Wait, error) { return nil, nil }
+
+func (nothing) Counts(context.Context, influx.Query) ([]floorwatch.Count, error) { return nil, nil }
+
+func (nothing) Gaps(context.Context, influx.Query) ([]floorwatch.Gap, error) { return nil, nil }
 
 // TestEmptyPageExplainsItself opens the page on the first second of a new store,
 // in a program that was built without the chart library.

@@ -14,6 +14,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/lab/webtest"
 )
@@ -55,7 +56,7 @@ func newDoors(t *testing.T) *doors {
 	return d
 }
 
-func (d *doors) Counts(_ context.Context, q api.Query) (out []floorwatch.Count, err error) {
+func (d *doors) Counts(_ context.Context, q influx.Query) (out []floorwatch.Count, err error) {
 	for _, c := range d.counts {
 		if c.End >= q.From && c.End < q.To && (q.Camera == "" || q.Camera == c.Camera) {
 			out = append(out, c)

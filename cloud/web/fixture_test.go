@@ -16,6 +16,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/internal/config"
 	"floorwatch/internal/lab/kit"
@@ -175,7 +176,7 @@ func (s *shop) measure() {
 	}
 }
 
-func (s *shop) Stays(_ context.Context, q api.Query) (out []floorwatch.Stay, err error) {
+func (s *shop) Stays(_ context.Context, q influx.Query) (out []floorwatch.Stay, err error) {
 	for _, x := range s.stays {
 		if (q.Zone == "" || q.Zone == x.Zone) && *x.Exit >= q.From && *x.Exit < q.To {
 			out = append(out, x)
@@ -196,7 +197,7 @@ func (s *shop) Stays(_ context.Context, q api.Query) (out []floorwatch.Stay, err
 	return out, nil
 }
 
-func (s *shop) Intervals(_ context.Context, q api.Query) (out []floorwatch.Interval, err error) {
+func (s *shop) Intervals(_ context.Context, q influx.Query) (out []floorwatch.Interval, err error) {
 	for _, x := range s.intervals {
 		if x.Start >= q.From && x.Start < q.To {
 			out = append(out, x)
@@ -205,7 +206,11 @@ func (s *shop) Intervals(_ context.Context, q api.Query) (out []floorwatch.Inter
 	return out, nil
 }
 
-func (s *shop) Gaps(context.Context, api.Query) ([]floorwatch.Gap, error) {
+func (*shop) Waits(context.Context, influx.Query) ([]floorwatch.Wait, error) { return nil, nil }
+
+func (*shop) Counts(context.Context, influx.Query) ([]floorwatch.Count, error) { return nil, nil }
+
+func (s *shop) Gaps(context.Context, influx.Query) ([]floorwatch.Gap, error) {
 	from := s.start.Add(-5 * time.Minute)
 	to := from.Add(3 * time.Minute)
 	return []floorwatch.Gap{

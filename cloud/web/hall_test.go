@@ -18,6 +18,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/config"
@@ -210,21 +211,23 @@ func (h *hall) newest() floorwatch.Wait {
 	return slices.MaxFunc(h.waits, func(a, b floorwatch.Wait) int { return int(*a.End - *b.End) })
 }
 
-func (h *hall) Waits(_ context.Context, q api.Query) ([]floorwatch.Wait, error) {
+func (h *hall) Waits(_ context.Context, q influx.Query) ([]floorwatch.Wait, error) {
 	return choose(h.waits, q, func(x floorwatch.Wait) (floorwatch.Header, floorwatch.Time) { return x.Header, *x.End }), nil
 }
 
-func (h *hall) Stays(_ context.Context, q api.Query) ([]floorwatch.Stay, error) {
+func (h *hall) Stays(_ context.Context, q influx.Query) ([]floorwatch.Stay, error) {
 	return choose(h.stays, q, func(x floorwatch.Stay) (floorwatch.Header, floorwatch.Time) { return x.Header, *x.Exit }), nil
 }
 
-func (h *hall) Intervals(_ context.Context, q api.Query) ([]floorwatch.Interval, error) {
+func (h *hall) Intervals(_ context.Context, q influx.Query) ([]floorwatch.Interval, error) {
 	return choose(h.intervals, q, func(x floorwatch.Interval) (floorwatch.Header, floorwatch.Time) { return x.Header, x.Start }), nil
 }
 
-func (h *hall) Gaps(context.Context, api.Query) ([]floorwatch.Gap, error) { return nil, nil }
+func (*hall) Counts(context.Context, influx.Query) ([]floorwatch.Count, error) { return nil, nil }
 
-func choose[T any](all []T, q api.Query, key func(T) (floorwatch.Header, floorwatch.Time)) (out []T) {
+func (h *hall) Gaps(context.Context, influx.Query) ([]floorwatch.Gap, error) { return nil, nil }
+
+func choose[T any](all []T, q influx.Query, key func(T) (floorwatch.Header, floorwatch.Time)) (out []T) {
 	for _, x := range all {
 		h, at := key(x)
 		if (q.Camera == "" || q.Camera == h.Camera) && (q.Zone == "" || q.Zone == h.Zone) && at >= q.From && at < q.To {

@@ -17,6 +17,8 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/figures"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/edge/queue"
 	"floorwatch/internal/config"
@@ -147,7 +149,7 @@ type published struct {
 	by   floorwatch.Time
 }
 
-func pick[T any](p published, q api.Query, zone func(*T) string, at func(*T) floorwatch.Time) (out []T) {
+func pick[T any](p published, q influx.Query, zone func(*T) string, at func(*T) floorwatch.Time) (out []T) {
 	for _, r := range p.recs {
 		x, ok := any(r).(*T)
 		if ok && r.Head().At <= p.by && at(x) >= q.From && at(x) < q.To && (q.Zone == "" || q.Zone == zone(x)) {
@@ -157,19 +159,21 @@ func pick[T any](p published, q api.Query, zone func(*T) string, at func(*T) flo
 	return out
 }
 
-func (p published) Stays(_ context.Context, q api.Query) ([]floorwatch.Stay, error) {
+func (p published) Stays(_ context.Context, q influx.Query) ([]floorwatch.Stay, error) {
 	return pick(p, q, func(x *floorwatch.Stay) string { return x.Zone }, func(x *floorwatch.Stay) floorwatch.Time { return *x.Exit }), nil
 }
 
-func (p published) Waits(_ context.Context, q api.Query) ([]floorwatch.Wait, error) {
+func (p published) Waits(_ context.Context, q influx.Query) ([]floorwatch.Wait, error) {
 	return pick(p, q, func(x *floorwatch.Wait) string { return x.Zone }, func(x *floorwatch.Wait) floorwatch.Time { return *x.End }), nil
 }
 
-func (p published) Intervals(_ context.Context, q api.Query) ([]floorwatch.Interval, error) {
+func (p published) Intervals(_ context.Context, q influx.Query) ([]floorwatch.Interval, error) {
 	return pick(p, q, func(x *floorwatch.Interval) string { return x.Zone }, func(x *floorwatch.Interval) floorwatch.Time { return x.Start }), nil
 }
 
-func (published) Gaps(context.Context, api.Query) ([]floorwatch.Gap, error) { return nil, nil }
+func (published) Counts(context.Context, influx.Query) ([]floorwatch.Count, error) { return nil, nil }
+
+func (published) Gaps(context.Context, influx.Query) ([]floorwatch.Gap, error) { return nil, nil }
 
 // ask queries the API as a program would, at the moment p.by.
 func ask[T any](t *testing.T, p published, target string) (v T) {
@@ -351,7 +355,7 @@ func checkWindow(t *testing.T, all published, day floorwatch.Time, people []pers
 	t.Helper()
 	at := func(s int64) floorwatch.Time { return day + floorwatch.Time(s)*1000 }
 	query := fmt.Sprintf("/api/waits/summary?zone=line&target=%d&from=%d&to=%d", target, at(from), at(to))
-	s := ask[api.WaitSummary](t, all, query)
+	s := ask[figures.WaitSummary](t, all, query)
 	want := truthOf(people, func(p person) bool { return p.start >= from && p.start < to }, target)
 	if s.Finished == nil {
 		if want.n > 0 {
@@ -384,7 +388,7 @@ func checkWindow(t *testing.T, all published, day floorwatch.Time, people []pers
 // joined in the window.
 func checkBegan(t *testing.T, all published, people []person, query string, from, to, target int64) {
 	t.Helper()
-	b := ask[api.WaitSummary](t, all, query+"&cohort=began").Began
+	b := ask[figures.WaitSummary](t, all, query+"&cohort=began").Began
 	want := truthOf(people, func(p person) bool { return p.arrive >= from && p.arrive < to }, target)
 	if b == nil || b.N != want.n || b.Ended != want.n || b.LastCensored {
 		t.Errorf("%s: began %+v, want %+v", query, b, want)
@@ -408,7 +412,7 @@ func TestRunningWaitsAreCensored(t *testing.T) {
 		recs := replay(t, day, people, nil)
 		for hour := int64(9); hour < 20; hour += 3 {
 			now := day + floorwatch.Time(hour*3600+100)*1000
-			s := ask[api.WaitSummary](t, published{recs, now}, fmt.Sprintf("/api/waits/summary?cohort=began&from=%d&to=%d", day, now))
+			s := ask[figures.WaitSummary](t, published{recs, now}, fmt.Sprintf("/api/waits/summary?cohort=began&from=%d&to=%d", day, now))
 			if s.Began == nil {
 				continue // before the session
 			}
@@ -438,7 +442,7 @@ func TestLittlesLawAtTheBooths(t *testing.T) {
 	for session, people := range readLog(t, "wellington.csv") {
 		day := logDay(session)
 		recs := replay(t, day, people, nil)
-		s := ask[api.WaitSeries](t, published{recs, recs[len(recs)-1].Head().At},
+		s := ask[figures.WaitSeries](t, published{recs, recs[len(recs)-1].Head().At},
 			fmt.Sprintf("/api/waits/series?step=300&from=%d&to=%d", day, day+86400_000))
 		z := s.Zones[0]
 		for i, from := range z.T {

@@ -1,23 +1,16 @@
-package api
+package figures
 
 import (
 	"cmp"
 	"context"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 )
-
-// CountFigures is what Figures may also be: the source of count records that
-// ended in [From, To). The same record may come twice, under the same ID.
-type CountFigures interface {
-	Counts(ctx context.Context, q Query) ([]floorwatch.Count, error)
-}
 
 // CountSeries is what the page shows of entries and exits: one set of columns
 // per line or counter, and one per figure of how many are inside. A figure that
@@ -87,47 +80,30 @@ const (
 	countMargin = 4 * time.Minute
 )
 
-// counts answers /api/counts. step (seconds) is optional.
-func (s *server) counts(w http.ResponseWriter, r *http.Request) error {
-	v := r.URL.Query()
-	csv, err := wantCSV(v)
+// Counts answers who came and went. A step of 0 is ours to choose.
+func (f *Figures) Counts(ctx context.Context, q influx.Query, wish time.Duration) (CountSeries, error) {
+	q, err := f.ask(q)
+	if err == nil {
+		err = checkStep(wish, q)
+	}
 	if err != nil {
-		return err
+		return CountSeries{}, err
 	}
-	q, err := s.query(v, 0, MaxStays)
-	if err != nil {
-		return err
-	}
-	step, err := stepParam(v, q)
-	if err != nil {
-		return err
-	}
-	out, err := s.readCounts(r.Context(), q, step)
-	if err != nil {
-		return err
-	}
-	if csv {
-		return writeCounts(w, q, out)
-	}
-	return writeJSON(w, out)
-}
-
-func (s *server) readCounts(ctx context.Context, q Query, wish time.Duration) (CountSeries, error) {
-	now := floorwatch.TimeOf(s.Now())
+	now := f.now()
 	step := fitStep(q.To.Sub(q.From), wish, 0)
 	q.From = q.From.Floor(step)
-	recs, err := s.allCounts(ctx, q)
+	recs, err := f.allCounts(ctx, q)
 	if err != nil {
 		return CountSeries{}, err
 	}
 	if final := fitStep(q.To.Sub(q.From), step, countWidth(recs)); final != step {
 		step, q.From = final, (q.From - 1).Floor(final).Add(final)
 	}
-	store, _ := s.Registry.Store(q.Store)
+	store, _ := f.Registry.Store(q.Store)
 	midnight := store.Midnight(now)
 	day := q
 	day.From, day.To = min(midnight, now.Add(-countChunk)), now
-	latest, err := s.allCounts(ctx, day)
+	latest, err := f.allCounts(ctx, day)
 	if err != nil {
 		return CountSeries{}, err
 	}
@@ -136,7 +112,7 @@ func (s *server) readCounts(ctx context.Context, q Query, wish time.Duration) (C
 		Lines: []LineSeries{}, Inside: []InsideSeries{},
 	}
 	g := grid{q.From, q.To, now, step}
-	for _, key := range s.countLines(q, recs, latest) {
+	for _, key := range f.countLines(q, recs, latest) {
 		mine := func(c floorwatch.Count) bool { return c.Line == key.zone && c.Camera == key.camera }
 		span, today := keep(recs, mine), keep(latest, mine)
 		if slices.ContainsFunc(append(slices.Clone(span), today...), func(c floorwatch.Count) bool { return c.Occupancy != nil }) {
@@ -149,18 +125,14 @@ func (s *server) readCounts(ctx context.Context, q Query, wish time.Duration) (C
 }
 
 // allCounts reads the counts of [From, To), each once, by their end.
-func (s *server) allCounts(ctx context.Context, q Query) ([]floorwatch.Count, error) {
-	f, ok := s.Figures.(CountFigures)
-	if !ok {
-		return nil, nil // a page asks before it knows whether anything is counted
-	}
+func (f *Figures) allCounts(ctx context.Context, q influx.Query) ([]floorwatch.Count, error) {
 	var all []floorwatch.Count
 	seen := map[string]bool{}
 	// A count that ends at From is of the time before, one that ends at To within.
 	for from, end := q.From+1, q.To+1; from < end; from = from.Add(countChunk) {
 		part := q
 		part.From, part.To, part.Limit = from, min(end, from.Add(countChunk)), maxInterval
-		recs, err := f.Counts(ctx, part)
+		recs, err := f.Reader.Counts(ctx, part)
 		if err != nil {
 			return nil, err
 		}
@@ -187,8 +159,8 @@ func countWidth(recs []floorwatch.Count) (d time.Duration) {
 }
 
 // countLines lists the configured lines, then those that only the data knows.
-func (s *server) countLines(q Query, all ...[]floorwatch.Count) (keys []zoneKey) {
-	for _, c := range s.cameras(q) {
+func (f *Figures) countLines(q influx.Query, all ...[]floorwatch.Count) (keys []zoneKey) {
+	for _, c := range f.cameras(q) {
 		for _, l := range c.Scene().Lines {
 			if q.Camera == "" || q.Camera == c.Name {
 				keys = append(keys, zoneKey{c.Name, l.Name})
@@ -339,44 +311,4 @@ func (g grid) inside(name string, recs, day []floorwatch.Count) InsideSeries {
 		}
 	}
 	return s
-}
-
-// countRow is one line of the table of counts.
-type countRow struct {
-	camera, line, rev, by     string
-	t                         floorwatch.Time
-	coverage, in, out, people *float64
-}
-
-func writeCounts(w http.ResponseWriter, q Query, out CountSeries) error {
-	var rows []countRow
-	for _, l := range out.Lines {
-		for i, t := range l.T {
-			if !l.Pending[i] {
-				rows = append(rows, countRow{l.Camera, l.Line, l.Rev, l.By, t, l.Coverage[i], l.In[i], l.Out[i], nil})
-			}
-		}
-	}
-	for _, s := range out.Inside {
-		for i, t := range s.T {
-			if !s.Pending[i] {
-				rows = append(rows, countRow{"", s.Name, "", s.By, t, s.Coverage[i], nil, nil, s.People[i]})
-			}
-		}
-	}
-	step := time.Duration(out.StepS * float64(time.Second))
-	return writeTable(w, csvName("counts-"+strconv.Itoa(int(out.StepS))+"s", q), []column[countRow]{
-		{"store", func(countRow) string { return out.Store }},
-		{"edge", func(countRow) string { return out.Edge }},
-		textColumn("camera", func(r countRow) string { return r.camera }),
-		textColumn("line", func(r countRow) string { return r.line }),
-		textColumn("line_rev", func(r countRow) string { return r.rev }),
-		textColumn("source", func(r countRow) string { return r.by }),
-		timeColumn("start_utc", func(r countRow) floorwatch.Time { return r.t }),
-		timeColumn("end_utc", func(r countRow) floorwatch.Time { return r.t.Add(step) }),
-		{"coverage_share", func(r countRow) string { return optional(r.coverage) }},
-		{"entries_people", func(r countRow) string { return optional(r.in) }},
-		{"exits_people", func(r countRow) string { return optional(r.out) }},
-		{"inside_at_end_people", func(r countRow) string { return optional(r.people) }},
-	}, rows)
 }

@@ -1,11 +1,11 @@
-package api
+package figures
 
 import (
 	"cmp"
 	"context"
-	"net/url"
 	"slices"
-	"strconv"
+
+	"floorwatch/cloud/influx"
 
 	"floorwatch"
 )
@@ -16,19 +16,6 @@ import (
 type LeftOut struct {
 	Records   int     `json:"records"`
 	ObservedS float64 `json:"observed_s"` // of intervals
-}
-
-// minQuality reads min_quality, 0 when it is not given.
-func minQuality(v url.Values) (float64, error) {
-	s, err := param(v, "min_quality")
-	if err != nil || s == "" {
-		return 0, err
-	}
-	q, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(q >= 0 && q <= 1) {
-		return 0, bad("give a number from 0 to 1", "parameter min_quality is out of range")
-	}
-	return q, nil
 }
 
 // trust tells which moments of which zones were measured well enough.
@@ -66,12 +53,12 @@ func (t trust) holds(h floorwatch.Header, at floorwatch.Time) bool {
 const intervalReach = 3600_000
 
 // trusted reads the intervals by which records of q are told apart.
-func (s *server) trusted(ctx context.Context, q Query, least float64) (trust, error) {
+func (f *Figures) trusted(ctx context.Context, q influx.Query, least float64) (trust, error) {
 	if least <= 0 {
 		return trust{}, nil
 	}
 	q.From, q.Limit = max(0, q.From-intervalReach), maxInterval
-	ivs, err := s.allIntervals(ctx, q)
+	ivs, err := f.allIntervals(ctx, q)
 	return newTrust(least, ivs), err
 }
 

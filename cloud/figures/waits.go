@@ -1,76 +1,19 @@
-package api
+package figures
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/waits"
 )
 
-// WaitFigures is what Figures is besides where queues are measured: the waits
-// that ended in [From, To), as Figures promises for its records.
-type WaitFigures interface {
-	Waits(ctx context.Context, q Query) ([]floorwatch.Wait, error)
-}
-
 // DefaultTarget is the wait in seconds above which one counts as over the target
 // when the caller names none.
 const DefaultTarget = 300
-
-// waitView is a wait with its length.
-type waitView struct {
-	floorwatch.Wait
-	WaitS float64 `json:"wait_s"`
-}
-
-func ended(x floorwatch.Wait) floorwatch.Time {
-	if x.End == nil {
-		return x.Enter
-	}
-	return *x.End
-}
-
-// waitRecords answers the waits that ended in the span, newest first.
-func (s *server) waitRecords(w http.ResponseWriter, r *http.Request) error {
-	return list(s, w, r, listing[floorwatch.Wait]{
-		name: "waits", few: 200, read: s.readWaits, header: waitHeader, at: ended,
-		view:    func(x floorwatch.Wait) any { return waitView{x, waitS(x)} },
-		columns: waitColumns,
-	})
-}
-
-func waitHeader(x floorwatch.Wait) floorwatch.Header { return x.Header }
-
-func waitS(x floorwatch.Wait) float64 { return floorwatch.Seconds(ended(x).Sub(x.Enter)) }
-
-func (s *server) readWaits(ctx context.Context, q Query) ([]floorwatch.Wait, error) {
-	f, ok := s.Figures.(WaitFigures)
-	if !ok {
-		return nil, &fault{http.StatusNotFound, "waits are not kept here", "ask for /api/stays"}
-	}
-	return f.Waits(ctx, q)
-}
-
-func waitColumns(q Query) []column[floorwatch.Wait] {
-	type wait = floorwatch.Wait
-	return slices.Concat(edgeColumns(q, waitHeader), []column[wait]{
-		textColumn("id", func(x wait) string { return x.ID }),
-		timeColumn("enter_utc", func(x wait) floorwatch.Time { return x.Enter }),
-		{"end_utc", func(x wait) string { return stamp(x.End) }},
-		numberColumn("wait_s", waitS),
-		textColumn("outcome", func(x wait) string { return x.Outcome }),
-		textColumn("service_zone", func(x wait) string { return x.ServiceZone }),
-		flagColumn("enter_border_seen", func(x wait) bool { return x.EnterSeen }),
-		flagColumn("direct", func(x wait) bool { return x.Direct }),
-		numberColumn("bridged_s", func(x wait) float64 { return x.BridgedS }),
-		countColumn("bridges", func(x wait) int64 { return int64(x.Bridges) }),
-		numberColumn("standard_error_s", func(x wait) float64 { return x.ErrorS }),
-	}, madeColumns(waitHeader))
-}
 
 // queueZone is a queue zone and the service zones that serve it.
 type queueZone struct {
@@ -79,8 +22,8 @@ type queueZone struct {
 }
 
 // queues lists the configured queue zones that q asks for.
-func (s *server) queues(q Query) (out []queueZone) {
-	for _, c := range s.cameras(q) {
+func (f *Figures) queues(q influx.Query) (out []queueZone) {
+	for _, c := range f.cameras(q) {
 		for _, z := range c.Scene().Zones {
 			if z.Role != floorwatch.RoleQueue || q.Camera != "" && q.Camera != c.Name || q.Zone != "" && q.Zone != z.Name {
 				continue
@@ -97,16 +40,16 @@ func (s *server) queues(q Query) (out []queueZone) {
 	return out
 }
 
-// queue is queues for an endpoint that needs one.
-func (s *server) queue(q Query) (queueZone, error) {
-	all := s.queues(q)
+// queue is queues for a question about one.
+func (f *Figures) queue(q influx.Query) (queueZone, error) {
+	all := f.queues(q)
 	switch {
 	case len(all) == 1:
 		return all[0], nil
 	case len(all) > 1:
 		return queueZone{}, bad("name one of the queue zones in /api/sites", "parameter zone is missing")
 	}
-	return queueZone{}, &fault{http.StatusNotFound, "no such queue zone is configured", "see /api/sites: waits come from zones of role queue"}
+	return queueZone{}, &Error{"no such queue zone is configured", "see /api/sites: waits come from zones of role queue", ErrUnknown}
 }
 
 // WaitSummary is the figures of one queue zone in a window. Only records of the
@@ -139,42 +82,6 @@ type WaitSummary struct {
 	Service      *waits.Service `json:"service,omitempty"` // nil: no counter in view
 }
 
-// waitSummary answers /api/waits/summary.
-func (s *server) waitSummary(w http.ResponseWriter, r *http.Request) error {
-	v := r.URL.Query()
-	q, err := s.query(v, 0, MaxStays)
-	if err != nil {
-		return err
-	}
-	cohort, err := param(v, "cohort")
-	if err != nil {
-		return err
-	}
-	if cohort == "" {
-		cohort = waits.CohortFinished
-	}
-	if cohort != waits.CohortFinished && cohort != waits.CohortBegan {
-		return bad("use finished or began", "parameter cohort is unknown")
-	}
-	target, err := intParam(v, "target", DefaultTarget, 0, 86400)
-	if err != nil {
-		return err
-	}
-	zone, err := s.queue(q)
-	if err != nil {
-		return err
-	}
-	least, err := minQuality(v)
-	if err != nil {
-		return err
-	}
-	out, err := s.summarise(r.Context(), q, zone, cohort, float64(target), least)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, out)
-}
-
 // How far around a window records are read: somebody who waits at its end may
 // have joined this long before it, and ends their wait within waitAhead.
 const (
@@ -197,16 +104,16 @@ type queueData struct {
 
 // readQueue reads the waits that ended in [from, to) and the intervals that start
 // in it, and puts aside what is below the quality.
-func (s *server) readQueue(ctx context.Context, q Query, zone queueZone, from, to floorwatch.Time, least float64) (d queueData, err error) {
+func (f *Figures) readQueue(ctx context.Context, q influx.Query, zone queueZone, from, to floorwatch.Time, least float64) (d queueData, err error) {
 	q.Camera, q.Zone, q.From, q.To, q.Limit = zone.camera, zone.zone, from, to, maxInterval
-	if d.ivs, err = s.zoneIntervals(ctx, q); err != nil {
+	if d.ivs, err = f.zoneIntervals(ctx, q); err != nil {
 		return d, err
 	}
-	q.Limit = MaxStays
-	if d.recs, err = s.readWaits(ctx, q); err != nil {
+	q.Limit = MaxRecords
+	if d.recs, err = f.Reader.Waits(ctx, q); err != nil {
 		return d, err
 	}
-	if len(d.ivs) >= maxInterval || len(d.recs) >= MaxStays {
+	if len(d.ivs) >= maxInterval || len(d.recs) >= MaxRecords {
 		return d, tooMuch("the span holds too many records")
 	}
 	for _, x := range d.ivs {
@@ -221,7 +128,7 @@ func (s *server) readQueue(ctx context.Context, q Query, zone queueZone, from, t
 	}
 	d.ivs = slices.DeleteFunc(d.ivs, func(x floorwatch.Interval) bool { return x.Rev != d.rev })
 	d.recs = slices.DeleteFunc(slices.Clone(d.recs), func(x floorwatch.Wait) bool { return x.Rev != d.rev || x.Zone != zone.zone })
-	if d.asOf >= floorwatch.TimeOf(s.Now()).Add(-waitAhead) { // what is open in old records was lost, not waited
+	if d.asOf >= f.now().Add(-waitAhead) { // what is open in old records was lost, not waited
 		d.open = waits.Open(d.ivs, d.recs)
 	}
 	d.putAside(least)
@@ -235,7 +142,7 @@ func (d *queueData) putAside(least float64) {
 	}
 	known := newTrust(least, d.ivs)
 	d.ivs, d.low = split(d.ivs, func(x floorwatch.Interval) bool { return x.Quality >= least })
-	d.recs, d.lowRecs = split(d.recs, func(x floorwatch.Wait) bool { return known.holds(x.Header, ended(x)) })
+	d.recs, d.lowRecs = split(d.recs, func(x floorwatch.Wait) bool { return known.holds(x.Header, End(&x)) })
 }
 
 func split[T any](all []T, good func(T) bool) (yes, no []T) {
@@ -255,7 +162,7 @@ func (d *queueData) people() *waits.People { return waits.NewPeople(d.recs, d.op
 // leftOut counts what was put aside of w.
 func (d *queueData) leftOut(w waits.Window) (out LeftOut) {
 	for _, x := range d.lowRecs {
-		if at := ended(x); at >= w.From && at < w.To {
+		if at := End(&x); at >= w.From && at < w.To {
 			out.Records++
 		}
 	}
@@ -264,8 +171,8 @@ func (d *queueData) leftOut(w waits.Window) (out LeftOut) {
 }
 
 // zoneIntervals reads the intervals of exactly one zone.
-func (s *server) zoneIntervals(ctx context.Context, q Query) ([]floorwatch.Interval, error) {
-	ivs, err := s.Figures.Intervals(ctx, q)
+func (f *Figures) zoneIntervals(ctx context.Context, q influx.Query) ([]floorwatch.Interval, error) {
+	ivs, err := f.Reader.Intervals(ctx, q)
 	return slices.DeleteFunc(slices.Clone(ivs), func(x floorwatch.Interval) bool {
 		return x.Zone != q.Zone || x.Camera != q.Camera
 	}), err
@@ -313,10 +220,22 @@ func (d *queueData) little(w waits.Window) (*waits.Little, *waits.Window) {
 	return new(waits.LittlesLaw(d.ivs, whole, mean)), &whole
 }
 
-func (s *server) summarise(ctx context.Context, q Query, zone queueZone, cohort string, target, least float64) (out WaitSummary, err error) {
+// Summary answers what the waits of one queue zone were, of a cohort: finished or
+// began. It may be left out which zone where there is only one.
+func (f *Figures) Summary(ctx context.Context, q influx.Query, cohort string, target, least float64) (out WaitSummary, err error) {
+	if cohort != waits.CohortFinished && cohort != waits.CohortBegan {
+		return out, bad("use finished or began", "parameter cohort is unknown")
+	}
+	if q, err = f.ask(q); err != nil {
+		return out, err
+	}
+	zone, err := f.queue(q)
+	if err != nil {
+		return out, err
+	}
 	w := waits.Window{From: q.From, To: q.To}
-	ahead := min(q.To.Add(waitAhead), max(q.To, floorwatch.TimeOf(s.Now())))
-	d, err := s.readQueue(ctx, q, zone, max(0, min(q.From.Add(-waitMargin), q.To.Add(-waitBehind))), ahead+1, least)
+	ahead := min(q.To.Add(waitAhead), max(q.To, f.now()))
+	d, err := f.readQueue(ctx, q, zone, max(0, min(q.From.Add(-waitMargin), q.To.Add(-waitBehind))), ahead+1, least)
 	if err != nil {
 		return out, err
 	}
@@ -338,7 +257,7 @@ func (s *server) summarise(ctx context.Context, q Query, zone queueZone, cohort 
 		out.Began, out.Realised = new(waits.Begin(d.recs, d.open, w, d.asOf, target)), new(d.people().BeganIn(w))
 	}
 	out.Little, out.LittleWindow = d.little(w)
-	stays, ivs, err := s.counters(ctx, q, zone, d.rev)
+	stays, ivs, err := f.counters(ctx, q, zone, d.rev)
 	if err != nil || len(zone.counters) == 0 {
 		return out, err
 	}
@@ -353,19 +272,19 @@ func (d *queueData) in(w waits.Window) []floorwatch.Interval {
 }
 
 // counters reads the stays and intervals of a queue's service zones.
-func (s *server) counters(ctx context.Context, q Query, zone queueZone, rev string) (stays []floorwatch.Stay, ivs []floorwatch.Interval, err error) {
+func (f *Figures) counters(ctx context.Context, q influx.Query, zone queueZone, rev string) (stays []floorwatch.Stay, ivs []floorwatch.Interval, err error) {
 	for _, name := range zone.counters {
-		q.Camera, q.Zone, q.Limit = zone.camera, name, MaxStays
-		more, err := s.Figures.Stays(ctx, q)
+		q.Camera, q.Zone, q.Limit = zone.camera, name, MaxRecords
+		more, err := f.Reader.Stays(ctx, q)
 		if err != nil {
 			return nil, nil, err
 		}
-		if len(more) >= MaxStays {
+		if len(more) >= MaxRecords {
 			return nil, nil, tooMuch("the span holds too many stays at a counter")
 		}
 		stays = append(stays, more...)
 		q.Limit = maxInterval
-		busy, err := s.zoneIntervals(ctx, q)
+		busy, err := f.zoneIntervals(ctx, q)
 		if err != nil {
 			return nil, nil, err
 		}

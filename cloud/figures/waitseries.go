@@ -1,12 +1,13 @@
-package api
+package figures
 
 import (
 	"cmp"
-	"net/http"
+	"context"
 	"slices"
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/waits"
 )
@@ -61,40 +62,15 @@ type QueueSeries struct {
 // says nothing, and a mean is that of one or two people.
 const waitStep = waits.LittleMinS * time.Second
 
-// waitSeries answers /api/waits/series.
-func (s *server) waitSeries(w http.ResponseWriter, r *http.Request) error {
-	v := r.URL.Query()
-	csv, err := wantCSV(v)
+// WaitSeries answers what charts of waits draw. A step of 0 is ours to choose.
+func (f *Figures) WaitSeries(ctx context.Context, q influx.Query, step time.Duration, target, least float64) (WaitSeries, error) {
+	q, err := f.ask(q)
+	if err == nil {
+		err = checkStep(step, q)
+	}
 	if err != nil {
-		return err
+		return WaitSeries{}, err
 	}
-	q, err := s.query(v, 0, MaxStays)
-	if err != nil {
-		return err
-	}
-	step, err := stepParam(v, q)
-	if err != nil {
-		return err
-	}
-	target, err := intParam(v, "target", DefaultTarget, 0, 86400)
-	if err != nil {
-		return err
-	}
-	least, err := minQuality(v)
-	if err != nil {
-		return err
-	}
-	out, err := s.readWaitSeries(r, q, step, float64(target), least)
-	if err != nil {
-		return err
-	}
-	if csv {
-		return writeWaitSeries(w, q, out)
-	}
-	return writeJSON(w, out)
-}
-
-func (s *server) readWaitSeries(r *http.Request, q Query, step time.Duration, target, least float64) (WaitSeries, error) {
 	width := step
 	if step == 0 {
 		width = max(waitStep, fitStep(q.To.Sub(q.From), 0, 0))
@@ -102,9 +78,9 @@ func (s *server) readWaitSeries(r *http.Request, q Query, step time.Duration, ta
 	q.From = q.From.Floor(width)
 	var known []queueData
 	var every time.Duration
-	zones := s.queues(q)
+	zones := f.queues(q)
 	for _, zone := range zones {
-		d, err := s.readQueue(r.Context(), q, zone, q.From, q.To, least)
+		d, err := f.readQueue(ctx, q, zone, q.From, q.To, least)
 		if err != nil {
 			return WaitSeries{}, err
 		}
@@ -119,15 +95,15 @@ func (s *server) readWaitSeries(r *http.Request, q Query, step time.Duration, ta
 		Cohort: waits.CohortFinished, QuantileMethod: waits.QuantileMethod, TargetS: target, MinQuality: least, Zones: []QueueSeries{},
 	}
 	for i, zone := range zones {
-		out.Zones = append(out.Zones, known[i].series(zone, q, width, floorwatch.TimeOf(s.Now()), target))
+		out.Zones = append(out.Zones, known[i].series(zone, q, width, f.now(), target))
 	}
 	return out, nil
 }
 
 // series builds one zone's columns.
-func (d *queueData) series(zone queueZone, q Query, step time.Duration, now floorwatch.Time, target float64) QueueSeries {
+func (d *queueData) series(zone queueZone, q influx.Query, step time.Duration, now floorwatch.Time, target float64) QueueSeries {
 	z := QueueSeries{Camera: zone.camera, Zone: zone.zone, Rev: d.rev, Redrawn: d.redrawn}
-	slices.SortFunc(d.recs, func(a, b floorwatch.Wait) int { return cmp.Compare(ended(a), ended(b)) })
+	slices.SortFunc(d.recs, func(a, b floorwatch.Wait) int { return cmp.Compare(End(&a), End(&b)) })
 	slices.SortFunc(d.ivs, func(a, b floorwatch.Interval) int { return cmp.Compare(a.Start, b.Start) })
 	slices.SortFunc(d.low, func(a, b floorwatch.Interval) int { return cmp.Compare(a.Start, b.Start) })
 	width := longest(slices.Concat(d.ivs, d.low))
@@ -135,7 +111,7 @@ func (d *queueData) series(zone queueZone, q Query, step time.Duration, now floo
 	start := func(x floorwatch.Interval) floorwatch.Time { return x.Start }
 	for from := q.From; from < q.To; from = from.Add(step) {
 		w := waits.Window{From: from, To: from.Add(step)}
-		recs := within(d.recs, w, ended)
+		recs := within(d.recs, w, func(x floorwatch.Wait) floorwatch.Time { return End(&x) })
 		ivs, low := within(d.ivs, w, start), within(d.low, w, start)
 		f := waits.Finish(recs, w, target)
 		pending := w.To > d.asOf && now.Sub(w.To) < 2*width+90*time.Second
@@ -201,36 +177,4 @@ func (z *QueueSeries) push(w waits.Window, pending, known bool, f waits.Finished
 	add(&z.Disagree, known, l.Disagreement)
 	add(&z.Crossing, known, l.CrossingS)
 	add(&z.Apart, known, l.CrossingDisagreement)
-}
-
-func writeWaitSeries(w http.ResponseWriter, q Query, out WaitSeries) error {
-	type zone = QueueSeries
-	type row = bucketOf[zone]
-	head := func(z *zone) seriesHead { return seriesHead{z.Camera, z.Zone, z.Rev, z.T, z.Pending} }
-	return seriesTable(w, "waits", q, out.StepS, out.Zones, head, []column[row]{
-		textColumn("cohort", func(row) string { return out.Cohort }),
-		figureColumn("coverage_share", func(z *zone) []*float64 { return z.Coverage }),
-		figureColumn("waits_n", func(z *zone) []*float64 { return z.N }),
-		figureColumn("wait_mean_s", func(z *zone) []*float64 { return z.Mean }),
-		figureColumn("wait_mean_without_direct_s", func(z *zone) []*float64 { return z.MeanQueue }),
-		figureColumn("wait_p90_s_nearest_rank", func(z *zone) []*float64 { return z.P90 }),
-		numberColumn("target_s", func(row) float64 { return out.TargetS }),
-		figureColumn("over_target_share", func(z *zone) []*float64 { return z.Over }),
-		figureColumn("served_people", func(z *zone) []*float64 { return z.Served }),
-		figureColumn("abandoned_people", func(z *zone) []*float64 { return z.Abandoned }),
-		figureColumn("left_people", func(z *zone) []*float64 { return z.Left }),
-		figureColumn("unknown_people", func(z *zone) []*float64 { return z.Unknown }),
-		figureColumn("direct_people", func(z *zone) []*float64 { return z.Direct }),
-		figureColumn("queue_mean_people", func(z *zone) []*float64 { return z.Queue }),
-		figureColumn("little_wait_s", func(z *zone) []*float64 { return z.Little }),
-		figureColumn("departed_border_seen_people", func(z *zone) []*float64 { return z.Departed }),
-		figureColumn("little_disagreement_share", func(z *zone) []*float64 { return z.Disagree }),
-		figureColumn("crossing_wait_s", func(z *zone) []*float64 { return z.Crossing }),
-		figureColumn("crossing_disagreement_share", func(z *zone) []*float64 { return z.Apart }),
-		figureColumn("realised_mean_s", func(z *zone) []*float64 { return z.Realised }),
-		figureColumn("realised_low_s", func(z *zone) []*float64 { return z.Low }),
-		figureColumn("realised_high_s", func(z *zone) []*float64 { return z.High }),
-		figureColumn("quality_share", func(z *zone) []*float64 { return z.Quality }),
-		figureColumn("left_out_share", func(z *zone) []*float64 { return z.LeftOut }),
-	})
 }

@@ -1,15 +1,14 @@
-package api
+package figures
 
 import (
 	"cmp"
 	"context"
 	"math"
-	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 )
 
@@ -65,56 +64,33 @@ const (
 	maxBuckets = 5000
 )
 
-// series answers /api/series. step (seconds) is optional.
-func (s *server) series(w http.ResponseWriter, r *http.Request) error {
-	v := r.URL.Query()
-	csv, err := wantCSV(v)
-	if err != nil {
-		return err
+// checkStep refuses a step that charts do not have; 0 leaves it to us.
+func checkStep(step time.Duration, q influx.Query) error {
+	if step == 0 {
+		return nil
 	}
-	q, err := s.query(v, 0, MaxStays)
-	if err != nil {
-		return err
+	if !slices.Contains(steps, step) {
+		return bad("use 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600 or 86400", "parameter step is not one of the steps")
 	}
-	step, err := stepParam(v, q)
-	if err != nil {
-		return err
+	if q.To.Sub(q.From) > maxBuckets*step {
+		return bad("use a longer step or a shorter time range", "that gives more than %d buckets", maxBuckets)
 	}
-	least, err := minQuality(v)
-	if err != nil {
-		return err
-	}
-	out, err := s.readSeries(r, q, step, least)
-	if err != nil {
-		return err
-	}
-	if csv {
-		return writeSeries(w, q, out)
-	}
-	return writeJSON(w, out)
+	return nil
 }
 
-// stepParam reads step: 0 when it is ours to choose.
-func stepParam(v url.Values, q Query) (time.Duration, error) {
-	wish, err := intParam(v, "step", 0, 10, 86400)
+// Series answers what charts of zones draw. A step of 0 is ours to choose.
+func (f *Figures) Series(ctx context.Context, q influx.Query, step time.Duration, least float64) (Series, error) {
+	q, err := f.ask(q)
+	if err == nil {
+		err = checkStep(step, q)
+	}
 	if err != nil {
-		return 0, err
+		return Series{}, err
 	}
-	step := time.Duration(wish) * time.Second
-	if wish != 0 && !slices.Contains(steps, step) {
-		return 0, bad("use 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600 or 86400", "parameter step is not one of the steps")
-	}
-	if step > 0 && q.To.Sub(q.From) > maxBuckets*step {
-		return 0, bad("use a longer step or a shorter span", "that gives more than %d buckets", maxBuckets)
-	}
-	return step, nil
-}
-
-func (s *server) readSeries(r *http.Request, q Query, step time.Duration, least float64) (Series, error) {
 	first := fitStep(q.To.Sub(q.From), step, 0)
 	q.From = q.From.Floor(first)
 	q.Limit = maxInterval
-	ivs, err := s.allIntervals(r.Context(), q)
+	ivs, err := f.allIntervals(ctx, q)
 	if err != nil {
 		return Series{}, err
 	}
@@ -126,26 +102,26 @@ func (s *server) readSeries(r *http.Request, q Query, step time.Duration, least 
 		Source: site.Source{Store: q.Store, Edge: q.Edge, Camera: q.Camera}, From: q.From, To: q.To,
 		StepS: first.Seconds(), P90Method: P90Method, MinQuality: least, Zones: []ZoneSeries{},
 	}
-	for _, key := range s.seriesZones(q, ivs) {
+	for _, key := range f.seriesZones(q, ivs) {
 		zq := q
-		zq.Camera, zq.Zone, zq.Limit = key.camera, key.zone, MaxStays
-		stays, err := s.Figures.Stays(r.Context(), zq)
+		zq.Camera, zq.Zone, zq.Limit = key.camera, key.zone, MaxRecords
+		stays, err := f.Reader.Stays(ctx, zq)
 		if err != nil {
 			return Series{}, err
 		}
-		out.Zones = append(out.Zones, bucket(key, q.From, q.To, floorwatch.TimeOf(s.Now()), first, ivs, stays, least))
+		out.Zones = append(out.Zones, bucket(key, q.From, q.To, f.now(), first, ivs, stays, least))
 	}
 	return out, nil
 }
 
 // allIntervals reads the intervals of q, zone by zone where they are too many for
 // one answer.
-func (s *server) allIntervals(ctx context.Context, q Query) ([]floorwatch.Interval, error) {
-	ivs, err := s.Figures.Intervals(ctx, q)
+func (f *Figures) allIntervals(ctx context.Context, q influx.Query) ([]floorwatch.Interval, error) {
+	ivs, err := f.Reader.Intervals(ctx, q)
 	if err != nil || len(ivs) < q.Limit {
 		return ivs, err
 	}
-	zones := s.seriesZones(q, nil)
+	zones := f.seriesZones(q, nil)
 	if q.Zone != "" || len(zones) < 2 {
 		return nil, tooMuch("the span holds too many intervals")
 	}
@@ -153,7 +129,7 @@ func (s *server) allIntervals(ctx context.Context, q Query) ([]floorwatch.Interv
 	for _, z := range zones {
 		zq := q
 		zq.Camera, zq.Zone = z.camera, z.zone
-		more, err := s.allIntervals(ctx, zq)
+		more, err := f.allIntervals(ctx, zq)
 		if err != nil {
 			return nil, err
 		}
@@ -185,14 +161,14 @@ func longest(ivs []floorwatch.Interval) (d time.Duration) {
 type zoneKey struct{ camera, zone string }
 
 // cameras lists those of the box that q asks about.
-func (s *server) cameras(q Query) []site.Camera {
-	e, _ := s.Registry.Edge(q.Store, q.Edge)
+func (f *Figures) cameras(q influx.Query) []site.Camera {
+	e, _ := f.Registry.Edge(q.Store, q.Edge)
 	return e.Cameras
 }
 
 // seriesZones lists the configured zones, then those that only the data knows.
-func (s *server) seriesZones(q Query, ivs []floorwatch.Interval) (keys []zoneKey) {
-	for _, c := range s.cameras(q) {
+func (f *Figures) seriesZones(q influx.Query, ivs []floorwatch.Interval) (keys []zoneKey) {
+	for _, c := range f.cameras(q) {
 		for _, z := range c.Scene().Zones {
 			if (q.Camera == "" || q.Camera == c.Name) && (q.Zone == "" || q.Zone == z.Name) {
 				keys = append(keys, zoneKey{c.Name, z.Name})
@@ -271,12 +247,12 @@ func (b *sum) add(x floorwatch.Interval, rev string, z *ZoneSeries, least float6
 func addStays(sums []sum, stays []floorwatch.Stay, rev string, from floorwatch.Time, at func(floorwatch.Time) int, known trust) (since *floorwatch.Time) {
 	oldest := floorwatch.MaxTime
 	for _, x := range stays {
-		oldest = min(oldest, exit(x))
-		if i := at(exit(x)); x.Exit != nil && *x.Exit >= from && i < len(sums) && x.Rev == rev && known.holds(x.Header, *x.Exit) {
+		oldest = min(oldest, End(&x))
+		if i := at(End(&x)); x.Exit != nil && *x.Exit >= from && i < len(sums) && x.Rev == rev && known.holds(x.Header, *x.Exit) {
 			sums[i].stays = append(sums[i].stays, floorwatch.Seconds(x.Exit.Sub(x.Enter)))
 		}
 	}
-	if len(stays) >= MaxStays {
+	if len(stays) >= MaxRecords {
 		return &oldest
 	}
 	return nil
@@ -319,19 +295,4 @@ func Quantile(v []float64, p float64) *float64 {
 	// The epsilon keeps 0.9*10 at 9 where the product rounds up.
 	rank := int(math.Ceil(p*float64(len(v)) - 1e-9))
 	return new(v[max(rank, 1)-1])
-}
-
-func writeSeries(w http.ResponseWriter, q Query, out Series) error {
-	type zone = ZoneSeries
-	head := func(z *zone) seriesHead { return seriesHead{z.Camera, z.Zone, z.Rev, z.T, z.Pending} }
-	return seriesTable(w, "series", q, out.StepS, out.Zones, head, []column[bucketOf[zone]]{
-		figureColumn("coverage_share", func(z *zone) []*float64 { return z.Coverage }),
-		figureColumn("occupancy_mean_people", func(z *zone) []*float64 { return z.Occupancy }),
-		figureColumn("arrivals_people", func(z *zone) []*float64 { return z.Arrivals }),
-		figureColumn("stays_ended", func(z *zone) []*float64 { return z.Stays }),
-		figureColumn("stay_mean_s", func(z *zone) []*float64 { return z.Mean }),
-		figureColumn("stay_p90_s_nearest_rank", func(z *zone) []*float64 { return z.P90 }),
-		figureColumn("quality_share", func(z *zone) []*float64 { return z.Quality }),
-		figureColumn("left_out_share", func(z *zone) []*float64 { return z.LeftOut }),
-	})
 }

@@ -1,12 +1,10 @@
-package api
+package figures
 
 import (
-	"maps"
-	"net/http"
-	"net/url"
-	"strings"
+	"context"
 
 	"floorwatch"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/waits"
 )
@@ -33,49 +31,31 @@ type ComparedZone struct {
 	waits.Compared
 }
 
-// compare answers /api/compare. The other side has the same parameters with b_
-// before them; those that are not given are as on the first side.
-func (s *server) compare(w http.ResponseWriter, r *http.Request) error {
-	v := r.URL.Query()
-	least, err := minQuality(v)
+// Compare answers how far the waits of two windows are apart.
+func (f *Figures) Compare(ctx context.Context, a, b influx.Query, least float64) (WaitComparison, error) {
+	left, first, err := f.side(ctx, a, least)
 	if err != nil {
-		return err
+		return WaitComparison{}, err
 	}
-	a, first, err := s.side(r, v, least)
+	right, second, err := f.side(ctx, b, least)
 	if err != nil {
-		return err
+		return WaitComparison{}, err
 	}
-	b, second, err := s.side(r, otherSide(v), least)
-	if err != nil {
-		return err
-	}
-	c := waits.Compare(first, a.Window, second, b.Window)
-	a.Compared, b.Compared = c.A, c.B
-	return writeJSON(w, WaitComparison{MinQuality: least, A: a, B: b, Comparison: c})
-}
-
-// otherSide returns the parameters of the second side.
-func otherSide(v url.Values) url.Values {
-	b := maps.Clone(v)
-	for name, values := range v {
-		if plain, ok := strings.CutPrefix(name, "b_"); ok {
-			b[plain] = values
-		}
-	}
-	return b
+	c := waits.Compare(first, left.Window, second, right.Window)
+	left.Compared, right.Compared = c.A, c.B
+	return WaitComparison{MinQuality: least, A: left, B: right, Comparison: c}, nil
 }
 
 // side reads one side's waits.
-func (s *server) side(r *http.Request, v url.Values, least float64) (c ComparedZone, recs []floorwatch.Wait, err error) {
-	q, err := s.query(v, 0, MaxStays)
+func (f *Figures) side(ctx context.Context, q influx.Query, least float64) (c ComparedZone, recs []floorwatch.Wait, err error) {
+	if q, err = f.ask(q); err != nil {
+		return c, nil, err
+	}
+	zone, err := f.queue(q)
 	if err != nil {
 		return c, nil, err
 	}
-	zone, err := s.queue(q)
-	if err != nil {
-		return c, nil, err
-	}
-	d, err := s.readQueue(r.Context(), q, zone, q.From, q.To, least)
+	d, err := f.readQueue(ctx, q, zone, q.From, q.To, least)
 	if err != nil {
 		return c, nil, err
 	}
