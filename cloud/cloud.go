@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/account"
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/ingest"
@@ -40,7 +41,7 @@ type Aggregator struct {
 	Figures   *influx.Client
 	Retention time.Duration // older records are refused
 	Footage   time.Duration // footage in the vault is kept for; 0: for ever
-	Clips     Clips         // where the box's folder is on this machine; nil: the vault
+	Clips     vault.Clips   // where the box's folder is on this machine; nil: the vault
 	Pictures  api.Pictures  // nil: no stills and no boxes
 	Listener  net.Listener  // of the pages
 	Hosts     []string      // names of the pages beside loopback ones
@@ -49,11 +50,6 @@ type Aggregator struct {
 	// First is called once, when the first figure of a zone is in the database.
 	First func()
 	Log   *slog.Logger // nil discards
-}
-
-// Clips cuts footage from where it lies. api.ErrNotFound when nothing is there.
-type Clips interface {
-	Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (api.Clip, error)
 }
 
 // ingestFile lies beside the vault's index.
@@ -86,20 +82,20 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	watch := &ingest.Watch{
 		Broker: a.Broker, Registry: a.Registry, OnState: hub.PublishState, OnLive: hub.PublishLive, Log: a.Log,
 	}
-	store, err := a.openVault(index)
+	film, err := a.openVault(index)
 	if err != nil {
 		return err
 	}
 	for _, part := range []func(context.Context) error{
-		in.Run, watch.Run, store.commander.Run, store.archive.Run, store.retention.Run,
+		in.Run, watch.Run, film.commander.Run, film.archive.Run, film.retention.Run,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
 	boxes := &fleet{log: a.Log}
-	status := &status{a: a, fleet: boxes, began: time.Now(), ingest: in, watch: watch, db: db, hub: hub, uploads: store.uploads}
-	group.Go(func() error { return a.serve(ctx, hub, store, status) })
+	status := &status{a: a, fleet: boxes, began: time.Now(), ingest: in, watch: watch, db: db, hub: hub, uploads: film.uploads}
+	group.Go(func() error { return a.serve(ctx, hub, film, status) })
 	group.Go(func() error {
-		return boxes.run(ctx, api.Settings{Registry: a.Registry, Figures: a.Figures, Hub: hub, Footage: store, Log: a.Log})
+		return boxes.run(ctx, api.Settings{Registry: a.Registry, Figures: a.Figures, Hub: hub, Footage: film.archive, Log: a.Log})
 	})
 	return group.Wait()
 }
@@ -119,18 +115,18 @@ func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []floorw
 }
 
 // serve answers HTTP on the aggregator's listener until ctx ends.
-func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, store *store, s *status) error {
+func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, film *footage, s *status) error {
 	handler := api.New(api.Settings{
 		Registry: a.Registry, Figures: a.Figures, Hub: hub, Pictures: a.Pictures, Pages: a.pages(s),
-		Footage: store, Archive: store, Hosts: a.Hosts, Log: a.Log,
+		Footage: film.archive, Archive: film.archive, Hosts: a.Hosts, Log: a.Log,
 	})
 	if a.Token != "" {
-		handler = newLogin(a.Token, a.Secure, handler)
+		handler = account.NewLogin(a.Token, a.Secure, handler)
 	}
 	// Boxes sign their requests and know no token.
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)
-	mux.Handle(floorwatch.UploadPath, store.uploads)
+	mux.Handle(floorwatch.UploadPath, film.uploads)
 	srv := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,

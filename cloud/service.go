@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"floorwatch/cloud/account"
 	"floorwatch/cloud/influx"
 	"floorwatch/internal/access"
 
@@ -75,8 +76,8 @@ func (s *Service) openToken() (err error) {
 	if s.set.Token, err = access.ReadSecret(s.cfg.Pages.Token); err != nil {
 		return fmt.Errorf("pages.token_file: %w", err)
 	}
-	if len(s.set.Token) < minToken {
-		return fmt.Errorf("pages.token_file: the token has %d characters, want at least %d: openssl rand -hex 16 makes one", len(s.set.Token), minToken)
+	if len(s.set.Token) < account.MinToken {
+		return fmt.Errorf("pages.token_file: the token has %d characters, want at least %d: openssl rand -hex 16 makes one", len(s.set.Token), account.MinToken)
 	}
 	return nil
 }

@@ -26,6 +26,8 @@ import (
 	"floorwatch/internal/lab/kit"
 )
 
+const token = "0123456789abcdef"
+
 func file(t *testing.T, dir, name string, text []byte) string {
 	t.Helper()
 	path := filepath.Join(dir, name)

@@ -9,6 +9,7 @@ import (
 
 	"floorwatch/cloud/figures"
 	"floorwatch/cloud/site"
+	"floorwatch/cloud/vault"
 )
 
 // fault is an error that the caller may read.
@@ -44,6 +45,14 @@ func faultOf(err error) *fault {
 		return bad("name one of those in /api/sites", "parameter %s is missing", name.What)
 	case name != nil:
 		return &fault{http.StatusNotFound, name.Error(), "see /api/sites"}
+	case errors.Is(err, vault.ErrNotHere):
+		return onBox
+	case errors.Is(err, vault.ErrNoFootage):
+		return noFootage
+	case errors.Is(err, vault.ErrNoHold):
+		return noHold
+	case errors.Is(err, vault.ErrTooMany):
+		return &fault{http.StatusRequestEntityTooLarge, "the time range holds too much footage", "ask for a shorter time range"}
 	case errors.Is(err, ErrNotFound):
 		return &fault{http.StatusNotFound, "nothing is there", "choose another time"}
 	case errors.Is(err, context.DeadlineExceeded):

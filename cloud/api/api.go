@@ -49,27 +49,22 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/account"
 	"floorwatch/cloud/figures"
 	"floorwatch/cloud/site"
+	"floorwatch/internal/clip"
 )
 
-// ErrNotFound is what a source returns (wrapped or not) when the thing asked
-// for is not there: no footage in the span, no picture yet.
+// ErrNotFound is what Pictures returns (wrapped or not) when there is nothing.
 var ErrNotFound = errors.New("not found")
 
-// Clip is a playable fragmented MP4 whose media time 0 is capture time Start.
-// Codec is an RFC 6381 name such as avc1.64001f, or "" when unknown.
-type Clip struct {
-	Start, End floorwatch.Time
-	Data       []byte
-	Codec      string
-}
-
-// Footage is where recorded video comes from. Clip returns what there is of
-// [from, to), ErrNotFound when there is nothing. Safe for concurrent use.
+// Footage is where recorded video comes from; vault.Archive is one. Clip returns
+// what there is of [from, to), vault.ErrNoFootage when there is nothing, and
+// vault.ErrNotHere while it lies on its box still: Archive.Fetch brings it. Safe
+// for concurrent use.
 type Footage interface {
 	Segments(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]floorwatch.Segment, error)
-	Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (Clip, error)
+	Clip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (clip.Clip, error)
 }
 
 // Pictures is what a camera worker saw: its lines in [from, to), events among

@@ -14,38 +14,33 @@ import (
 	"unicode/utf8"
 
 	"floorwatch"
+	"floorwatch/cloud/account"
+	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/site"
+	"floorwatch/cloud/vault"
 )
 
-// ErrElsewhere is what Footage.Clip returns (wrapped) when the footage exists
-// but lies on its box still; Archive.Fetch brings it.
-var ErrElsewhere = errors.New("the footage is still on the box")
-
-// Archive brings footage from its box, and holds it. Safe for concurrent use.
+// Archive brings footage from its box, and holds it; vault.Archive is one. Safe
+// for concurrent use.
 type Archive interface {
 	// Fetch returns when Clip can answer for the span. progress hears bytes: of
 	// done, never less than before, and of all; it may block for a moment. Fetch
-	// ends with ctx, and what has come by then is kept. ErrNotFound says that the
-	// box has none of it, ErrAway that it does not answer, ErrStalled that nothing
-	// comes any more; any other error is logged and not shown.
-	Fetch(ctx context.Context, c site.Source, from, to floorwatch.Time, progress func(done, total int64)) error
+	// ends with ctx, and what has come by then is kept. vault.ErrNoFootage says that
+	// the box has none of it, ingest.ErrAway that it does not answer,
+	// vault.ErrStalled that nothing comes any more; any other error is logged and
+	// not shown.
+	Fetch(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time, progress func(done, total int64)) error
 	// Hold keeps a span of at most floorwatch.MaxHoldSpan, durably, until Release.
-	Hold(ctx context.Context, c site.Source, from, to floorwatch.Time, why string) (id string, err error)
+	Hold(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time, why string) (id string, err error)
 	// Release ends a hold; one that has ended is success, one that never was is
-	// ErrNotFound.
-	Release(ctx context.Context, id string) error
+	// vault.ErrNoHold.
+	Release(ctx context.Context, who account.Identity, id string) error
 	// Holds returns those that last and overlap [from, to), in any order.
-	Holds(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]Hold, error)
+	Holds(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]vault.Hold, error)
 }
 
-// Errors of Archive.Fetch, wrapped or not.
-var (
-	ErrAway    = errors.New("the box does not answer")
-	ErrStalled = errors.New("nothing comes from the box any more")
-)
-
-// Hold is a span that is kept until someone releases it.
-type Hold struct {
+// holdView is a span that is kept until someone releases it.
+type holdView struct {
 	ID   string          `json:"id"` // as floorwatch.ValidCommandID says
 	From floorwatch.Time `json:"from"`
 	To   floorwatch.Time `json:"to"`
@@ -61,7 +56,8 @@ const (
 )
 
 var (
-	onBox     = &fault{http.StatusConflict, ErrElsewhere.Error(), "ask /api/fetch for it, then again"}
+	onBox     = &fault{http.StatusConflict, vault.ErrNotHere.Error(), "ask /api/fetch for it, then again"}
+	noHold    = &fault{http.StatusNotFound, "there is no such hold", "see the holds in /api/timeline"}
 	noArchive = &fault{http.StatusNotFound, "footage is neither fetched nor held here", "this program has no vault; footage is on the box alone"}
 )
 
@@ -98,7 +94,7 @@ func (s *server) holds(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, err := s.Archive.Hold(r.Context(), c, from, to, why)
+	id, err := s.Archive.Hold(r.Context(), account.Of(r), c, from, to, why)
 	if err != nil {
 		return err
 	}
@@ -113,11 +109,7 @@ func (s *server) release(w http.ResponseWriter, r *http.Request) error {
 	if !floorwatch.ValidCommandID(id) {
 		return bad("take the id from /api/timeline", "parameter id is no hold")
 	}
-	err = s.Archive.Release(r.Context(), id)
-	if errors.Is(err, ErrNotFound) {
-		return &fault{http.StatusNotFound, "there is no such hold", "see the holds in /api/timeline"}
-	}
-	if err != nil {
+	if err := s.Archive.Release(r.Context(), account.Of(r), id); err != nil {
 		return err
 	}
 	return writeJSON(w, map[string]string{"released": id})
@@ -150,9 +142,9 @@ func (s *server) readHold(r *http.Request) (c site.Source, from, to floorwatch.T
 	why = strings.TrimSpace(body.Why)
 	switch {
 	case body.From <= 0 || body.From >= body.To || body.To > floorwatch.MaxTime:
-		return c, 0, 0, "", bad("from must lie before to, both after 1970", "the span is none")
+		return c, 0, 0, "", bad("from must lie before to, both after 1970", "the time range is empty")
 	case body.To.Sub(body.From) > floorwatch.MaxHoldSpan:
-		return c, 0, 0, "", bad("hold at most "+floorwatch.MaxHoldSpan.String()+" at once", "the span is too long")
+		return c, 0, 0, "", bad("hold at most "+floorwatch.MaxHoldSpan.String()+" at once", "the time range is too long")
 	case why == "" || len(why) > maxWhy || !utf8.ValidString(why) || strings.ContainsFunc(why, unicode.IsControl):
 		return c, 0, 0, "", bad("say in 1 to 500 bytes of plain text why it is kept", "the reason cannot be taken")
 	}
@@ -194,17 +186,17 @@ func (s *server) fetch(w http.ResponseWriter, r *http.Request) error {
 		head.Set("Retry-After", "30")
 		return &fault{http.StatusServiceUnavailable, "too much footage is being fetched already", "try again when some of it has come"}
 	}
-	return s.follow(r.Context(), eventWriter{w, http.NewResponseController(w)}, c, from, to)
+	return s.follow(r.Context(), account.Of(r), eventWriter{w, http.NewResponseController(w)}, c, from, to)
 }
 
 // follow runs the fetch and writes what it says, until it is over or the caller
 // has gone; it never leaves the fetch behind.
-func (s *server) follow(ctx context.Context, out eventWriter, c site.Source, from, to floorwatch.Time) error {
+func (s *server) follow(ctx context.Context, who account.Identity, out eventWriter, c site.Source, from, to floorwatch.Time) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	heard, over := make(chan progressView, 1), make(chan error, 1)
 	go func() {
-		over <- s.Archive.Fetch(ctx, c, from, to, func(done, total int64) {
+		over <- s.Archive.Fetch(ctx, who, c, from, to, func(done, total int64) {
 			select {
 			case heard <- progressView{done, total}:
 			case <-ctx.Done():
@@ -246,15 +238,15 @@ func (s *server) fetched(ctx context.Context, out eventWriter, c site.Source, er
 		return out.value("failed", map[string]string{"code": code, "error": what, "hint": hint})
 	}
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, vault.ErrNoFootage):
 		return say("none", "the box has no footage of this time", "the timeline shows what was recorded, and the cause of each gap")
-	case errors.Is(err, ErrAway):
-		return say("away", ErrAway.Error(), "try again when it is online; the page of boxes says since when it is not")
-	case errors.Is(err, ErrStalled):
-		return say("stalled", ErrStalled.Error(), "its line may be down or its upload budget for the day spent; what has come is kept, so try again later")
+	case errors.Is(err, ingest.ErrAway):
+		return say("away", "the box does not answer", "try again when it is online; the page of boxes says since when it is not")
+	case errors.Is(err, vault.ErrStalled):
+		return say("stalled", "nothing comes from the box any more", "its line may be down or its upload budget for the day spent; what has come is kept, so try again later")
 	case ctx.Err() != nil: // the caller left, or this program ends
 		return nil
 	}
-	s.Log.Error("fetch footage from box", "store", c.Store, "edge", c.Edge, "camera", c.Camera, "err", err)
+	s.Log.Error("fetch footage from box", "store", c.Store, "edge", c.Edge, "camera", c.Camera, "error", err)
 	return say("broken", "the footage could not be fetched", "try again; the log of the cloud says why")
 }

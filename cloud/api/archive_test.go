@@ -16,7 +16,11 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/account"
+	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/site"
+	"floorwatch/cloud/vault"
+	"floorwatch/internal/clip"
 )
 
 // far is a camera whose footage lies on its box until it is fetched.
@@ -24,20 +28,20 @@ type far struct {
 	memory
 	mu    sync.Mutex
 	here  bool
-	holds []Hold
+	holds []vault.Hold
 	fetch func(ctx context.Context, progress func(done, total int64)) error
 }
 
-func (f *far) Clip(context.Context, site.Source, floorwatch.Time, floorwatch.Time) (Clip, error) {
+func (f *far) Clip(context.Context, account.Identity, site.Source, floorwatch.Time, floorwatch.Time) (clip.Clip, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.here {
-		return Clip{}, fmt.Errorf("2 of 3 pieces: %w", ErrElsewhere)
+		return clip.Clip{}, fmt.Errorf("2 of 3 pieces: %w", vault.ErrNotHere)
 	}
-	return Clip{Start: t0, End: t0 + 1000, Data: []byte("film")}, nil
+	return clip.Clip{Start: t0, End: t0 + 1000, Data: []byte("film")}, nil
 }
 
-func (f *far) Fetch(ctx context.Context, _ site.Source, _, _ floorwatch.Time, progress func(done, total int64)) error {
+func (f *far) Fetch(ctx context.Context, _ account.Identity, _ site.Source, _, _ floorwatch.Time, progress func(done, total int64)) error {
 	if err := f.fetch(ctx, progress); err != nil {
 		return err
 	}
@@ -47,15 +51,15 @@ func (f *far) Fetch(ctx context.Context, _ site.Source, _, _ floorwatch.Time, pr
 	return nil
 }
 
-func (f *far) Hold(_ context.Context, c site.Source, from, to floorwatch.Time, why string) (string, error) {
+func (f *far) Hold(_ context.Context, who account.Identity, c site.Source, from, to floorwatch.Time, why string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	id := fmt.Sprintf("%032x", len(f.holds)+1)
-	f.holds = append(f.holds, Hold{ID: id, From: from, To: to, Why: why, Who: c.Store})
+	f.holds = append(f.holds, vault.Hold{ID: id, Store: c.Store, Edge: c.Edge, Camera: c.Camera, From: from, To: to, Why: why, Who: string(who)})
 	return id, nil
 }
 
-func (f *far) Release(_ context.Context, id string) error {
+func (f *far) Release(_ context.Context, _ account.Identity, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, h := range f.holds {
@@ -64,13 +68,13 @@ func (f *far) Release(_ context.Context, id string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("hold %s: %w", id, ErrNotFound)
+	return fmt.Errorf("hold %s: %w", id, vault.ErrNoHold)
 }
 
-func (f *far) Holds(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]Hold, error) {
+func (f *far) Holds(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]vault.Hold, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]Hold(nil), f.holds...), nil
+	return append([]vault.Hold(nil), f.holds...), nil
 }
 
 func (f *far) handler(log io.Writer) http.Handler {
@@ -117,7 +121,7 @@ func TestClipThatIsElsewhereIsFetched(t *testing.T) {
 
 func TestFetchSaysWhyItFails(t *testing.T) {
 	for code, err := range map[string]error{
-		"none": fmt.Errorf("a: %w", ErrNotFound), "away": fmt.Errorf("b: %w", ErrAway), "stalled": fmt.Errorf("c: %w", ErrStalled),
+		"none": fmt.Errorf("a: %w", vault.ErrNoFootage), "away": fmt.Errorf("b: %w", ingest.ErrAway), "stalled": fmt.Errorf("c: %w", vault.ErrStalled),
 		"broken": errors.New("password=secret"),
 	} {
 		var log strings.Builder
@@ -219,8 +223,8 @@ func TestHoldIsListedAndReleased(t *testing.T) {
 	h := f.handler(io.Discard)
 	head := map[string]string{change: "1", "Content-Type": "application/json; charset=utf-8", "Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:8080"}
 	id := decode[map[string]string](t, send(h, "POST", holdPath, goodHold, head))["id"]
-	list := decode[struct{ Holds []Hold }](t, get(t, h, "/api/timeline?"+span10)).Holds
-	if len(list) != 1 || list[0].ID != id || list[0].Why != "顾客投诉" || list[0].From != t0 {
+	list := decode[struct{ Holds []holdView }](t, get(t, h, "/api/timeline?"+span10)).Holds
+	if len(list) != 1 || list[0].ID != id || list[0].Why != "顾客投诉" || list[0].From != t0 || list[0].Who != "page" {
 		t.Fatalf("holds %+v", list)
 	}
 	if w := send(h, "DELETE", holdPath+"?id="+id, "", head); w.Code != 200 || len(f.holds) != 0 {

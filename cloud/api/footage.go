@@ -16,9 +16,12 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/account"
 	"floorwatch/cloud/figures"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
+	"floorwatch/cloud/vault"
+	"floorwatch/internal/clip"
 )
 
 // spanView is footage without a break, or a gap with its cause.
@@ -57,7 +60,7 @@ func (s *server) timeline(w http.ResponseWriter, r *http.Request) error {
 	}
 	var segs []floorwatch.Segment
 	if s.Footage != nil {
-		if segs, err = s.Footage.Segments(r.Context(), c, from, to); err != nil && !errors.Is(err, ErrNotFound) {
+		if segs, err = s.Footage.Segments(r.Context(), c, from, to); err != nil {
 			return err
 		}
 	}
@@ -72,19 +75,28 @@ func (s *server) timeline(w http.ResponseWriter, r *http.Request) error {
 		footage = append(footage, holes(spans, footage, min(to, now), now)...)
 	}
 	sortSpans(footage)
-	var holds []Hold // null where nothing can be held
+	var holds []holdView // null where nothing can be held
 	if s.Archive != nil {
-		if holds, err = s.Archive.Holds(r.Context(), c, from, to); err != nil {
+		all, err := s.Archive.Holds(r.Context(), c, from, to)
+		if err != nil {
 			return err
 		}
-		holds = append([]Hold{}, holds...)
-		slices.SortFunc(holds, func(a, b Hold) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.ID, b.ID)) })
+		holds = viewHolds(all)
 	}
 	return writeJSON(w, map[string]any{
 		"holds": holds,
 		"from":  from, "to": to, "footage": spans, "footage_gaps": footage,
 		"observation_gaps": clipGaps(gaps, floorwatch.OfObservation, c.Camera, from, min(to, now)),
 	})
+}
+
+func viewHolds(all []vault.Hold) []holdView {
+	views := make([]holdView, 0, len(all))
+	for _, h := range all {
+		views = append(views, holdView{ID: h.ID, From: h.From, To: h.To, Why: h.Why, Who: h.Who, At: h.At, Told: h.Told})
+	}
+	slices.SortFunc(views, func(a, b holdView) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.ID, b.ID)) })
+	return views
 }
 
 func sortSpans(v []spanView) {
@@ -183,7 +195,7 @@ func (s *server) clip(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	k, err := s.loadClip(r.Context(), c, from, to)
+	k, err := s.loadClip(r.Context(), account.Of(r), c, from, to)
 	if err != nil {
 		return err
 	}
@@ -243,7 +255,7 @@ func (s *server) clipFile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	k, err := s.loadClip(r.Context(), c, from, to)
+	k, err := s.loadClip(r.Context(), account.Of(r), c, from, to)
 	if err != nil {
 		return err
 	}
@@ -272,7 +284,7 @@ type clipKey struct {
 }
 
 type keptClip struct {
-	Clip
+	clip.Clip
 	key   clipKey
 	etag  string
 	until time.Time
@@ -286,7 +298,7 @@ type clipCache struct {
 	kept []keptClip
 }
 
-func (s *server) loadClip(ctx context.Context, c site.Source, from, to floorwatch.Time) (keptClip, error) {
+func (s *server) loadClip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (keptClip, error) {
 	key := clipKey{c, from, to}
 	if k, ok := s.clips.get(key, s.Now()); ok {
 		return k, nil
@@ -300,20 +312,18 @@ func (s *server) loadClip(ctx context.Context, c site.Source, from, to floorwatc
 	case <-ctx.Done():
 		return keptClip{}, ctx.Err()
 	}
-	clip, err := s.Footage.Clip(ctx, c, from, to)
+	cut, err := s.Footage.Clip(ctx, who, c, from, to)
 	switch {
-	case errors.Is(err, ErrNotFound), err == nil && len(clip.Data) == 0:
-		return keptClip{}, noFootage
-	case errors.Is(err, ErrElsewhere):
-		return keptClip{}, onBox
 	case err != nil:
 		return keptClip{}, fmt.Errorf("read clip of %s: %w", c.Camera, err)
-	case len(clip.Data) > maxClip:
+	case len(cut.Data) == 0:
+		return keptClip{}, noFootage
+	case len(cut.Data) > maxClip:
 		return keptClip{}, &fault{http.StatusRequestEntityTooLarge, "the clip is too large", "ask for a shorter time range"}
 	}
-	hash := sha256.Sum256(clip.Data)
-	k := keptClip{clip, key, `"` + hex.EncodeToString(hash[:12]) + `"`, s.Now().Add(2 * time.Minute)}
-	if clip.End < to { // the recorder may still be writing it
+	hash := sha256.Sum256(cut.Data)
+	k := keptClip{cut, key, `"` + hex.EncodeToString(hash[:12]) + `"`, s.Now().Add(2 * time.Minute)}
+	if cut.End < to { // the recorder may still be writing it
 		k.until = s.Now().Add(10 * time.Second)
 	}
 	s.clips.put(k)

@@ -13,11 +13,10 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/account"
+	"floorwatch/cloud/site"
 	"floorwatch/internal/clip"
 )
-
-// Clip is one fragmented MP4 that plays from time 0 = Start.
-type Clip = clip.Clip
 
 var (
 	// ErrNoFootage says that no sealed footage of the span exists.
@@ -36,11 +35,17 @@ type Boxes interface {
 	Do(ctx context.Context, store, edge string, c floorwatch.Command) (floorwatch.Reply, error)
 }
 
+// Clips cuts footage from where it lies; ErrNoFootage when nothing is there.
+type Clips interface {
+	Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (clip.Clip, error)
+}
+
 // Archive shows footage from wherever it is: from the vault, or after Fetch has
 // brought it from the box. Fields are set before use and not changed after.
 type Archive struct {
 	Index   *Index
 	Objects Objects
+	Own     Clips            // of a box whose folder is on this machine; nil: clips come from the vault
 	Boxes   Boxes            // nil: nothing can be fetched, no box is told of holds
 	Uploads *Uploads         // for progress within a piece; nil: by whole pieces
 	Now     func() time.Time // nil: time.Now
@@ -59,20 +64,6 @@ const (
 	tellAgain   = 24 * time.Hour // all holds, for a box that lost its list
 )
 
-type whoKey struct{}
-
-// As names who asks, for the access log. Without it the log says "page".
-func As(ctx context.Context, who string) context.Context {
-	return context.WithValue(ctx, whoKey{}, who)
-}
-
-func whoOf(ctx context.Context) string {
-	if who, ok := ctx.Value(whoKey{}).(string); ok && who != "" {
-		return who[:min(len(who), maxText)]
-	}
-	return "page"
-}
-
 func (a *Archive) now() floorwatch.Time {
 	if a.Now == nil {
 		return floorwatch.TimeOf(time.Now())
@@ -87,17 +78,30 @@ func (a *Archive) log() *slog.Logger {
 	return a.Log
 }
 
+// Segments returns the sealed pieces that overlap [from, to), by their start.
+func (a *Archive) Segments(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]floorwatch.Segment, error) {
+	return a.Index.Segments(ctx, c.Store, c.Edge, c.Camera, from, to)
+}
+
+// Holds returns the holds that last and overlap [from, to).
+func (a *Archive) Holds(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]Hold, error) {
+	all, err := a.Index.Holds(ctx)
+	return slices.DeleteFunc(all, func(h Hold) bool {
+		return h.Store != c.Store || h.Edge != c.Edge || h.Camera != c.Camera || h.From >= to || h.To <= from
+	}), err
+}
+
 // span is what the index knows of a span of time.
 type span struct {
 	here, missing []floorwatch.Segment
 }
 
-func (a *Archive) span(ctx context.Context, store, edge, camera string, from, to floorwatch.Time) (span, error) {
+func (a *Archive) span(ctx context.Context, c site.Source, from, to floorwatch.Time) (span, error) {
 	var s span
 	if from >= to || to.Sub(from) > clip.MaxSpan {
 		return s, fmt.Errorf("span of %v, want more than 0 and at most %v", to.Sub(from), clip.MaxSpan)
 	}
-	all, err := a.Index.Segments(ctx, store, edge, camera, from, to)
+	all, err := a.Segments(ctx, c, from, to)
 	if err != nil {
 		return s, err
 	}
@@ -121,35 +125,49 @@ func (a *Archive) span(ctx context.Context, store, edge, camera string, from, to
 // before it is taken, and the access is in the log before Clip returns.
 // ErrNotHere when the box has some of it still, ErrNoFootage when nothing is
 // known of any.
-func (a *Archive) Clip(ctx context.Context, store, edge, camera string, from, to floorwatch.Time) (Clip, error) {
-	s, err := a.span(ctx, store, edge, camera, from, to)
+func (a *Archive) Clip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (clip.Clip, error) {
+	if a.Own != nil {
+		return a.ownClip(ctx, who, c, from, to)
+	}
+	s, err := a.span(ctx, c, from, to)
 	if err != nil {
-		return Clip{}, err
+		return clip.Clip{}, err
 	}
 	switch {
 	case len(s.missing) > 0:
-		return Clip{}, fmt.Errorf("%d of %d pieces: %w", len(s.missing), len(s.missing)+len(s.here), ErrNotHere)
+		return clip.Clip{}, fmt.Errorf("%d of %d pieces: %w", len(s.missing), len(s.missing)+len(s.here), ErrNotHere)
 	case len(s.here) == 0:
-		return Clip{}, ErrNoFootage
+		return clip.Clip{}, ErrNoFootage
 	}
-	err = a.Index.LogAccess(ctx, Access{At: a.now(), Who: whoOf(ctx), What: DidWatch, Store: store, Edge: edge, Camera: camera, From: from, To: to})
+	err = a.Index.LogAccess(ctx, Access{At: a.now(), Who: string(who), What: DidWatch, Store: c.Store, Edge: c.Edge, Camera: c.Camera, From: from, To: to})
 	if err != nil {
-		return Clip{}, err
+		return clip.Clip{}, err
 	}
-	c := clip.Cutter{From: from, To: to}
+	cut := clip.Cutter{From: from, To: to}
 	for _, seg := range s.here {
-		err := a.add(ctx, &c, seg)
+		err := a.add(ctx, &cut, seg)
 		if errors.Is(err, clip.ErrEnd) {
 			break
 		}
 		if err != nil {
-			return Clip{}, fmt.Errorf("cut clip from %s: %w", seg.SHA256, err)
+			return clip.Clip{}, fmt.Errorf("cut clip from %s: %w", seg.SHA256, err)
 		}
 	}
-	return c.Clip()
+	return cut.Clip()
 }
 
-func (a *Archive) add(ctx context.Context, c *clip.Cutter, seg floorwatch.Segment) error {
+// ownClip logs who watched before a byte is served, as Clip does.
+func (a *Archive) ownClip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (clip.Clip, error) {
+	k, err := a.Own.Clip(ctx, c, from, to)
+	if err != nil {
+		return clip.Clip{}, err
+	}
+	return k, a.Index.LogAccess(ctx, Access{
+		At: a.now(), Who: string(who), What: DidWatch, Store: c.Store, Edge: c.Edge, Camera: c.Camera, From: k.Start, To: k.End,
+	})
+}
+
+func (a *Archive) add(ctx context.Context, cut *clip.Cutter, seg floorwatch.Segment) error {
 	seal, err := floorwatch.ParseSeal([]byte(seg.Seal))
 	if err != nil {
 		return err
@@ -162,14 +180,14 @@ func (a *Archive) add(ctx context.Context, c *clip.Cutter, seg floorwatch.Segmen
 		return err
 	}
 	defer func() { _ = r.Close() }()
-	return c.Add(ctx, r, seg.Start, seal.Fragments)
+	return cut.Add(ctx, r, seg.Start, seal.Fragments)
 }
 
 // Fetch has the box send what the vault lacks of the span and returns when it is
 // here. Progress, if not nil, hears bytes: of done, never less than before, and
 // of all that was asked for. ErrNoFootage says that the box has none of it.
-func (a *Archive) Fetch(ctx context.Context, store, edge, camera string, from, to floorwatch.Time, progress func(done, total int64)) error {
-	s, err := a.span(ctx, store, edge, camera, from, to)
+func (a *Archive) Fetch(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time, progress func(done, total int64)) error {
+	s, err := a.span(ctx, c, from, to)
 	if err != nil {
 		return err
 	}
@@ -179,12 +197,12 @@ func (a *Archive) Fetch(ctx context.Context, store, edge, camera string, from, t
 	if a.Boxes == nil {
 		return fmt.Errorf("fetch footage: %w, and boxes cannot be asked here", ErrNotHere)
 	}
-	err = a.Index.LogAccess(ctx, Access{At: a.now(), Who: whoOf(ctx), What: DidFetch, Store: store, Edge: edge, Camera: camera, From: from, To: to})
+	err = a.Index.LogAccess(ctx, Access{At: a.now(), Who: string(who), What: DidFetch, Store: c.Store, Edge: c.Edge, Camera: c.Camera, From: from, To: to})
 	if err != nil {
 		return err
 	}
-	c := floorwatch.Command{V: floorwatch.Version, ID: newID(), Do: floorwatch.DoSend, Expires: a.now().Add(commandLife), Camera: camera, From: from, To: to}
-	r, err := a.do(ctx, store, edge, c)
+	send := floorwatch.Command{V: floorwatch.Version, ID: newID(), Do: floorwatch.DoSend, Expires: a.now().Add(commandLife), Camera: c.Camera, From: from, To: to}
+	r, err := a.do(ctx, c.Store, c.Edge, send)
 	if err != nil {
 		return err
 	}
@@ -201,7 +219,7 @@ func (a *Archive) Fetch(ctx context.Context, store, edge, camera string, from, t
 		}
 		return ErrNoFootage
 	}
-	return a.await(ctx, store, edge, r, progress)
+	return a.await(ctx, c.Store, c.Edge, r, progress)
 }
 
 // newID names a command or a hold.
@@ -273,8 +291,8 @@ func (a *Archive) arrived(ctx context.Context, store, edge string, hashes []stri
 
 // Hold keeps a span, here at once and on the box as soon as it hears of it, and
 // returns the hold's id.
-func (a *Archive) Hold(ctx context.Context, store, edge, camera string, from, to floorwatch.Time, why string) (id string, err error) {
-	h := Hold{ID: newID(), Store: store, Edge: edge, Camera: camera, From: from, To: to, Who: whoOf(ctx), Why: why, At: a.now()}
+func (a *Archive) Hold(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time, why string) (id string, err error) {
+	h := Hold{ID: newID(), Store: c.Store, Edge: c.Edge, Camera: c.Camera, From: from, To: to, Who: string(who), Why: why, At: a.now()}
 	if err := a.Index.PutHold(ctx, h); err != nil {
 		return "", err
 	}
@@ -282,9 +300,10 @@ func (a *Archive) Hold(ctx context.Context, store, edge, camera string, from, to
 	return h.ID, nil
 }
 
-// Release ends a hold.
-func (a *Archive) Release(ctx context.Context, id string) error {
-	if err := a.Index.Release(ctx, id, whoOf(ctx), a.now()); err != nil {
+// Release ends a hold; one that has ended is success, one that never was is
+// ErrNoHold.
+func (a *Archive) Release(ctx context.Context, who account.Identity, id string) error {
+	if err := a.Index.Release(ctx, id, string(who), a.now()); err != nil {
 		return err
 	}
 	a.wake()
@@ -319,7 +338,7 @@ func (a *Archive) Run(ctx context.Context) error {
 			all, list = time.Now(), a.Index.Holds
 		}
 		if err := a.tell(ctx, list); err != nil && ctx.Err() == nil {
-			a.log().Warn("a box does not know of a hold yet; it is told again", "err", err)
+			a.log().Warn("a box does not know of a hold yet; it is told again", "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"floorwatch/cloud/account"
+	"floorwatch/cloud/site"
+
 	"floorwatch"
 )
 
@@ -143,25 +146,25 @@ func TestFetchSaysWhatTheBoxSays(t *testing.T) {
 		"refused": {done(floorwatch.Reply{State: floorwatch.ReplyRefused, Reason: "no"}), nil},
 	} {
 		a := &Archive{Index: u.Index, Objects: u.Objects, Boxes: c.boxes}
-		if err := a.Fetch(ctx, "s1", "box", "hall", seg.Start, seg.End, nil); err == nil || c.want != nil && !errors.Is(err, c.want) {
+		if err := a.Fetch(ctx, account.Page, site.Source{Store: "s1", Edge: "box", Camera: "hall"}, seg.Start, seg.End, nil); err == nil || c.want != nil && !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	a := &Archive{Index: u.Index, Objects: u.Objects}
-	if err := a.Fetch(ctx, "s1", "box", "hall", seg.Start, seg.End, nil); !errors.Is(err, ErrNotHere) {
+	if err := a.Fetch(ctx, account.Page, site.Source{Store: "s1", Edge: "box", Camera: "hall"}, seg.Start, seg.End, nil); !errors.Is(err, ErrNotHere) {
 		t.Errorf("without boxes: %v", err)
 	}
-	if _, err := a.Clip(ctx, "s1", "box", "hall", seg.Start, seg.End); !errors.Is(err, ErrNotHere) {
+	if _, err := a.Clip(ctx, account.Page, site.Source{Store: "s1", Edge: "box", Camera: "hall"}, seg.Start, seg.End); !errors.Is(err, ErrNotHere) {
 		t.Errorf("before: %v", err)
 	}
 	a.Boxes = done(floorwatch.Reply{State: floorwatch.ReplyDone})
-	if err := a.Fetch(ctx, "s1", "box", "hall", seg.Start, seg.End, nil); !errors.Is(err, ErrNoFootage) {
+	if err := a.Fetch(ctx, account.Page, site.Source{Store: "s1", Edge: "box", Camera: "hall"}, seg.Start, seg.End, nil); !errors.Is(err, ErrNoFootage) {
 		t.Errorf("deleted on the box: %v", err)
 	}
-	if _, err := a.Clip(ctx, "s1", "box", "hall", seg.Start, seg.End); !errors.Is(err, ErrNoFootage) {
+	if _, err := a.Clip(ctx, account.Page, site.Source{Store: "s1", Edge: "box", Camera: "hall"}, seg.Start, seg.End); !errors.Is(err, ErrNoFootage) {
 		t.Errorf("after the box said it has none: %v", err)
 	}
-	if _, err := a.Clip(ctx, "s1", "box", "hall", seg.Start, seg.Start+3600_000); err == nil {
+	if _, err := a.Clip(ctx, account.Page, site.Source{Store: "s1", Edge: "box", Camera: "hall"}, seg.Start, seg.Start+3600_000); err == nil {
 		t.Error("a clip of an hour was cut")
 	}
 }

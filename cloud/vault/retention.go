@@ -39,7 +39,7 @@ func (r *Retention) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
-			log.Error("old footage stays in the vault for now", "err", err)
+			log.Error("old footage stays in the vault for now", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -80,8 +80,8 @@ func (r *Retention) purge(ctx context.Context) error {
 		if err := errors.Join(ctx.Err(), r.Objects.Remove(ctx, hash)); err != nil {
 			return err
 		}
-		if _, err := r.Index.db.ExecContext(ctx, `UPDATE object SET state = 'gone' WHERE sha256 = ? AND state = 'going'`, hash); err != nil {
-			return fmt.Errorf("note deletion of %s: %w", hash, err)
+		if err := r.Index.purged(ctx, hash); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -114,6 +114,14 @@ func (x *Index) expire(ctx context.Context, limit, now floorwatch.Time) (int64, 
 		return 0, err
 	}
 	return n, tx.Commit()
+}
+
+// purged notes that an object that was to go is gone.
+func (x *Index) purged(ctx context.Context, hash string) error {
+	if _, err := x.db.ExecContext(ctx, `UPDATE object SET state = 'gone' WHERE sha256 = ? AND state = 'going'`, hash); err != nil {
+		return fmt.Errorf("note deletion of %s: %w", hash, err)
+	}
+	return nil
 }
 
 func (x *Index) inState(ctx context.Context, state string) ([]string, error) {

@@ -15,9 +15,13 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"floorwatch"
+	"floorwatch/cloud/account"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/site"
+	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
+	"floorwatch/internal/clip"
 	"floorwatch/internal/lab/webtest"
 )
 
@@ -29,19 +33,19 @@ type distant struct {
 
 	mu    sync.Mutex
 	here  bool
-	holds []api.Hold
+	holds []vault.Hold
 }
 
-func (d *distant) Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (api.Clip, error) {
+func (d *distant) Clip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (clip.Clip, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.here {
-		return api.Clip{}, fmt.Errorf("1 of 1 pieces: %w", api.ErrElsewhere)
+		return clip.Clip{}, fmt.Errorf("1 of 1 pieces: %w", vault.ErrNotHere)
 	}
-	return d.shop.Clip(ctx, c, from, to)
+	return d.shop.Clip(ctx, who, c, from, to)
 }
 
-func (d *distant) Fetch(ctx context.Context, _ site.Source, _, _ floorwatch.Time, progress func(done, total int64)) error {
+func (d *distant) Fetch(ctx context.Context, _ account.Identity, _ site.Source, _, _ floorwatch.Time, progress func(done, total int64)) error {
 	for {
 		select {
 		case f := <-d.step:
@@ -60,25 +64,25 @@ func (d *distant) Fetch(ctx context.Context, _ site.Source, _, _ floorwatch.Time
 	}
 }
 
-func (d *distant) Hold(_ context.Context, _ site.Source, from, to floorwatch.Time, why string) (string, error) {
+func (d *distant) Hold(_ context.Context, who account.Identity, _ site.Source, from, to floorwatch.Time, why string) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	h := api.Hold{ID: strings.Repeat("ab", 16), From: from, To: to, Why: why, Who: "page", At: floorwatch.TimeOf(time.Now())}
+	h := vault.Hold{ID: strings.Repeat("ab", 16), From: from, To: to, Why: why, Who: string(who), At: floorwatch.TimeOf(time.Now())}
 	d.holds = append(d.holds, h)
 	return h.ID, nil
 }
 
-func (d *distant) Release(context.Context, string) error {
+func (d *distant) Release(context.Context, account.Identity, string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.holds = nil
 	return nil
 }
 
-func (d *distant) Holds(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]api.Hold, error) {
+func (d *distant) Holds(context.Context, site.Source, floorwatch.Time, floorwatch.Time) ([]vault.Hold, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return append([]api.Hold(nil), d.holds...), nil
+	return append([]vault.Hold(nil), d.holds...), nil
 }
 
 func (d *distant) held() int {
@@ -117,7 +121,7 @@ func checkFetch(t *testing.T, ctx context.Context) {
 	shot(t, ctx, "elsewhere-en", false)
 	webtest.Run(t, ctx, "fetch", chromedp.Click(`#fetch-start`))
 	says("Asking the box to send")
-	d.step <- func(func(done, total int64)) error { return fmt.Errorf("no answer: %w", api.ErrAway) }
+	d.step <- func(func(done, total int64)) error { return fmt.Errorf("no answer: %w", ingest.ErrAway) }
 	says("The box does not answer. Try again when it is online")
 	webtest.Run(t, ctx, "fetch again", chromedp.Click(`#fetch-start`))
 	d.step <- func(progress func(done, total int64)) error { progress(1_500_000, 6_000_000); return nil }

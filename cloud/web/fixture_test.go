@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/cloud/api"
+	"floorwatch/cloud/account"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
+	"floorwatch/cloud/vault"
+	"floorwatch/internal/clip"
 	"floorwatch/internal/config"
 	"floorwatch/internal/lab/kit"
 )
@@ -226,11 +228,11 @@ func (s *shop) Segments(context.Context, site.Source, floorwatch.Time, floorwatc
 	}, nil
 }
 
-func (s *shop) Clip(_ context.Context, _ site.Source, from, to floorwatch.Time) (api.Clip, error) {
+func (s *shop) Clip(_ context.Context, _ account.Identity, _ site.Source, from, to floorwatch.Time) (clip.Clip, error) {
 	if to <= s.start || from >= s.at(filmS) {
-		return api.Clip{}, fmt.Errorf("clip: %w", api.ErrNotFound)
+		return clip.Clip{}, fmt.Errorf("clip: %w", vault.ErrNoFootage)
 	}
-	return api.Clip{Start: s.start, End: s.at(filmS), Data: s.film, Codec: "avc1.42c01f"}, nil
+	return clip.Clip{Start: s.start, End: s.at(filmS), Data: s.film, Codec: "avc1.42c01f"}, nil
 }
 
 func (s *shop) Lines(_ context.Context, _ site.Source, from, to floorwatch.Time) (out []floorwatch.Frame, err error) {

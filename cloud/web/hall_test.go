@@ -17,10 +17,12 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"floorwatch"
+	"floorwatch/cloud/account"
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/web"
+	"floorwatch/internal/clip"
 	"floorwatch/internal/config"
 	"floorwatch/internal/lab/webtest"
 )
@@ -241,8 +243,8 @@ func (h *hall) Segments(context.Context, site.Source, floorwatch.Time, floorwatc
 	return []floorwatch.Segment{{Start: h.end.Add(-50 * time.Minute), End: h.end}}, nil
 }
 
-func (h *hall) Clip(context.Context, site.Source, floorwatch.Time, floorwatch.Time) (api.Clip, error) {
-	return api.Clip{Start: h.filmStart, End: h.filmStart + 20_000, Data: h.film, Codec: "avc1.42c01f"}, nil
+func (h *hall) Clip(context.Context, account.Identity, site.Source, floorwatch.Time, floorwatch.Time) (clip.Clip, error) {
+	return clip.Clip{Start: h.filmStart, End: h.filmStart + 20_000, Data: h.film, Codec: "avc1.42c01f"}, nil
 }
 
 // Lines has the customer of the newest wait stand at one place.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"floorwatch"
+	"floorwatch/cloud/account"
 	"floorwatch/cloud/broker"
 	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/site"
@@ -201,6 +202,11 @@ func (b *backup) run(policy upload.Policy) (u *upload.Uploader, stop func()) {
 	})
 }
 
+// Who asks for the footage of which camera.
+const auditor account.Identity = "auditor"
+
+var door = site.Source{Store: "s1", Edge: "box", Camera: "door"}
+
 func (b *backup) films() int {
 	paths, err := filepath.Glob(filepath.Join(b.dir, "door", "*", "*.mp4"))
 	if err != nil {
@@ -217,14 +223,14 @@ func TestBackup(t *testing.T) {
 	b := newBackup(t)
 	b.record(4)
 	first, last := b.segments[0], b.segments[len(b.segments)-1]
-	ctx := vault.As(t.Context(), "auditor")
+	ctx := t.Context()
 
 	u, stop := b.run(upload.None)
-	if _, err := b.archive.Clip(ctx, "s1", "box", "door", first.Start, first.End); !errors.Is(err, vault.ErrNotHere) {
+	if _, err := b.archive.Clip(ctx, auditor, door, first.Start, first.End); !errors.Is(err, vault.ErrNotHere) {
 		t.Fatalf("a clip that is on the box only: %v", err)
 	}
 	var done, total int64
-	err := b.archive.Fetch(ctx, "s1", "box", "door", first.Start, first.End, func(d, n int64) {
+	err := b.archive.Fetch(ctx, auditor, door, first.Start, first.End, func(d, n int64) {
 		if d < done {
 			t.Errorf("progress ran back from %d to %d", done, d)
 		}
@@ -236,10 +242,10 @@ func TestBackup(t *testing.T) {
 	if got := u.Stats().Uploaded; got > 2 {
 		t.Errorf("%d pieces were uploaded, asked for was one", got)
 	}
-	if err := b.archive.Fetch(ctx, "s1", "box", "door", 1000, 2000, nil); !errors.Is(err, vault.ErrNoFootage) {
+	if err := b.archive.Fetch(ctx, auditor, door, 1000, 2000, nil); !errors.Is(err, vault.ErrNoFootage) {
 		t.Errorf("fetch of what never was: %v", err)
 	}
-	fromVault, err := b.archive.Clip(ctx, "s1", "box", "door", first.Start, first.End-10)
+	fromVault, err := b.archive.Clip(ctx, auditor, door, first.Start, first.End-10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +254,7 @@ func TestBackup(t *testing.T) {
 		t.Errorf("the vault's clip is not the box's: %v, %d and %d bytes", err, len(fromVault.Data), len(fromBox.Data))
 	}
 
-	hold, err := b.archive.Hold(ctx, "s1", "box", "door", last.Start+500, last.End-500, "inspection 7")
+	hold, err := b.archive.Hold(ctx, auditor, door, last.Start+500, last.End-500, "inspection 7")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,14 +272,14 @@ func TestBackup(t *testing.T) {
 	if n := b.films(); n != 1 || !held() {
 		t.Errorf("%d files are left on the box, want the held one", n)
 	}
-	if err := b.archive.Release(ctx, hold); err != nil {
+	if err := b.archive.Release(ctx, auditor, hold); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "the box lets go", 20*time.Second, func() bool { return !held() })
 	b.retain(0)
 	stop()
 	b.record(1) // emits the deletions' seals too
-	clip, err := b.archive.Clip(ctx, "s1", "box", "door", first.Start, last.End)
+	clip, err := b.archive.Clip(ctx, auditor, door, first.Start, last.End)
 	if err != nil || clip.End < last.End-100 {
 		t.Errorf("clip of what the box has deleted: %v, ends %s", err, clip.End)
 	}
@@ -333,7 +339,7 @@ func (b *backup) verify(first floorwatch.Segment) {
 		if !errors.Is(err, program.ErrTold) || len(v.Faults) != 1 || !strings.Contains(v.Faults[0].What, c.what) || v.Faults[0].From < first.Start {
 			b.t.Errorf("%s: %v %+v", c.what, err, v.Faults)
 		}
-		if _, err := b.archive.Clip(b.t.Context(), "s1", "box", "door", first.Start, first.End); !errors.Is(err, vault.ErrAltered) {
+		if _, err := b.archive.Clip(b.t.Context(), auditor, door, first.Start, first.End); !errors.Is(err, vault.ErrAltered) {
 			b.t.Errorf("%s: a clip of it: %v", c.what, err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/trail"
+	"floorwatch/internal/clip"
 )
 
 // boxFolder shows footage and pictures from the box's own folder, which is on
@@ -35,16 +36,12 @@ func (b boxFolder) known(c site.Source) error {
 	return fmt.Errorf("camera %.50q: %w", c.Camera, api.ErrNotFound)
 }
 
-// Clip implements cloud.Clips.
-func (b boxFolder) Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (api.Clip, error) {
+// Clip implements vault.Clips.
+func (b boxFolder) Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (clip.Clip, error) {
 	if err := b.known(c); err != nil {
-		return api.Clip{}, err
+		return clip.Clip{}, err
 	}
-	clip, err := b.library.Clip(ctx, c.Camera, from, to)
-	if errors.Is(err, footage.ErrNoFootage) {
-		err = fmt.Errorf("%w: %w", api.ErrNotFound, err)
-	}
-	return api.Clip(clip), err
+	return b.library.Clip(ctx, c.Camera, from, to)
 }
 
 // Lines implements api.Pictures.

@@ -1,4 +1,4 @@
-package cloud
+package account
 
 import (
 	"fmt"
@@ -14,11 +14,11 @@ import (
 const token = "0123456789abcdef"
 
 // guarded is a login before a site that says yes to all.
-func guarded(secure bool) *login {
-	return newLogin(token, secure, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }))
+func guarded(secure bool) *Login {
+	return NewLogin(token, secure, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "inside") }))
 }
 
-func ask(l *login, method, path string, change func(*http.Request)) *http.Response {
+func ask(l *Login, method, path string, change func(*http.Request)) *http.Response {
 	r := httptest.NewRequest(method, path, nil)
 	if change != nil {
 		change(r)
@@ -29,7 +29,7 @@ func ask(l *login, method, path string, change func(*http.Request)) *http.Respon
 }
 
 // form posts a token as the page does.
-func form(l *login, text string, change func(*http.Request)) *http.Response {
+func form(l *Login, text string, change func(*http.Request)) *http.Response {
 	body := url.Values{"token": {text}}.Encode()
 	return ask(l, http.MethodPost, loginPath, func(r *http.Request) {
 		r.Body = io.NopCloser(strings.NewReader(body))
@@ -83,7 +83,7 @@ func TestLoginByForm(t *testing.T) {
 	if !c.HttpOnly || !c.Secure || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || strings.Contains(c.Value, token) {
 		t.Errorf("cookie %+v", c)
 	}
-	open := func(l *login) int {
+	open := func(l *Login) int {
 		return ask(l, http.MethodGet, "/api/sites", func(r *http.Request) { r.AddCookie(c) }).StatusCode
 	}
 	if got := open(l); got != http.StatusOK {

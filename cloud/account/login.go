@@ -1,4 +1,6 @@
-package cloud
+// Package account knows who asks. There are no accounts yet: whoever has the
+// token is let in (Login) and acts as the page.
+package account
 
 import (
 	"crypto/hmac"
@@ -16,12 +18,21 @@ import (
 	"time"
 )
 
-// login lets in who knows the token: people by a form that sets a cookie,
+// Identity names who asks, for the access log of footage.
+type Identity string
+
+// Page is whoever looks at the pages, or asks their interface.
+const Page Identity = "page"
+
+// Of returns who sends a request that was let in.
+func Of(*http.Request) Identity { return Page }
+
+// Login lets in who knows the token: people by a form that sets a cookie,
 // programs by `Authorization: Bearer TOKEN`. There are no accounts.
 //
 // The cookie is EXPIRY.HMAC(token, EXPIRY), so it needs no memory, outlives a
 // restart and ends with the token. Wrong tokens are counted by address.
-type login struct {
+type Login struct {
 	token  string
 	secure bool // the connection is TLS: the cookie never goes without
 	next   http.Handler
@@ -34,17 +45,18 @@ const (
 	cookieLife = 30 * 24 * time.Hour // screens on a wall have nobody to sign in
 	loginPath  = "/login"
 
-	// minToken is the shortest token that is taken, in bytes.
-	minToken = 16
+	// MinToken is the shortest token that is taken, in bytes.
+	MinToken = 16
 	maxForm  = 4 << 10
 )
 
-func newLogin(token string, secure bool, next http.Handler) *login {
-	return &login{token: token, secure: secure, next: next, now: time.Now, tries: tries{now: time.Now}}
+// NewLogin guards next with a token; secure says that the connection is TLS.
+func NewLogin(token string, secure bool, next http.Handler) *Login {
+	return &Login{token: token, secure: secure, next: next, now: time.Now, tries: tries{now: time.Now}}
 }
 
 // ServeHTTP lets a request pass, shows the form, or refuses.
-func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (l *Login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/healthz":
 		l.next.ServeHTTP(w, r)
@@ -64,7 +76,7 @@ func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // known tells whether the request carries a cookie of ours that still holds.
-func (l *login) known(r *http.Request) bool {
+func (l *Login) known(r *http.Request) bool {
 	c, err := r.Cookie(cookieName)
 	if err != nil {
 		return false
@@ -77,20 +89,20 @@ func (l *login) known(r *http.Request) bool {
 	return err == nil && l.now().Unix() < s
 }
 
-func (l *login) seal(until string) string {
+func (l *Login) seal(until string) string {
 	mac := hmac.New(sha256.New, []byte(l.token))
 	mac.Write([]byte("floorwatch cookie 1 " + until))
 	return until + "." + hex.EncodeToString(mac.Sum(nil))
 }
 
 // right compares in a time that does not depend on the token.
-func (l *login) right(token string) bool {
+func (l *Login) right(token string) bool {
 	want, got := sha256.Sum256([]byte(l.token)), sha256.Sum256([]byte(token))
 	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
 
 // bearer serves a program that sends its token with each request.
-func (l *login) bearer(w http.ResponseWriter, r *http.Request) {
+func (l *Login) bearer(w http.ResponseWriter, r *http.Request) {
 	wait, ok := l.tries.take(r.RemoteAddr)
 	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	switch {
@@ -106,7 +118,7 @@ func (l *login) bearer(w http.ResponseWriter, r *http.Request) {
 }
 
 // enter takes the form.
-func (l *login) enter(w http.ResponseWriter, r *http.Request) {
+func (l *Login) enter(w http.ResponseWriter, r *http.Request) {
 	wait, ok := l.tries.take(r.RemoteAddr)
 	if !ok {
 		tooMany(w, wait)

@@ -1,0 +1,36 @@
+package cloud
+
+import (
+	"path/filepath"
+
+	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/vault"
+)
+
+// footage is the footage of all boxes: what the vault has, what their seals say
+// there is, and the way to bring the rest.
+type footage struct {
+	uploads   *vault.Uploads
+	commander *ingest.Commander
+	archive   *vault.Archive
+	retention *vault.Retention
+}
+
+// incomingDir holds unfinished uploads, below the data folder.
+const incomingDir = "incoming"
+
+func (a *Aggregator) openVault(index *vault.Index) (*footage, error) {
+	objects, err := vault.OpenFolder(a.Data)
+	if err != nil {
+		return nil, err
+	}
+	f := &footage{
+		uploads: &vault.Uploads{
+			Index: index, Objects: objects, Dir: filepath.Join(a.Data, incomingDir), Key: a.Registry.Key, Log: a.Log,
+		},
+		commander: &ingest.Commander{Broker: a.Broker, Registry: a.Registry, Log: a.Log},
+		retention: &vault.Retention{Index: index, Objects: objects, MaxAge: a.Footage, Log: a.Log},
+	}
+	f.archive = &vault.Archive{Index: index, Objects: objects, Own: a.Clips, Boxes: f.commander, Uploads: f.uploads, Log: a.Log}
+	return f, nil
+}
