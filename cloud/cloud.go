@@ -20,6 +20,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/site"
@@ -71,7 +72,8 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 
-	hub := api.NewHub()
+	live := fleet.NewLive()
+	hub := api.NewHub(live)
 	group, ctx := errgroup.WithContext(ctx)
 	dog := &watchdog.Dog{Log: a.Log}
 	group.Go(func() error { dog.Run(ctx); return nil })
@@ -80,7 +82,7 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 		Retention: a.Retention, Stored: a.stored(hub), Dog: dog, Log: a.Log,
 	}
 	watch := &ingest.Watch{
-		Broker: a.Broker, Registry: a.Registry, OnState: hub.PublishState, OnLive: hub.PublishLive, Log: a.Log,
+		Broker: a.Broker, Registry: a.Registry, OnState: live.PutState, OnLive: live.PutLive, Log: a.Log,
 	}
 	film, err := a.openVault(index)
 	if err != nil {
@@ -91,12 +93,10 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
-	boxes := &fleet{log: a.Log}
-	status := &status{a: a, fleet: boxes, began: time.Now(), ingest: in, watch: watch, db: db, hub: hub, uploads: film.uploads}
-	group.Go(func() error { return a.serve(ctx, hub, film, status) })
-	group.Go(func() error {
-		return boxes.run(ctx, api.Settings{Registry: a.Registry, Figures: a.Figures, Hub: hub, Footage: film.archive, Log: a.Log})
-	})
+	boxes := &fleet.Fleet{Registry: a.Registry, Records: a.Figures, Footage: index, Live: live, Log: a.Log}
+	status := &status{a: a, fleet: boxes, live: live, ingest: in, watch: watch, db: db, hub: hub, uploads: film.uploads}
+	group.Go(func() error { return boxes.Run(ctx) })
+	group.Go(func() error { return a.serve(ctx, hub, boxes, film, status) })
 	return group.Wait()
 }
 
@@ -115,9 +115,9 @@ func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []floorw
 }
 
 // serve answers HTTP on the aggregator's listener until ctx ends.
-func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, film *footage, s *status) error {
+func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, boxes *fleet.Fleet, film *footage, s *status) error {
 	handler := api.New(api.Settings{
-		Registry: a.Registry, Figures: a.Figures, Hub: hub, Pictures: a.Pictures, Pages: a.pages(s),
+		Registry: a.Registry, Figures: a.Figures, Hub: hub, Fleet: boxes, Pictures: a.Pictures, Pages: a.pages(s),
 		Footage: film.archive, Archive: film.archive, Hosts: a.Hosts, Log: a.Log,
 	})
 	if a.Token != "" {

@@ -6,6 +6,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/vault"
 	"floorwatch/internal/metrics"
@@ -14,8 +15,8 @@ import (
 // status reads the aggregator's figures about itself.
 type status struct {
 	a      *Aggregator
-	began  time.Time
-	fleet  *fleet
+	fleet  *fleet.Fleet
+	live   *fleet.Live
 	ingest *ingest.Ingest
 	watch  *ingest.Watch
 	db     *ingest.DB
@@ -63,7 +64,7 @@ func (s *status) figures() []metrics.Figure {
 		metrics.Counter("floorwatch_vault_refused_total", "Uploads not let in: unsigned, unknown, malformed.", float64(up.Refused)),
 		metrics.Counter("floorwatch_vault_corrupt_total", "Pieces whose bytes were not those of their hash.", float64(up.Corrupt)),
 		metrics.Counter("floorwatch_vault_failed_total", "Uploads that could not be served.", float64(up.Failed)))
-	return append(append(all, s.fleet.figures()), s.boxes()...)
+	return append(append(all, s.troubles()), s.boxes()...)
 }
 
 // delay gives a distribution as a figure for each quantile.
@@ -78,6 +79,17 @@ func delay(name, help string, d ingest.Delay) metrics.Figure {
 	return f
 }
 
+// troubles has a sample for each trouble of each box.
+func (s *status) troubles() metrics.Figure {
+	out := metrics.Figure{Name: "floorwatch_box_trouble", Help: "1 for each trouble of a box, as the page of boxes names them.", Labels: []string{"store", "edge", "what"}}
+	for _, b := range s.fleet.Troubles() {
+		for _, t := range b.Troubles {
+			out.Samples = append(out.Samples, metrics.Sample{Value: 1, Labels: []string{b.Store, b.Edge, t.What}})
+		}
+	}
+	return out
+}
+
 // boxes tells which registered boxes are there, by their state or last will.
 func (s *status) boxes() []metrics.Figure {
 	online := metrics.Figure{Name: "floorwatch_box_online", Help: "1 while the box says that it is online.", Labels: []string{"store", "edge"}}
@@ -85,7 +97,7 @@ func (s *status) boxes() []metrics.Figure {
 	count := 0.0
 	for _, e := range s.a.Registry.Edges {
 		labels := []string{e.Store, e.ID}
-		st, known := s.watch.State(e.Store, e.ID)
+		st, known := s.live.State(e.Store, e.ID)
 		is := metrics.Flag(known && st.State == floorwatch.StateOnline)
 		count += is
 		online.Samples = append(online.Samples, metrics.Sample{Value: is, Labels: labels})

@@ -51,6 +51,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/figures"
+	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/site"
 	"floorwatch/internal/clip"
 )
@@ -75,7 +76,7 @@ type Pictures interface {
 	Still(ctx context.Context, c site.Source) (jpeg []byte, t floorwatch.Time, err error)
 }
 
-// Settings of the handler. Figures and Hub are required; without Footage or
+// Settings of the handler. Figures, Hub and Fleet are required; without Footage or
 // Pictures the answers that need them are 404 and say so.
 type Settings struct {
 	Registry site.Registry
@@ -84,6 +85,7 @@ type Settings struct {
 	Pictures Pictures
 	Archive  Archive // nil: nothing is fetched from boxes, nothing can be held
 	Hub      *Hub
+	Fleet    *fleet.Fleet
 	Pages    http.Handler     // everything outside /api/ and /healthz; nil = 404
 	Hosts    []string         // further Host names accepted beside loopback ones
 	Log      *slog.Logger     // nil = discard
@@ -97,7 +99,6 @@ type server struct {
 	mux     *http.ServeMux
 	figures figures.Figures
 	clips   clipCache
-	boxen   boxCache
 	// fetches bounds those that run at a time.
 	fetches chan struct{}
 }
@@ -111,7 +112,7 @@ func New(set Settings) http.Handler {
 		set.Now = time.Now
 	}
 	if set.Hub == nil {
-		set.Hub = NewHub()
+		set.Hub = NewHub(fleet.NewLive())
 	}
 	if set.Heartbeat <= 0 {
 		set.Heartbeat = 10 * time.Second
@@ -205,6 +206,11 @@ func (s *server) knownHost(host string) bool {
 		return true
 	}
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || slices.Contains(s.Hosts, host)
+}
+
+// boxes answers /api/boxes, those in trouble first.
+func (s *server) boxes(w http.ResponseWriter, r *http.Request) error {
+	return writeJSON(w, map[string]any{"boxes": s.Fleet.Boxes(r.Context()), "t": floorwatch.TimeOf(s.Now())})
 }
 
 func (s *server) healthz(w http.ResponseWriter, _ *http.Request) error {

@@ -17,6 +17,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/figures"
+	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
@@ -112,13 +113,14 @@ func camera(name string, scene floorwatch.Scene) site.Camera {
 	return site.Camera{Name: name, SceneKeys: config.KeysOf(scene)}
 }
 
-func handler(m *memory) (http.Handler, *Hub) {
-	hub := NewHub()
+func handler(m *memory) (http.Handler, *Hub, *fleet.Live) {
+	live := fleet.NewLive()
+	hub := NewHub(live)
 	return New(Settings{
 		Registry: shop("", camera("cam", floorwatch.Scene{Zones: []floorwatch.Zone{{Name: "z", MinStay: time.Second}}})),
 		Figures:  m, Footage: m, Pictures: m, Hub: hub, Heartbeat: 20 * time.Millisecond,
 		Now: func() time.Time { return t0.Add(10 * time.Minute).Time() },
-	}), hub
+	}), hub, live
 }
 
 func get(t *testing.T, h http.Handler, target string) *httptest.ResponseRecorder {
@@ -142,7 +144,7 @@ func decode[T any](t *testing.T, w *httptest.ResponseRecorder) (v T) {
 }
 
 func TestHostileParameters(t *testing.T) {
-	h, _ := handler(&memory{})
+	h, _, _ := handler(&memory{})
 	for target, want := range map[string]int{
 		"/api/stays": 200,
 		"/api/stays?store=s1&edge=box&camera=cam&zone=z": 200,
@@ -203,7 +205,7 @@ func TestHostileParameters(t *testing.T) {
 }
 
 func TestHostsMethodsAndSites(t *testing.T) {
-	h, _ := handler(&memory{})
+	h, _, _ := handler(&memory{})
 	for _, c := range []struct {
 		method, host, site string
 		want               int
@@ -236,7 +238,7 @@ func TestHostsMethodsAndSites(t *testing.T) {
 }
 
 func TestErrorsOfOursStayOurs(t *testing.T) {
-	h, _ := handler(&memory{err: errors.New("token=secret refused by influx")})
+	h, _, _ := handler(&memory{err: errors.New("token=secret refused by influx")})
 	w := get(t, h, "/api/stays")
 	if w.Code != http.StatusBadGateway || strings.Contains(w.Body.String(), "secret") {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -276,7 +278,7 @@ func TestSeries(t *testing.T) {
 	for _, s := range []float64{2, 4, 6} {
 		m.stays = append(m.stays, stay("z", t0, s))
 	}
-	h, _ := handler(m)
+	h, _, _ := handler(m)
 	q := "/api/series?step=30&from=" + ms(t0.Add(-time.Minute)) + "&to=" + ms(t0.Add(10*time.Minute))
 	got := decode[figures.Series](t, get(t, h, q))
 	if got.StepS != 30 || got.P90Method != "nearest-rank" || len(got.Zones) != 1 {
@@ -317,7 +319,7 @@ func TestSeriesStepHoldsWholeIntervals(t *testing.T) {
 	x.Start = t0.Floor(5 * time.Minute)
 	x.End = x.Start.Add(5 * time.Minute)
 	m.intervals = append(m.intervals, x)
-	h, _ := handler(m)
+	h, _, _ := handler(m)
 	got := decode[figures.Series](t, get(t, h, "/api/series?from="+ms(t0.Add(-10*time.Minute))+"&to="+ms(t0.Add(10*time.Minute))))
 	if got.StepS != 300 || got.From%300_000 != 0 {
 		t.Errorf("step %v from %v: five-minute intervals need buckets of five minutes", got.StepS, got.From)
@@ -328,7 +330,7 @@ func TestCSVIsSafeForSpreadsheets(t *testing.T) {
 	x := stay("z", t0, 2.5)
 	x.ID = `=HYPERLINK("x")`
 	x.By = "@sum"
-	h, _ := handler(&memory{stays: []floorwatch.Stay{x}})
+	h, _, _ := handler(&memory{stays: []floorwatch.Stay{x}})
 	w := get(t, h, "/api/stays?format=csv&from="+ms(t0-1000))
 	rows, err := csv.NewReader(w.Body).ReadAll()
 	if err != nil || len(rows) != 2 {
@@ -348,7 +350,7 @@ func TestCSVIsSafeForSpreadsheets(t *testing.T) {
 
 func TestStaysAreNewestFirst(t *testing.T) {
 	m := &memory{stays: []floorwatch.Stay{stay("z", t0, 1), stay("z", t0, 9), stay("z", t0, 5)}}
-	h, _ := handler(m)
+	h, _, _ := handler(m)
 	got := decode[struct {
 		Stays []stayView
 		Limit bool `json:"limit_reached"`
@@ -371,7 +373,7 @@ func TestTimelineExplainsAllTime(t *testing.T) {
 			{Of: "observation", From: min(4), Cause: "down"},
 		},
 	}
-	h, _ := handler(m)
+	h, _, _ := handler(m)
 	got := decode[struct {
 		Footage     []spanView `json:"footage"`
 		Gaps        []spanView `json:"footage_gaps"`
@@ -401,7 +403,7 @@ func TestClipMarksTheWantedOnlyInTheirRun(t *testing.T) {
 			{T: t0 + 600, W: 8, H: 6, People: person},
 		},
 	}
-	h, _ := handler(m)
+	h, _, _ := handler(m)
 	got := decode[struct {
 		URL    string
 		Start  floorwatch.Time
@@ -462,10 +464,10 @@ func wantLine(t *testing.T, sc *bufio.Scanner, part string) {
 }
 
 func TestEvents(t *testing.T) {
-	h, hub := handler(&memory{})
-	hub.PublishLive("s1", "box", floorwatch.Live{Zone: "z", T: 2, People: 4})
-	hub.PublishLive("s1", "box", floorwatch.Live{Zone: "z", T: 1, People: 9}) // late: not newer
-	hub.PublishState("s1", "box", floorwatch.State{State: floorwatch.StateOnline})
+	h, hub, live := handler(&memory{})
+	_ = live.PutLive("s1", "box", floorwatch.Live{Zone: "z", T: 2, People: 4})
+	_ = live.PutLive("s1", "box", floorwatch.Live{Zone: "z", T: 1, People: 9}) // late: not newer
+	_ = live.PutState("s1", "box", floorwatch.State{State: floorwatch.StateOnline})
 	sc := stream(t, h)
 	wantLine(t, sc, "event: state")
 	wantLine(t, sc, `"occupancy":4`)
@@ -483,13 +485,14 @@ func TestEvents(t *testing.T) {
 }
 
 func TestHubDropsTheSlowAndBoundsTheMany(t *testing.T) {
-	hub := NewHub()
+	live := fleet.NewLive()
+	hub := NewHub(live)
 	_, _, slow, ok := hub.join()
 	if !ok {
 		t.Fatal("join")
 	}
 	for i := range clientRoom + 1 {
-		hub.PublishLive("s", "e", floorwatch.Live{Zone: "z", T: floorwatch.Time(i)})
+		_ = live.PutLive("s", "e", floorwatch.Live{Zone: "z", T: floorwatch.Time(i)})
 	}
 	if hub.Clients() != 0 {
 		t.Error("a client that reads nothing stays")
@@ -517,7 +520,7 @@ func FuzzParameters(f *testing.F) {
 	for _, s := range []string{"store=s1&from=1&to=2", "tracks=1,2&at=9", "from=2025-06-15T15:00:00Z", "zone=%00&limit=-1", "step=10;x", "a=%zz", "cohort=began&target=1e9"} {
 		f.Add(s)
 	}
-	h, _ := handler(&memory{clip: clip.Clip{Start: t0, End: t0 + 1, Data: []byte("x")}})
+	h, _, _ := handler(&memory{clip: clip.Clip{Start: t0, End: t0 + 1, Data: []byte("x")}})
 	f.Fuzz(func(t *testing.T, query string) {
 		for _, path := range []string{"/api/stays", "/api/series", "/api/clip", "/api/timeline", "/api/waits/summary", "/api/waits/series"} {
 			r := httptest.NewRequest("GET", path, nil)

@@ -233,7 +233,7 @@ func TestHoldIsListedAndReleased(t *testing.T) {
 	if w := send(h, "DELETE", holdPath+"?id="+id, "", head); w.Code != 404 {
 		t.Errorf("release of none: %d %s", w.Code, w.Body)
 	}
-	plain, _ := handler(&memory{})
+	plain, _, _ := handler(&memory{})
 	if w := send(plain, "POST", holdPath, goodHold, head); w.Code != 404 {
 		t.Errorf("hold without a vault: %d %s", w.Code, w.Body)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/figures"
+	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/waits"
 )
@@ -215,7 +216,8 @@ func TestManyIntervalsAreReadZoneByZone(t *testing.T) {
 }
 
 func TestWaitEvents(t *testing.T) {
-	hub := NewHub()
+	live := fleet.NewLive()
+	hub := NewHub(live)
 	h := New(Settings{Figures: &memory{}, Hub: hub})
 	sc := stream(t, h)
 	wantLine(t, sc, "event: ping")

@@ -237,8 +237,9 @@ func (e *statusError) Error() string {
 
 // series is one table of an InfluxQL answer.
 type series struct {
-	Columns []string `json:"columns"`
-	Values  [][]any  `json:"values"`
+	Tags    map[string]string `json:"tags"` // of a statement that groups by them
+	Columns []string          `json:"columns"`
+	Values  [][]any           `json:"values"`
 }
 
 // influxQL runs one statement through /query, which 1.8 and 2.7 both have, and

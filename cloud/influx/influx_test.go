@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"floorwatch/cloud/site"
+
 	"floorwatch"
 	"floorwatch/internal/lab/kit"
 )
@@ -119,7 +121,9 @@ func TestRecordsComeBackWhole(t *testing.T) {
 	checkRows(t, q, c.Intervals, *interval, *plain)
 	checkRows(t, q, c.Gaps, *gap, *lost)
 	checkRows(t, q, c.Counts, *count, *inside)
-	checkRows(t, q, c.Health, *health)
+	checkRows(t, q, func(ctx context.Context, q Query) ([]Sent[floorwatch.Health], error) {
+		return c.LastHealth(ctx, []site.Source{{Store: q.Store, Edge: q.Edge}}, q.From, q.To)
+	}, Sent[floorwatch.Health]{"whole", "box", *health})
 	q.Zone = "elsewhere"
 	checkRows(t, q, c.Stays)
 }
@@ -133,17 +137,52 @@ func TestHealthIsTheNewestOfEachCamera(t *testing.T) {
 		}
 	}
 	box, door := health("", t0+60_000, "uptime_s"), health("door", t0+60_001, "frames")
-	probe := health("", t0+90_000, floorwatch.FigureProbe)
+	probe := health("", t0+60_002, floorwatch.FigureProbe)
 	if err := c.Write(t.Context(), points("newest", health("", t0, "uptime_s"), health("door", t0+1, "frames"), box, door, probe)); err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.Health(t.Context(), Query{Store: "newest", Edge: "box", From: t0, To: t0 + 3_600_000})
+	got, err := c.LastHealth(t.Context(), []site.Source{{Store: "newest", Edge: "box"}}, t0, t0+3_600_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(got, func(a, b floorwatch.Health) int { return strings.Compare(a.Camera, b.Camera) })
-	if want := []floorwatch.Health{*box, *door}; !reflect.DeepEqual(got, want) {
+	slices.SortFunc(got, func(a, b Sent[floorwatch.Health]) int { return strings.Compare(a.Record.Camera, b.Record.Camera) })
+	if want := []Sent[floorwatch.Health]{{"newest", "box", *box}, {"newest", "box", *door}}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// TestAllBoxesAreAskedAtOnce reads what two boxes left in one question each.
+func TestAllBoxesAreAskedAtOnce(t *testing.T) {
+	c := client(t)
+	at := t0.Add(400 * 24 * time.Hour) // no other test's records
+	to := at.Add(time.Minute)
+	gap := &floorwatch.Gap{Header: floorwatch.Header{Kind: floorwatch.KindGap, Camera: "door", ID: "g", At: to}, Of: floorwatch.OfFootage, From: at, To: &to, Cause: "stall"}
+	interval := func(zone string, observed float64) *floorwatch.Interval {
+		return &floorwatch.Interval{Header: floorwatch.Header{Kind: floorwatch.KindInterval, Camera: "door", Zone: zone, ID: zone, At: to}, Start: at, End: to, ObservedS: observed}
+	}
+	for _, store := range []string{"all-1", "all-2"} {
+		if err := c.Write(t.Context(), points(store, gap, interval("a", 58), interval("b", 59.5))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gaps, err := c.GapsOfAll(t.Context(), at, to.Add(time.Minute))
+	slices.SortFunc(gaps, func(a, b Sent[floorwatch.Gap]) int { return strings.Compare(a.Store, b.Store) })
+	if err != nil || len(gaps) != 2 || gaps[0].Store != "all-1" || gaps[1].Store != "all-2" || gaps[1].Edge != "box" {
+		t.Fatalf("%+v %v", gaps, err)
+	}
+	if g := gaps[0].Record; g.Of != gap.Of || g.From != at || *g.To != to {
+		t.Errorf("%+v", g)
+	}
+	if gaps, err := c.GapsOfAll(t.Context(), to.Add(time.Second), to.Add(time.Minute)); err != nil || len(gaps) != 0 {
+		t.Errorf("gaps of before: %+v %v", gaps, err)
+	}
+	got, err := c.Observed(t.Context(), at, to)
+	want := []Observed{
+		{site.Source{Store: "all-1", Edge: "box", Camera: "door"}, at, to, 59.5},
+		{site.Source{Store: "all-2", Edge: "box", Camera: "door"}, at, to, 59.5},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v %v\nwant %+v", got, err, want)
 	}
 }
 

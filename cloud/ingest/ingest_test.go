@@ -23,6 +23,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 
 	"floorwatch"
+	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
@@ -584,22 +585,23 @@ func TestWatchKeepsTheLastWord(t *testing.T) {
 	}
 	publish(floorwatch.State{V: 1, State: floorwatch.StateOnline, T: 5}, floorwatch.LeafState) // before the watch
 	called := make(chan int, 100)
-	w := &Watch{Broker: access.Login{URL: broker}, Registry: registry("watch", "box"), OnLive: func(_, _ string, l floorwatch.Live) { called <- l.People }}
+	live := fleet.NewLive()
+	w := &Watch{Broker: access.Login{URL: broker}, Registry: registry("watch", "box"), OnState: live.PutState, OnLive: func(store, edge string, l floorwatch.Live) error {
+		called <- l.People
+		return live.PutLive(store, edge, l)
+	}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
-	until(t, "the retained state", func() bool { s, ok := w.State("watch", "box"); return ok && s.State == floorwatch.StateOnline })
+	until(t, "the retained state", func() bool { s, ok := live.State("watch", "box"); return ok && s.State == floorwatch.StateOnline })
 	publish(floorwatch.Live{V: 1, Camera: "hall", Zone: "other", T: 1}, floorwatch.LeafLive, "table") // lies about its zone
 	publish("rubbish", floorwatch.LeafLive, "table")
 	publish(floorwatch.Live{V: 1, Camera: "hall", Zone: "table", T: 9, People: 4}, floorwatch.LeafLive, "table")
 	if n := <-called; n != 4 {
 		t.Errorf("first live message has %d people, want 4", n)
 	}
-	if l := w.Live("watch", "box"); len(l) != 1 || l[0].People != 4 {
-		t.Errorf("live %+v, want one zone with 4 people", l)
-	}
 	publish(floorwatch.State{V: 1, State: floorwatch.StateOffline, T: 1}, floorwatch.LeafState) // the will is older
-	until(t, "the will", func() bool { s, _ := w.State("watch", "box"); return s.State == floorwatch.StateOffline })
+	until(t, "the will", func() bool { s, _ := live.State("watch", "box"); return s.State == floorwatch.StateOffline })
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

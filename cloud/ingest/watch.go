@@ -17,26 +17,23 @@ import (
 )
 
 const (
-	maxWatched   = 4 << 10 // bytes of one state or live message
-	maxLiveZones = 256     // of one box
+	maxWatched = 4 << 10 // bytes of one state or live message
 )
 
-// Watch keeps the last state of each registered box and the last live figures of
-// each of its zones. Fields are set before Run and not changed after.
+// Watch hears the presence of registered boxes and the live figures of their zones.
+// Fields are set before Run and not changed after.
 type Watch struct {
 	Broker   access.Login
 	Registry site.Registry
-	// OnState and OnLive are called for each message, by one goroutine; they must
-	// not block. nil: none.
-	OnState func(store, edge string, s floorwatch.State)
-	OnLive  func(store, edge string, l floorwatch.Live)
+	// OnState and OnLive are called for each message, by one goroutine, and say why
+	// it cannot be shown; they must not block.
+	OnState func(store, edge string, s floorwatch.State) error
+	OnLive  func(store, edge string, l floorwatch.Live) error
 	Log     *slog.Logger // nil discards
 
 	mu      sync.Mutex
 	ignored int64
 	told    time.Time // when that was logged
-	states  map[[2]string]floorwatch.State
-	lives   map[[2]string]map[string]floorwatch.Live
 }
 
 // Run works until ctx ends and returns when its goroutines are gone.
@@ -44,11 +41,8 @@ func (w *Watch) Run(ctx context.Context) error {
 	if err := w.Registry.Validate(); err != nil {
 		return err
 	}
-	if w.Log == nil {
-		w.Log = slog.New(slog.DiscardHandler)
-	}
 	// Retained messages do not reach a shared subscription, so this one is plain.
-	l := newLink(w.Broker, w.Log, "", false, map[string]byte{
+	l := newLink(w.Broker, w.log(), "", false, map[string]byte{
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafState:       1,
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafLive + "/+": 0,
 	}, func(*link.Session) {})
@@ -56,24 +50,11 @@ func (w *Watch) Run(ctx context.Context) error {
 	return l.Run(ctx)
 }
 
-// State returns a box's last word on its presence.
-func (w *Watch) State(store, edge string) (floorwatch.State, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s, ok := w.states[[2]string{store, edge}]
-	return s, ok
-}
-
-// Live returns the newest figures of a box's zones, in no order. What is older
-// than T + ValidS must not be shown.
-func (w *Watch) Live(store, edge string) []floorwatch.Live {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var out []floorwatch.Live
-	for _, l := range w.lives[[2]string{store, edge}] {
-		out = append(out, l)
+func (w *Watch) log() *slog.Logger {
+	if w.Log == nil {
+		return slog.New(slog.DiscardHandler)
 	}
-	return out
+	return w.Log
 }
 
 // tellEvery bounds the log lines about what is ignored: a box gone mad sends
@@ -103,7 +84,7 @@ func (w *Watch) message(m mqtt.Message) {
 	n := w.ignored
 	w.mu.Unlock()
 	if tell {
-		w.Log.Warn("a state or live message is not shown; check the box that sent it, and the broker's access list",
+		w.log().Warn("a state or live message is not shown; check the box that sent it, and the broker's access list",
 			"topic", fmt.Sprintf("%.200q", m.Topic()), "reason", err, "so_far", n)
 	}
 }
@@ -130,8 +111,6 @@ func (w *Watch) show(topic string, payload []byte) error {
 	return nil
 }
 
-// state takes a box's word. The will carries the time of the connection that it
-// ends, so order of arrival decides and not T.
 func (w *Watch) state(store, edge string, payload []byte) error {
 	var s floorwatch.State
 	if err := json.Unmarshal(payload, &s); err != nil {
@@ -140,16 +119,7 @@ func (w *Watch) state(store, edge string, payload []byte) error {
 	if s.V != floorwatch.Version {
 		return fmt.Errorf("state of version %d, want %d", s.V, floorwatch.Version)
 	}
-	w.mu.Lock()
-	if w.states == nil {
-		w.states = map[[2]string]floorwatch.State{}
-	}
-	w.states[[2]string{store, edge}] = s
-	w.mu.Unlock()
-	if w.OnState != nil {
-		w.OnState(store, edge, s)
-	}
-	return nil
+	return w.OnState(store, edge, s)
 }
 
 func (w *Watch) live(store, edge, zone string, payload []byte) error {
@@ -162,29 +132,6 @@ func (w *Watch) live(store, edge, zone string, payload []byte) error {
 		return fmt.Errorf("live figures of version %d, want %d", l.V, floorwatch.Version)
 	case l.Zone != zone || !floorwatch.ValidName(zone) || !floorwatch.ValidName(l.Camera):
 		return fmt.Errorf("live figures of camera %.50q, zone %.50q on the topic of zone %.50q: a name is %s", l.Camera, l.Zone, zone, floorwatch.NameRule)
-	case !w.keep(store, edge, l):
-		return fmt.Errorf("zone %s is one more than the %d that a box may show", zone, maxLiveZones)
-	case w.OnLive != nil:
-		w.OnLive(store, edge, l)
 	}
-	return nil
-}
-
-// keep takes l unless its box shows too many zones already. Order of arrival
-// decides: a box publishes in order, and its clock may be set back.
-func (w *Watch) keep(store, edge string, l floorwatch.Live) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	at := [2]string{store, edge}
-	if w.lives == nil {
-		w.lives = map[[2]string]map[string]floorwatch.Live{}
-	}
-	if w.lives[at] == nil {
-		w.lives[at] = map[string]floorwatch.Live{}
-	}
-	if _, ok := w.lives[at][l.Zone]; !ok && len(w.lives[at]) >= maxLiveZones {
-		return false
-	}
-	w.lives[at][l.Zone] = l
-	return true
+	return w.OnLive(store, edge, l)
 }

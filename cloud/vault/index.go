@@ -17,10 +17,12 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"time"
 
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 	"floorwatch/internal/durable"
 )
 
@@ -191,6 +193,41 @@ func (x *Index) Segments(ctx context.Context, store, edge, camera string, from, 
 	}
 	if len(out) > MaxSegments {
 		return nil, fmt.Errorf("list footage of %s: %w", camera, ErrTooMany)
+	}
+	return out, nil
+}
+
+// Piece is when a piece of footage began and ended.
+type Piece struct{ Start, End floorwatch.Time }
+
+// maxPiece is longer than any piece: boxes begin a new file every minute.
+const maxPiece = time.Hour
+
+// Pieces returns the pieces of the cameras' footage that overlap [from, to), in
+// order of their start.
+func (x *Index) Pieces(ctx context.Context, cameras []site.Source, from, to floorwatch.Time) (map[site.Source][]Piece, error) {
+	stmt, err := x.db.PrepareContext(ctx, `SELECT start, "end" FROM segment
+		WHERE store=? AND edge=? AND camera=? AND start < ? AND start > ? AND "end" > ? ORDER BY start`)
+	if err != nil {
+		return nil, fmt.Errorf("list footage of all cameras: %w", err)
+	}
+	defer func() { _ = stmt.Close() }()
+	out := make(map[site.Source][]Piece, len(cameras))
+	for _, c := range cameras {
+		rows, err := stmt.QueryContext(ctx, c.Store, c.Edge, c.Camera, int64(to), int64(from.Add(-maxPiece)), int64(from))
+		if err != nil {
+			return nil, fmt.Errorf("list footage of %s: %w", c.Camera, err)
+		}
+		for rows.Next() {
+			var p Piece
+			if err := rows.Scan(&p.Start, &p.End); err != nil {
+				return nil, errors.Join(fmt.Errorf("list footage of %s: %w", c.Camera, err), rows.Close())
+			}
+			out[c] = append(out[c], p)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, fmt.Errorf("list footage of %s: %w", c.Camera, err)
+		}
 	}
 	return out, nil
 }

@@ -17,6 +17,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
@@ -102,7 +103,8 @@ func TestBoxesAndTheirFootage(t *testing.T) {
 func checkFetch(t *testing.T, ctx context.Context) {
 	t.Helper()
 	d := &distant{shop: newShop(t), step: make(chan func(func(done, total int64)) error)}
-	hub := api.NewHub()
+	boxes := fleet.NewLive()
+	hub := api.NewHub(boxes)
 	srv := httptest.NewServer(api.New(api.Settings{
 		Registry: d.registry(), Figures: d, Footage: d, Archive: d, Pictures: d, Hub: hub, Pages: web.Handler(),
 	}))
@@ -182,8 +184,8 @@ func checkRelease(t *testing.T, ctx context.Context, d *distant) {
 	}
 }
 
-// fleet publishes five boxes in different health.
-func fleet(hub *api.Hub) (r site.Registry) {
+// chain publishes five boxes in different health.
+func chain(t *testing.T, hub *api.Hub, live *fleet.Live) (r site.Registry) {
 	now := floorwatch.TimeOf(time.Now())
 	store := func(name, zh, en string, boxes ...string) {
 		r.Stores = append(r.Stores, site.Store{ID: name, Label: floorwatch.Label{ZH: zh, EN: en}, TimeZone: "Asia/Shanghai"})
@@ -195,7 +197,7 @@ func fleet(hub *api.Hub) (r site.Registry) {
 		}
 	}
 	report := func(store, edge, state string, ago time.Duration, box, hall map[string]float64) {
-		hub.PublishState(store, edge, floorwatch.State{V: 1, State: state, T: now.Add(-26 * time.Hour), Version: "0.3.0"})
+		show(t, live.PutState, store, edge, floorwatch.State{V: 1, State: state, T: now.Add(-26 * time.Hour), Version: "0.3.0"})
 		rec := func(camera string, over, base map[string]float64) floorwatch.Record {
 			h := &floorwatch.Health{Header: floorwatch.Header{Kind: floorwatch.KindHealth, Camera: camera, At: now.Add(-ago)}, Figures: base}
 			for k, v := range over {
@@ -225,9 +227,10 @@ func fleet(hub *api.Hub) (r site.Registry) {
 
 func checkBoxes(t *testing.T, ctx context.Context) {
 	t.Helper()
-	hub := api.NewHub()
-	registry := fleet(hub)
-	srv := httptest.NewServer(api.New(api.Settings{Registry: registry, Figures: nothing{}, Hub: hub, Pages: web.Handler()}))
+	boxes := fleet.NewLive()
+	hub := api.NewHub(boxes)
+	registry := chain(t, hub, boxes)
+	srv := httptest.NewServer(api.New(api.Settings{Registry: registry, Figures: nothing{}, Hub: hub, Fleet: &fleet.Fleet{Registry: registry, Records: nothing{}, Live: boxes}, Pages: web.Handler()}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
 	var bad webtest.Faults
@@ -258,7 +261,7 @@ func checkBoxes(t *testing.T, ctx context.Context) {
 		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
 	shot(t, ctx, "boxes-dark-zh", true)
 
-	hub.PublishState("jingan", "box2", floorwatch.State{V: 1, State: floorwatch.StateOnline, T: floorwatch.TimeOf(time.Now()), Version: "0.3.1"})
+	show(t, boxes.PutState, "jingan", "box2", floorwatch.State{V: 1, State: floorwatch.StateOnline, T: floorwatch.TimeOf(time.Now()), Version: "0.3.1"})
 	webtest.Until(t, ctx, `document.querySelector('[data-box="jingan/box2"] .pill.ok') !== null`) // without a reload
 	for _, f := range bad.All() {
 		t.Error(f)

@@ -19,7 +19,9 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/lab/webtest"
 )
@@ -46,22 +48,23 @@ func shot(t *testing.T, ctx context.Context, name string, full bool) {
 func TestPageInChromium(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	hub := api.NewHub()
+	boxes := fleet.NewLive()
+	hub := api.NewHub(boxes)
 	srv := httptest.NewServer(api.New(api.Settings{
 		Registry: s.registry(), Figures: s, Footage: s, Pictures: s, Hub: hub, Pages: web.Handler(),
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
-	hub.PublishState("demo", "box1", floorwatch.State{V: 1, State: floorwatch.StateOnline})
-	hub.PublishLive("demo", "box1", s.live("crossing", 3))
-	hub.PublishLive("demo", "box1", s.live("right-road", 1))
+	show(t, boxes.PutState, "demo", "box1", floorwatch.State{V: 1, State: floorwatch.StateOnline})
+	show(t, boxes.PutLive, "demo", "box1", s.live("crossing", 3))
+	show(t, boxes.PutLive, "demo", "box1", s.live("right-road", 1))
 
 	ctx := webtest.Browser(t)
 	var bad webtest.Faults
 	bad.Watch(ctx, strings.TrimPrefix(srv.URL, "http://"))
 	webtest.Run(t, ctx, "open", clog.Enable(), network.Enable(), chromedp.EmulateViewport(1400, 900), chromedp.Navigate(srv.URL+"/?lang=en"))
 
-	checkFigures(t, ctx, s, hub)
+	checkFigures(t, ctx, s, hub, boxes)
 	shot(t, ctx, "desktop-en", false)
 	shot(t, ctx, "desktop-en-full", true)
 	checkDrawing(t, ctx)
@@ -75,7 +78,7 @@ func TestPageInChromium(t *testing.T) {
 	}
 }
 
-func checkFigures(t *testing.T, ctx context.Context, s *shop, hub *api.Hub) {
+func checkFigures(t *testing.T, ctx context.Context, s *shop, hub *api.Hub, boxes *fleet.Live) {
 	t.Helper()
 	webtest.Until(t, ctx, `document.querySelector('#conn.ok')?.innerText.includes('Live')`)
 	webtest.Until(t, ctx, `[...document.querySelectorAll('.tile b')].map(e => e.innerText)[0] === '3'`)
@@ -85,7 +88,7 @@ func checkFigures(t *testing.T, ctx context.Context, s *shop, hub *api.Hub) {
 	webtest.Until(t, ctx, `document.querySelectorAll('#timeline .has').length === 2 && document.querySelectorAll('#timeline .gap').length >= 2`)
 	webtest.Until(t, ctx, `document.querySelector('#legend').innerText.includes('coverage')`)
 	webtest.Until(t, ctx, `document.querySelector('#notice').innerText.includes('no counter')`)
-	hub.PublishLive("demo", "box1", s.live("crossing", 7))
+	show(t, boxes.PutLive, "demo", "box1", s.live("crossing", 7))
 	webtest.Until(t, ctx, `document.querySelector('.badge b').innerText === '7'`)
 	fresh := s.stay("crossing", 9, 1, filmS+30)
 	fresh.ID = "just-ended"
@@ -200,6 +203,18 @@ func (nothing) Waits(context.Context, influx.Query) ([]floorwatch.Wait, error) {
 
 func (nothing) Counts(context.Context, influx.Query) ([]floorwatch.Count, error) { return nil, nil }
 
+func (nothing) LastHealth(context.Context, []site.Source, floorwatch.Time, floorwatch.Time) ([]influx.Sent[floorwatch.Health], error) {
+	return nil, nil
+}
+
+func (nothing) GapsOfAll(context.Context, floorwatch.Time, floorwatch.Time) ([]influx.Sent[floorwatch.Gap], error) {
+	return nil, nil
+}
+
+func (nothing) Observed(context.Context, floorwatch.Time, floorwatch.Time) ([]influx.Observed, error) {
+	return nil, nil
+}
+
 func (nothing) Gaps(context.Context, influx.Query) ([]floorwatch.Gap, error) { return nil, nil }
 
 // TestEmptyPageExplainsItself opens the page on the first second of a new store,
@@ -207,7 +222,8 @@ func (nothing) Gaps(context.Context, influx.Query) ([]floorwatch.Gap, error) { r
 func TestEmptyPageExplainsItself(t *testing.T) {
 	t.Parallel()
 	s := &shop{zones: []floorwatch.Zone{{Name: "all", Polygon: []floorwatch.Point{{X: 0, Y: 0}, {X: 640, Y: 0}, {X: 640, Y: 480}}}}}
-	hub := api.NewHub()
+	boxes := fleet.NewLive()
+	hub := api.NewHub(boxes)
 	pages := web.Handler()
 	srv := httptest.NewServer(api.New(api.Settings{
 		Registry: s.registry(), Figures: nothing{}, Hub: hub,

@@ -14,6 +14,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/lab/webtest"
@@ -69,7 +70,8 @@ func (d *doors) Counts(_ context.Context, q influx.Query) (out []floorwatch.Coun
 func TestCountsInChromium(t *testing.T) {
 	t.Parallel()
 	d := newDoors(t)
-	hub := api.NewHub()
+	boxes := fleet.NewLive()
+	hub := api.NewHub(boxes)
 	registry := d.registry()
 	box := &registry.Edges[0]
 	box.Cameras = box.Cameras[1:] // the camera without a queue
@@ -78,7 +80,7 @@ func TestCountsInChromium(t *testing.T) {
 	srv := httptest.NewServer(api.New(api.Settings{Registry: registry, Figures: d, Footage: d, Pictures: d, Hub: hub, Pages: web.Handler()}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
-	hub.PublishState("demo", "box1", floorwatch.State{V: 1, State: floorwatch.StateOnline})
+	show(t, boxes.PutState, "demo", "box1", floorwatch.State{V: 1, State: floorwatch.StateOnline})
 
 	ctx := webtest.Browser(t)
 	var bad webtest.Faults
@@ -91,10 +93,10 @@ func TestCountsInChromium(t *testing.T) {
 	webtest.Until(t, ctx, fig("entries")+`.includes('door: entries today') && `+fig("entries")+`.includes('side-door: exits today')`)
 	live := d.live("store", 23, 0, 0)
 	live.Camera = "counter"
-	hub.PublishLive("demo", "box1", live)
+	show(t, boxes.PutLive, "demo", "box1", live)
 	webtest.Until(t, ctx, fig("inside")+`.startsWith('store: inside now 23 ')`)
 	live.Coverage, live.T = 0, live.T+1
-	hub.PublishLive("demo", "box1", live)
+	show(t, boxes.PutLive, "demo", "box1", live)
 	webtest.Until(t, ctx, fig("inside")+`.startsWith('store: inside now – no word from the counters')`)
 	webtest.Until(t, ctx, `document.querySelector('#chart-line-0 .read').innerText.includes('coverage 100 %')`)
 	webtest.Run(t, ctx, "definition", chromedp.Click(`#chart-line-0 .q`))

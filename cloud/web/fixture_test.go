@@ -251,6 +251,14 @@ func (s *shop) Still(context.Context, site.Source) ([]byte, floorwatch.Time, err
 	return s.still, floorwatch.TimeOf(time.Now()) - 2000, nil
 }
 
+// show has a box say something of now.
+func show[T any](t *testing.T, put func(store, edge string, x T) error, store, edge string, x T) {
+	t.Helper()
+	if err := put(store, edge, x); err != nil {
+		t.Error(err)
+	}
+}
+
 func (s *shop) live(zone string, people int) floorwatch.Live {
 	return floorwatch.Live{
 		V: floorwatch.Version, Camera: "cam1", Zone: zone, T: floorwatch.TimeOf(time.Now()), ValidS: 30,

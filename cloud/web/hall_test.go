@@ -19,6 +19,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/web"
@@ -291,22 +292,23 @@ func TestWaitsInChromium(t *testing.T) {
 	t.Parallel()
 	h := newHall(t)
 	checkHall(t, h)
-	hub := api.NewHub()
+	boxes := fleet.NewLive()
+	hub := api.NewHub(boxes)
 	srv := httptest.NewServer(api.New(api.Settings{
 		Registry: h.registry(), Figures: h, Footage: h, Pictures: h, Hub: hub, Pages: web.Handler(),
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
-	hub.PublishState("demo", "box1", floorwatch.State{V: 1, State: floorwatch.StateOnline})
-	hub.PublishLive("demo", "box1", h.live("counter-queue", 4, 3, 95.4))
-	hub.PublishLive("demo", "box1", h.live("counter-1", 1, 0, 40))
-	hub.PublishLive("demo", "box1", h.live("counter-2", 1, 0, 12))
+	show(t, boxes.PutState, "demo", "box1", floorwatch.State{V: 1, State: floorwatch.StateOnline})
+	show(t, boxes.PutLive, "demo", "box1", h.live("counter-queue", 4, 3, 95.4))
+	show(t, boxes.PutLive, "demo", "box1", h.live("counter-1", 1, 0, 40))
+	show(t, boxes.PutLive, "demo", "box1", h.live("counter-2", 1, 0, 12))
 
 	ctx := webtest.Browser(t)
 	var bad webtest.Faults
 	bad.Watch(ctx, strings.TrimPrefix(srv.URL, "http://"))
 	webtest.Run(t, ctx, "open", clog.Enable(), network.Enable(), chromedp.EmulateViewport(1400, 900), chromedp.Navigate(srv.URL+"/?lang=en"))
-	checkWaits(t, ctx, h, hub)
+	checkWaits(t, ctx, h, hub, boxes)
 	checkTrust(t, ctx)
 	checkCompare(t, ctx)
 	shot(t, ctx, "waits-en", true)
@@ -342,7 +344,7 @@ func fig(def string) string {
 	return `[...document.querySelectorAll('.fig')].filter(e => e.querySelector('[data-def="` + def + `"]')).map(e => e.innerText.replace(/\s+/g, ' ').trim()).join(' | ')`
 }
 
-func checkWaits(t *testing.T, ctx context.Context, h *hall, hub *api.Hub) {
+func checkWaits(t *testing.T, ctx context.Context, h *hall, hub *api.Hub, boxes *fleet.Live) {
 	t.Helper()
 	webtest.Until(t, ctx, `!document.querySelector('#waits').hidden && document.querySelectorAll('#queues .plot canvas').length === 2`)
 	webtest.Run(t, ctx, "an hour", chromedp.Click(`#range [data-range="3600"]`))
@@ -357,7 +359,7 @@ func checkWaits(t *testing.T, ctx context.Context, h *hall, hub *api.Hub) {
 	webtest.Until(t, ctx, `document.querySelectorAll('#queues a.csv').length === 2 && document.querySelector('#waits-csv').href.includes('/api/waits?')`)
 	webtest.Until(t, ctx, `document.querySelectorAll('#waitlist li').length > 20 && document.querySelectorAll('#waitlist .abandoned').length > 0`)
 	webtest.Until(t, ctx, `/n = \d+/.test(document.querySelector('#chart-wait-counter-queue .read').innerText) && document.querySelector('#chart-wait-counter-queue .read').innerText.includes('coverage')`)
-	hub.PublishLive("demo", "box1", h.live("counter-queue", 6, 5, 101))
+	show(t, boxes.PutLive, "demo", "box1", h.live("counter-queue", 6, 5, 101))
 	webtest.Until(t, ctx, fig("queue")+`.startsWith('in the queue now 5 ')`)
 	fresh := h.newest()
 	fresh.ID, fresh.End = "just-ended", new(*fresh.End+1)

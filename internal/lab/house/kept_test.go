@@ -15,6 +15,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/edge/outbox"
 	"floorwatch/internal/lab/kit"
@@ -139,7 +140,7 @@ func TestInfluxDBOfOldGoesOn(t *testing.T) {
 	kit.Must(t, err)
 	intervals, err := c.Intervals(ctx, q)
 	kit.Must(t, err)
-	health, err := c.Health(ctx, q)
+	health, err := c.LastHealth(ctx, []site.Source{{Store: q.Store, Edge: q.Edge}}, q.From, q.To)
 	kit.Must(t, err)
 	gaps, err := c.Gaps(ctx, q)
 	kit.Must(t, err)

@@ -1,0 +1,258 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"floorwatch"
+	"floorwatch/cloud/site"
+)
+
+// What may be wrong with a box.
+const (
+	troubleNever   = "never"   // it has never been heard of
+	troubleOffline = "offline" // its connection broke
+	troubleSilent  = "silent"  // online, but it says nothing of itself
+	troubleCamera  = "camera"  // a camera gives no pictures
+	troubleSafe    = "safe"    // it crashed again and again, and only reports
+	troubleShort   = "short"   // it delivers less than its cameras and the opening hours ask for
+	troubleLost    = "lost"    // it had to give up records
+	troubleDisk    = "disk"    // less is free than it may ever use
+	troubleStopped = "stopped" // someone stopped it
+	troubleClock   = "clock"   // not synchronised, or off
+	troubleBacklog = "backlog" // the cloud lags behind it
+	troubleGap     = "gap"     // it missed more of today than restarts explain
+)
+
+// troubles are all of them, worst first; from firstWarning on they can wait.
+var troubles = []string{
+	troubleNever, troubleOffline, troubleSilent, troubleSafe, troubleLost, troubleDisk, troubleCamera, troubleShort,
+	troubleStopped, troubleClock, troubleBacklog, troubleGap,
+}
+
+const firstWarning = 8
+
+// Levels of a trouble: whether it can wait.
+const (
+	levelBad  = "bad"
+	levelWarn = "warn"
+)
+
+// Trouble is one of them.
+type Trouble struct {
+	What  string `json:"what"`
+	Level string `json:"level"`
+}
+
+func viewTroubles(names []string) []Trouble {
+	out := make([]Trouble, 0, len(names))
+	for _, n := range names {
+		level := levelBad
+		if slices.Index(troubles, n) >= firstWarning {
+			level = levelWarn
+		}
+		out = append(out, Trouble{n, level})
+	}
+	return out
+}
+
+// Above these it is a trouble.
+const (
+	silentAfter = 200 * time.Second // health comes once a minute
+	liveSilence = 45 * time.Second  // live figures come once a second
+	freshOnline = time.Minute       // cameras still open
+	frameLimitS = 30
+	sightLimit  = 0.5              // of the last minute
+	brokenFor   = 10 * time.Second // a link that is back by then was not offline
+	offLimitS   = 1
+	lagLimitS   = 300
+	gapLimitS   = 60
+	diskLimit   = 0.05 // of the disk; the box leaves that much free
+)
+
+// Box is one box. What was not reported is null.
+type Box struct {
+	Store      string           `json:"store"`
+	StoreLabel floorwatch.Label `json:"store_label"`
+	TimeZone   string           `json:"time_zone"`
+	Edge       string           `json:"edge"`
+	Label      floorwatch.Label `json:"label"`
+	State      string           `json:"state"`    // online, offline, stopped; "" before the first word
+	Since      floorwatch.Time  `json:"state_t"`  // of online: since when; of offline: when it had connected
+	Seen       floorwatch.Time  `json:"seen"`     // its newest word; 0: none
+	Reported   floorwatch.Time  `json:"reported"` // when it gave these figures; 0: never
+	Version    string           `json:"version"`
+	Troubles   []Trouble        `json:"troubles"` // worst first
+
+	Backlog      *float64 `json:"backlog_records"`
+	BacklogS     *float64 `json:"backlog_s"`
+	Lost         *float64 `json:"lost_records"` // dropped and lost since its start
+	DiskFree     *float64 `json:"disk_free_bytes"`
+	Disk         *float64 `json:"disk_bytes"`
+	Footage      *float64 `json:"footage_bytes"`
+	ClockSynced  *bool    `json:"clock_synced"`
+	ClockOffsetS *float64 `json:"clock_offset_s"`
+	Uploads      *float64 `json:"uploads_waiting"`
+	UploadBytes  *float64 `json:"uploads_waiting_bytes"`
+	Gaps         *Gaps    `json:"gaps_today"` // since midnight in the store
+	Notes        []string `json:"notes"`
+	Cameras      []Camera `json:"cameras"`
+
+	safe   bool
+	lately bool          // it came or went a moment ago
+	quiet  time.Duration // since its last live figure
+}
+
+// Camera is what a box last said of one, and what it owes.
+type Camera struct {
+	Name      string           `json:"name"`
+	Label     floorwatch.Label `json:"label"`
+	Watching  *bool            `json:"watching"`
+	FrameAgeS *float64         `json:"frame_age_s"` // of the newest frame, when it was reported
+	Coverage  *float64         `json:"coverage"`    // of the newest interval
+	Sight     *float64         `json:"sight"`       // share of the last minute that was observed
+	Owed      *Owed            `json:"owed"`
+}
+
+// Gaps adds up gaps of all cameras; overlapping ones of one camera twice.
+type Gaps struct {
+	Footage      int     `json:"footage"`
+	FootageS     float64 `json:"footage_s"`
+	Observation  int     `json:"observation"`
+	ObservationS float64 `json:"observation_s"`
+}
+
+// Boxes returns all boxes, those in trouble first.
+func (f *Fleet) Boxes(ctx context.Context) []Box {
+	read := f.ask(ctx)
+	views := []Box{}
+	for _, e := range f.Registry.Edges {
+		store, _ := f.Registry.Store(e.Store)
+		views = append(views, f.view(store, e, read[key{e.Store, e.ID}]))
+	}
+	worst := func(b Box) int {
+		if len(b.Troubles) == 0 {
+			return len(troubles)
+		}
+		return slices.Index(troubles, b.Troubles[0].What)
+	}
+	slices.SortFunc(views, func(a, b Box) int {
+		return cmp.Or(cmp.Compare(worst(a), worst(b)), cmp.Compare(len(b.Troubles), len(a.Troubles)),
+			cmp.Compare(a.Store, b.Store), cmp.Compare(a.Edge, b.Edge))
+	})
+	return views
+}
+
+func (f *Fleet) view(store site.Store, e site.Edge, read reading) Box {
+	now, known := f.now(), f.Live.of(e.Store, e.ID)
+	v := Box{
+		Store: store.ID, StoreLabel: store.Label, TimeZone: cmp.Or(store.TimeZone, "UTC"), Edge: e.ID, Label: e.Label,
+		State: known.state.State, Since: known.state.T, Version: known.state.Version, Seen: known.seen(),
+		Notes: []string{}, Cameras: []Camera{}, Gaps: read.gaps,
+		lately: known.lately(now), quiet: known.quiet(now),
+	}
+	if h, ok := known.health[""]; ok {
+		v.report(h)
+	}
+	for _, c := range e.Cameras {
+		h := known.health[c.Name]
+		w := Camera{
+			Name: c.Name, Label: c.Label, Owed: read.owed[c.Name], Watching: flag(h, floorwatch.FigureWatching),
+			FrameAgeS: value(h, floorwatch.FigureFrameAge), Coverage: value(h, floorwatch.FigureCoverage),
+		}
+		if floorwatch.TimeOf(now).Sub(v.Since) > freshOnline {
+			w.Sight = known.sight(c.Name, now)
+		}
+		v.Cameras = append(v.Cameras, w)
+	}
+	v.Troubles = viewTroubles(v.wrong(floorwatch.TimeOf(now)))
+	return v
+}
+
+// names lists what is wrong with the box, worst first.
+func (v *Box) names() []string {
+	out := make([]string, 0, len(v.Troubles))
+	for _, t := range v.Troubles {
+		out = append(out, t.What)
+	}
+	return out
+}
+
+func (v *Box) report(h floorwatch.Health) {
+	v.Reported, v.Seen = h.At, max(v.Seen, h.At)
+	v.Backlog, v.BacklogS = value(h, floorwatch.FigureBacklogRecords), value(h, floorwatch.FigureBacklog)
+	if dropped, lost := value(h, floorwatch.FigureDroppedRecords), value(h, floorwatch.FigureLostRecords); dropped != nil && lost != nil {
+		sum := *dropped + *lost
+		v.Lost = &sum
+	}
+	v.DiskFree, v.Disk, v.Footage = value(h, floorwatch.FigureDiskFreeBytes), value(h, floorwatch.FigureDiskBytes), value(h, floorwatch.FigureFootageBytes)
+	v.ClockSynced, v.ClockOffsetS = flag(h, floorwatch.FigureClockSynced), value(h, floorwatch.FigureClockOffset)
+	v.Uploads, v.UploadBytes = value(h, floorwatch.FigureUploadsWaiting), value(h, floorwatch.FigureUploadsWaitingBytes)
+	v.Notes = append(v.Notes, h.Notes...)
+	v.safe = over(value(h, floorwatch.FigureSafeMode), 0)
+}
+
+func value(h floorwatch.Health, name floorwatch.Figure) *float64 {
+	if f, ok := h.Figure(name); ok {
+		return &f
+	}
+	return nil
+}
+
+func flag(h floorwatch.Health, name floorwatch.Figure) *bool {
+	f, ok := h.Figure(name)
+	if !ok {
+		return nil
+	}
+	return new(f != 0)
+}
+
+func over(f *float64, limit float64) bool { return f != nil && *f > limit }
+
+// wrong lists the troubles. Of a box that is away or silent nothing else is
+// known: its figures are of the past.
+func (v *Box) wrong(now floorwatch.Time) []string {
+	switch {
+	case v.State == "" && v.Seen == 0:
+		return []string{troubleNever}
+	case v.State == floorwatch.StateOffline && v.lately:
+		return []string{}
+	case v.State == floorwatch.StateOffline, v.State == "":
+		return []string{troubleOffline}
+	case v.State == floorwatch.StateStopped:
+		return []string{troubleStopped}
+	case now.Sub(max(v.Reported, v.Since)) > silentAfter, v.quiet > liveSilence && !v.safe:
+		return []string{troubleSilent}
+	}
+	out := []string{}
+	for _, t := range []struct {
+		is   bool
+		what string
+	}{
+		{v.safe, troubleSafe},
+		{over(v.Lost, 0), troubleLost},
+		{v.Disk != nil && v.DiskFree != nil && *v.DiskFree < diskLimit**v.Disk, troubleDisk},
+		{!v.safe && slices.ContainsFunc(v.Cameras, blind), troubleCamera},
+		{slices.ContainsFunc(v.Cameras, func(c Camera) bool { return c.Owed.short() }), troubleShort},
+		{v.ClockSynced != nil && !*v.ClockSynced || v.ClockOffsetS != nil && math.Abs(*v.ClockOffsetS) > offLimitS, troubleClock},
+		{over(v.BacklogS, lagLimitS), troubleBacklog},
+		{v.Gaps != nil && max(v.Gaps.FootageS, v.Gaps.ObservationS) > gapLimitS, troubleGap},
+	} {
+		if t.is {
+			out = append(out, t.what)
+		}
+	}
+	return out
+}
+
+// blind tells whether a camera gives no pictures: by its live figures, or where
+// there are none by what the box last said of it.
+func blind(c Camera) bool {
+	if c.Sight != nil {
+		return *c.Sight < sightLimit
+	}
+	return c.Watching != nil && !*c.Watching || over(c.FrameAgeS, frameLimitS)
+}

@@ -1,0 +1,262 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"floorwatch"
+	"floorwatch/cloud/influx"
+	"floorwatch/cloud/site"
+	"floorwatch/cloud/vault"
+)
+
+// chain is many boxes whose last words are stored; gaps name theirs by zone.
+type chain struct {
+	stored map[string][]floorwatch.Health // by edge
+	gaps   []floorwatch.Gap
+	err    error
+	reads  int
+}
+
+func (c *chain) LastHealth(_ context.Context, boxes []site.Source, _, _ floorwatch.Time) (out []influx.Sent[floorwatch.Health], err error) {
+	for _, b := range boxes {
+		for _, h := range c.stored[b.Edge] {
+			out = append(out, influx.Sent[floorwatch.Health]{Store: b.Store, Edge: b.Edge, Record: h})
+		}
+	}
+	return out, nil
+}
+
+func (c *chain) GapsOfAll(context.Context, floorwatch.Time, floorwatch.Time) (out []influx.Sent[floorwatch.Gap], err error) {
+	c.reads++
+	for _, g := range c.gaps {
+		out = append(out, influx.Sent[floorwatch.Gap]{Store: "s1", Edge: g.Zone, Record: g})
+	}
+	return out, c.err
+}
+
+// Observed has the box "fine" deliver all, and the others nothing.
+func (c *chain) Observed(_ context.Context, from, to floorwatch.Time) (out []influx.Observed, err error) {
+	for t := from.Floor(5 * time.Minute); t < to; t = t.Add(5 * time.Minute) {
+		out = append(out, influx.Observed{Source: site.Source{Store: "s1", Edge: "fine", Camera: "cam"}, Start: t, End: t.Add(5 * time.Minute), ObservedS: 299})
+	}
+	return out, c.err
+}
+
+// Pieces has every camera recorded for half of the time.
+func (*chain) Pieces(_ context.Context, cameras []site.Source, from, to floorwatch.Time) (map[site.Source][]vault.Piece, error) {
+	out := map[site.Source][]vault.Piece{}
+	for _, c := range cameras {
+		for t := from; t < to; t = t.Add(2 * time.Minute) {
+			out[c] = append(out[c], vault.Piece{Start: t, End: t.Add(time.Minute)})
+		}
+	}
+	return out, nil
+}
+
+// boxNow is 17:17 in Shanghai, so its day began 17 hours and 17 minutes ago.
+const boxNow floorwatch.Time = 1_750_065_420_000
+
+func (c *chain) fleet(live *Live, now *floorwatch.Time, edges ...string) *Fleet {
+	r := site.Registry{Stores: []site.Store{{ID: "s1", TimeZone: "Asia/Shanghai"}}}
+	for _, e := range edges {
+		r.Edges = append(r.Edges, site.Edge{Store: "s1", ID: e, Cameras: []site.Camera{{Name: "cam"}}})
+	}
+	return &Fleet{Registry: r, Records: c, Footage: c, Live: live, Now: func() time.Time { return now.Time() }}
+}
+
+func state(t *testing.T, live *Live, edge string, st floorwatch.State) {
+	t.Helper()
+	if err := live.PutState("s1", edge, st); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func word(camera string, at floorwatch.Time, pairs ...any) floorwatch.Health {
+	h := floorwatch.Health{Header: floorwatch.Header{Kind: floorwatch.KindHealth, Camera: camera, At: at}, Figures: map[string]float64{}}
+	for i := 0; i < len(pairs); i += 2 {
+		h.Figures[pairs[i].(string)] = pairs[i+1].(float64)
+	}
+	return h
+}
+
+func TestBoxesInTroubleComeFirst(t *testing.T) {
+	live, now := NewLive(), boxNow
+	to := now.Add(-time.Hour)
+	c := &chain{}
+	c.gaps = []floorwatch.Gap{
+		{Header: floorwatch.Header{Zone: "gap"}, Of: floorwatch.OfFootage, From: now.Add(-48 * time.Hour), To: &to},
+		{Header: floorwatch.Header{Zone: "gap"}, Of: floorwatch.OfObservation, From: now.Add(-30 * time.Second)},
+		{Header: floorwatch.Header{Zone: "fine"}, Of: floorwatch.OfRecords, From: 1},
+	}
+	edges := []string{"fine", "gap", "lag", "clock", "stopped", "cam", "full", "lost", "silent", "gone", "never", "crash", "short"}
+	for _, e := range edges {
+		st := floorwatch.State{V: 1, State: floorwatch.StateOnline, T: now.Add(-time.Hour), Version: "1.2"}
+		at := now.Add(-20 * time.Second)
+		switch e {
+		case "never":
+			continue
+		case "gone":
+			st.State = floorwatch.StateOffline
+		case "stopped":
+			st.State = floorwatch.StateStopped
+		case "silent":
+			at = now.Add(-10 * time.Minute)
+		}
+		state(t, live, e, st)
+		is := func(name string, yes, no float64) float64 {
+			if e == name {
+				return yes
+			}
+			return no
+		}
+		box := word("", at, "backlog_records", 12.0, "backlog_s", is("lag", 400, 3), "dropped_records", is("lost", 5, 0), "lost_records", 0.0,
+			"disk_free_bytes", is("full", 4e9, 50e9), "disk_bytes", 100e9, "clock_synced", is("clock", 0, 1), "safe_mode", is("crash", 1, 0))
+		if e == "fine" || e == "short" {
+			box.Figures["uptime_s"] = 7200
+		}
+		cam := word("cam", at, "watching", is("cam", 0, 1), "frame_age_s", 0.2, "coverage", 0.98)
+		if e == "short" {
+			cam.Figures["segments"] = 3
+		}
+		old := word("", at-60_000, "backlog_s", 9999.0)
+		for _, h := range []floorwatch.Health{box, cam, old} { // an older word that comes later changes nothing
+			live.PutHealth("s1", e, h)
+		}
+	}
+	views := c.fleet(live, &now, edges...).Boxes(t.Context())
+	want := []string{"never", "offline", "silent", "safe", "lost", "disk", "camera", "short", "stopped", "clock", "backlog", "gap", ""}
+	for i, v := range views {
+		got := append(v.names(), "")[0]
+		if got != want[i] {
+			t.Errorf("%d: box %s has %q, want %q", i, v.Edge, v.names(), want[i])
+		}
+		if len(v.Troubles) > 0 && (v.Troubles[0].Level == "bad") != (i < firstWarning) {
+			t.Errorf("%s is %s", v.Edge, v.Troubles[0].Level)
+		}
+	}
+	gap := views[11].Gaps
+	if gap.Footage != 1 || gap.FootageS != (16*60+17)*60 || gap.Observation != 1 || gap.ObservationS != 30 {
+		t.Errorf("gaps since midnight in the store: %+v", gap)
+	}
+	fine := views[12]
+	if *fine.Backlog != 12 || *fine.Lost != 0 || !*fine.ClockSynced || fine.ClockOffsetS != nil || fine.Uploads != nil ||
+		fine.Version != "1.2" || *fine.Cameras[0].Coverage != 0.98 || fine.Seen != now-20_000 || fine.Since != now.Add(-time.Hour) {
+		t.Errorf("%+v", fine)
+	}
+	if o := fine.Cameras[0].Owed; o.Expected != 3300 || o.Observed != 11*299 || o.Recorded != nil {
+		t.Errorf("the last hour of a box that works: %+v", o)
+	}
+	if o := views[7].Cameras[0].Owed; o.Observed != 0 || *o.Recorded != 1680 {
+		t.Errorf("of one that sends nothing: %+v", o)
+	}
+}
+
+// TestBoxesAreWatchedByTheirLiveFigures: a camera without pictures and a box
+// that falls silent are seen within a minute.
+func TestBoxesAreWatchedByTheirLiveFigures(t *testing.T) {
+	live, now := NewLive(), floorwatch.TimeOf(time.Now())
+	state(t, live, "e0", floorwatch.State{V: 1, State: floorwatch.StateOnline, T: now.Add(-time.Hour)})
+	box, cam := word("", now.Add(-50*time.Second)), word("cam", now.Add(-50*time.Second), "watching", 1.0, "frame_age_s", 0.1)
+	live.PutHealth("s1", "e0", box)
+	live.PutHealth("s1", "e0", cam)
+	c := &chain{}
+	see := func(coverage float64, after time.Duration) []string {
+		if err := live.PutLive("s1", "e0", floorwatch.Live{V: 1, Camera: "cam", Zone: "z", T: now, Coverage: coverage}); err != nil {
+			t.Fatal(err)
+		}
+		at := now.Add(after)
+		return c.fleet(live, &at, "e0").Boxes(t.Context())[0].names()
+	}
+	for _, want := range []struct {
+		coverage float64
+		after    time.Duration
+		what     []string
+	}{{1, time.Second, nil}, {0.4, time.Second, []string{"camera"}}, {0.9, time.Second, nil}, {0.9, 50 * time.Second, []string{"silent"}}} {
+		if got := see(want.coverage, want.after); !slices.Equal(got, want.what) {
+			t.Errorf("coverage %g, %s later: %q, want %q", want.coverage, want.after, got, want.what)
+		}
+	}
+}
+
+// TestBoxesWithoutTheDatabase: presence is shown all the same, the database is
+// not asked at every look, and stored words fill in what the hub never heard.
+func TestBoxesWithoutTheDatabase(t *testing.T) {
+	live, now := NewLive(), boxNow
+	c := &chain{stored: map[string][]floorwatch.Health{"e0": {word("", now.Add(-72*time.Hour), "disk_bytes", 7.0), word("cam", now.Add(-72*time.Hour), "frame_age_s", 2.0)}}}
+	c.err = errors.New("no connection")
+	state(t, live, "e0", floorwatch.State{V: 1, State: floorwatch.StateOffline, T: now.Add(-80 * time.Hour)})
+	f := c.fleet(live, &now, "e0")
+	read := func() Box { return f.Boxes(t.Context())[0] }
+	v := read()
+	if v.Gaps != nil || *v.Disk != 7 || *v.Cameras[0].FrameAgeS != 2 || v.Seen != now.Add(-72*time.Hour) || !slices.Equal(v.names(), []string{"offline"}) {
+		t.Errorf("%+v", v)
+	}
+	c.err = nil
+	if read(); c.reads != 1 {
+		t.Errorf("the database was asked %d times", c.reads)
+	}
+	now += floorwatch.Time(readFor / time.Millisecond)
+	if v := read(); c.reads != 2 || v.Gaps == nil {
+		t.Errorf("later: %d reads, gaps %v", c.reads, v.Gaps)
+	}
+}
+
+func TestLiveIsBounded(t *testing.T) {
+	live := NewLive()
+	for i := range maxKept + 10 {
+		live.PutHealth("s1", fmt.Sprint(i), word("", 1))
+	}
+	if len(live.boxes) != maxKept || live.health != maxKept {
+		t.Errorf("%d boxes and %d words are kept", len(live.boxes), live.health)
+	}
+	live = NewLive()
+	for i := range maxZones {
+		if err := live.PutLive("s1", "box", floorwatch.Live{Zone: fmt.Sprint(i), T: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if live.PutLive("s1", "box", floorwatch.Live{Zone: "more", T: 1}) == nil {
+		t.Error("a box shows as many zones as it likes")
+	}
+}
+
+// TestAProbeIsNoWord: what floorwatch doctor sends from a stopped box
+// does not hide what the box said last.
+func TestAProbeIsNoWord(t *testing.T) {
+	live, now := NewLive(), boxNow
+	live.PutHealth("s1", "e0", word("", now-10, "disk_bytes", 7.0))
+	live.PutHealth("s1", "e0", word("", now, "doctor", 1.0))
+	if v := (&chain{}).fleet(live, &now, "e0").Boxes(t.Context())[0]; v.Disk == nil || v.Reported != now-10 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// TestChangesAreLoggedOnce: when a box becomes unhealthy and when it recovers.
+func TestChangesAreLoggedOnce(t *testing.T) {
+	var said strings.Builder
+	f := &Fleet{Log: slog.New(slog.NewTextHandler(&said, nil))}
+	box := func(names ...string) []Box { return []Box{{Store: "s1", Edge: "e0", Troubles: viewTroubles(names)}} }
+	for _, boxes := range [][]Box{box(), box(troubleClock), box(troubleClock), box(troubleDisk, troubleClock), box()} {
+		f.look(boxes)
+	}
+	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("%d lines:\n%s", len(lines), said.String())
+	}
+	for i, want := range [][]string{
+		{"level=WARN", "box unhealthy", "troubles=clock"}, {"level=ERROR", `troubles="disk clock" before=clock`}, {"level=INFO", "box recovered", `before="disk clock"`},
+	} {
+		for _, part := range want {
+			if !strings.Contains(lines[i], part) {
+				t.Errorf("no %s in %s", part, lines[i])
+			}
+		}
+	}
+}

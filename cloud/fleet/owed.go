@@ -1,0 +1,147 @@
+package fleet
+
+import (
+	"context"
+	"time"
+
+	"floorwatch"
+	"floorwatch/cloud/influx"
+	"floorwatch/cloud/site"
+)
+
+// What a box should have delivered is asked of the last hour that can be there:
+// an interval and the time in which it settles and travels before now.
+const (
+	owedFor    = time.Hour
+	owedAtMost = 4 * time.Hour // with long intervals
+	owedLag    = 5 * time.Minute
+	owedLeast  = 10 * time.Minute // of opening hours, else it is not asked
+	owedShare  = 0.1              // may be missing
+)
+
+// Owed is what one camera should have delivered of a span, and what the cloud
+// has of it; nil: it is not asked of it.
+type Owed struct {
+	Expected float64  `json:"expected_s"` // opening hours in the span
+	Observed float64  `json:"observed_s"`
+	Recorded *float64 `json:"recorded_s"` // nil: it records nothing
+}
+
+func (o *Owed) short() bool {
+	if o == nil {
+		return false
+	}
+	limit := (1 - owedShare) * o.Expected
+	return o.Observed < limit || o.Recorded != nil && *o.Recorded < limit
+}
+
+// due is what one box is asked for.
+type due struct {
+	edge     site.Edge
+	from, to floorwatch.Time
+	expected time.Duration
+	health   map[string]floorwatch.Health
+	observed []influx.Observed
+}
+
+// owed asks the database what all cameras have delivered.
+func (f *Fleet) owed(ctx context.Context) (map[key]map[string]*Owed, error) {
+	now := floorwatch.TimeOf(f.now())
+	all, err := f.Records.Observed(ctx, now.Add(-owedAtMost), now)
+	if err != nil {
+		return nil, err
+	}
+	observed := map[key][]influx.Observed{}
+	for _, x := range all {
+		k := key{x.Store, x.Edge}
+		observed[k] = append(observed[k], x)
+	}
+	open := map[string]func(floorwatch.Time) bool{}
+	for _, s := range f.Registry.Stores {
+		open[s.ID] = s.Hours()
+	}
+	var asked []due
+	for _, e := range f.Registry.Edges {
+		if d, ok := f.dueOf(e, observed[key{e.Store, e.ID}], open[e.Store], now); ok {
+			asked = append(asked, d)
+		}
+	}
+	recorded, err := f.recorded(ctx, asked, open)
+	if err != nil {
+		return nil, err
+	}
+	out := map[key]map[string]*Owed{}
+	for _, d := range asked {
+		of := map[string]*Owed{}
+		for _, c := range d.edge.Cameras {
+			o := &Owed{Expected: d.expected.Seconds(), Recorded: recorded[site.Source{Store: d.edge.Store, Edge: d.edge.ID, Camera: c.Name}]}
+			for _, x := range d.observed {
+				if x.Camera == c.Name && x.Start >= d.from && x.End <= d.to && open[d.edge.Store](x.Start) {
+					o.Observed += x.ObservedS
+				}
+			}
+			of[c.Name] = o
+		}
+		out[key{d.edge.Store, d.edge.ID}] = of
+	}
+	return out, nil
+}
+
+// dueOf says of which span a box is asked. One that works for less than that is
+// not asked, nor one that lags.
+func (f *Fleet) dueOf(e site.Edge, observed []influx.Observed, open func(floorwatch.Time) bool, now floorwatch.Time) (d due, ok bool) {
+	d = due{edge: e, observed: observed, health: f.Live.of(e.Store, e.ID).health}
+	h := d.health[""]
+	up, lag := value(h, floorwatch.FigureUptime), value(h, floorwatch.FigureBacklog)
+	if up == nil || over(lag, lagLimitS) || open == nil {
+		return d, false
+	}
+	every := 5 * time.Minute
+	for _, x := range observed {
+		every = max(every, x.End.Sub(x.Start))
+	}
+	began := h.At.Add(-time.Duration(*up * float64(time.Second)))
+	d.to = now.Add(-every - owedLag).Floor(every)
+	d.from = max(d.to.Add(-max(owedFor, every)), began).Floor(every).Add(every)
+	for t := d.from; t < d.to; t = t.Add(time.Minute) {
+		if open(t) {
+			d.expected += time.Minute
+		}
+	}
+	return d, d.expected >= owedLeast && every <= owedAtMost/2
+}
+
+// recorded adds up what is sealed, of the cameras that record.
+func (f *Fleet) recorded(ctx context.Context, asked []due, open map[string]func(floorwatch.Time) bool) (map[site.Source]*float64, error) {
+	var cameras []site.Source
+	spans := map[site.Source]due{}
+	from, to := floorwatch.MaxTime, floorwatch.Time(0)
+	for _, d := range asked {
+		for _, c := range d.edge.Cameras {
+			if !over(value(d.health[c.Name], floorwatch.FigureSegments), 0) {
+				continue
+			}
+			at := site.Source{Store: d.edge.Store, Edge: d.edge.ID, Camera: c.Name}
+			cameras, spans[at] = append(cameras, at), d
+			from, to = min(from, d.from), max(to, d.to)
+		}
+	}
+	out := map[site.Source]*float64{}
+	if f.Footage == nil || len(cameras) == 0 {
+		return out, nil
+	}
+	pieces, err := f.Footage.Pieces(ctx, cameras, from, to)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range cameras {
+		d, sum := spans[c], 0.0
+		for _, p := range pieces[c] {
+			if open[c.Store](p.Start) {
+				sum += max(0, floorwatch.Seconds(min(d.to, p.End).Sub(max(d.from, p.Start))))
+			}
+		}
+		out[c] = &sum
+	}
+	return out, nil
+}
