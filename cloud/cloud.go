@@ -20,6 +20,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/command"
 	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/ingest"
@@ -81,7 +82,7 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 		Broker: a.Broker, Registry: a.Registry, Store: a.Figures, Index: index, DB: db,
 		Retention: a.Retention, Stored: a.stored(hub), Dog: dog, Log: a.Log,
 	}
-	watch := &ingest.Watch{
+	watch := &command.Watch{
 		Broker: a.Broker, Registry: a.Registry, OnState: live.PutState, OnLive: live.PutLive, Log: a.Log,
 	}
 	film, err := a.openVault(index)

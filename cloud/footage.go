@@ -3,7 +3,7 @@ package cloud
 import (
 	"path/filepath"
 
-	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/command"
 	"floorwatch/cloud/vault"
 )
 
@@ -11,7 +11,7 @@ import (
 // there is, and the way to bring the rest.
 type footage struct {
 	uploads   *vault.Uploads
-	commander *ingest.Commander
+	commander *command.Commander
 	archive   *vault.Archive
 	retention *vault.Retention
 }
@@ -28,7 +28,7 @@ func (a *Aggregator) openVault(index *vault.Index) (*footage, error) {
 		uploads: &vault.Uploads{
 			Index: index, Objects: objects, Dir: filepath.Join(a.Data, incomingDir), Key: a.Registry.Key, Log: a.Log,
 		},
-		commander: &ingest.Commander{Broker: a.Broker, Registry: a.Registry, Log: a.Log},
+		commander: &command.Commander{Broker: a.Broker, Registry: a.Registry, Log: a.Log},
 		retention: &vault.Retention{Index: index, Objects: objects, MaxAge: a.Footage, Log: a.Log},
 	}
 	f.archive = &vault.Archive{Index: index, Objects: objects, Own: a.Clips, Boxes: f.commander, Uploads: f.uploads, Log: a.Log}

@@ -6,6 +6,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/command"
 	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/vault"
@@ -18,7 +19,7 @@ type status struct {
 	fleet  *fleet.Fleet
 	live   *fleet.Live
 	ingest *ingest.Ingest
-	watch  *ingest.Watch
+	watch  *command.Watch
 	db     *ingest.DB
 	hub    *api.Hub
 	// uploads takes footage in.

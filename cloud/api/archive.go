@@ -15,7 +15,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/account"
-	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/command"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 )
@@ -26,7 +26,7 @@ type Archive interface {
 	// Fetch returns when Clip can answer for the span. progress hears bytes: of
 	// done, never less than before, and of all; it may block for a moment. Fetch
 	// ends with ctx, and what has come by then is kept. vault.ErrNoFootage says that
-	// the box has none of it, ingest.ErrAway that it does not answer,
+	// the box has none of it, command.ErrAway that it does not answer,
 	// vault.ErrStalled that nothing comes any more; any other error is logged and
 	// not shown.
 	Fetch(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time, progress func(done, total int64)) error
@@ -240,7 +240,7 @@ func (s *server) fetched(ctx context.Context, out eventWriter, c site.Source, er
 	switch {
 	case errors.Is(err, vault.ErrNoFootage):
 		return say("none", "the box has no footage of this time", "the timeline shows what was recorded, and the cause of each gap")
-	case errors.Is(err, ingest.ErrAway):
+	case errors.Is(err, command.ErrAway):
 		return say("away", "the box does not answer", "try again when it is online; the page of boxes says since when it is not")
 	case errors.Is(err, vault.ErrStalled):
 		return say("stalled", "nothing comes from the box any more", "its line may be down or its upload budget for the day spent; what has come is kept, so try again later")

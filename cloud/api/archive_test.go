@@ -17,7 +17,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/account"
-	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/command"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/internal/clip"
@@ -121,7 +121,7 @@ func TestClipThatIsElsewhereIsFetched(t *testing.T) {
 
 func TestFetchSaysWhyItFails(t *testing.T) {
 	for code, err := range map[string]error{
-		"none": fmt.Errorf("a: %w", vault.ErrNoFootage), "away": fmt.Errorf("b: %w", ingest.ErrAway), "stalled": fmt.Errorf("c: %w", vault.ErrStalled),
+		"none": fmt.Errorf("a: %w", vault.ErrNoFootage), "away": fmt.Errorf("b: %w", command.ErrAway), "stalled": fmt.Errorf("c: %w", vault.ErrStalled),
 		"broken": errors.New("password=secret"),
 	} {
 		var log strings.Builder

@@ -192,7 +192,7 @@ func (g *Ingest) link(ctx context.Context, queue chan<- message) *link.Link {
 	if g.Session != "" {
 		qos = 1
 	}
-	l := newLink(g.Broker, g.Log, g.Session, qos == 0, map[string]byte{filter: qos}, g.client.Store)
+	l := NewLink(g.Broker, g.Log, g.Session, qos == 0, map[string]byte{filter: qos}, g.client.Store)
 	l.Message = func(_ context.Context, _ *link.Session, m mqtt.Message) { g.take(ctx, queue, m) }
 	return l
 }

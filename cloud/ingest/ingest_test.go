@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +22,6 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 
 	"floorwatch"
-	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
@@ -571,43 +569,6 @@ func TestLettersAreBounded(t *testing.T) {
 	}
 }
 
-func TestWatchKeepsTheLastWord(t *testing.T) {
-	broker := startBroker(t)
-	x := newBox(t, broker, "watch", "box")
-	publish := func(v any, leaf ...string) {
-		p, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if tok := x.Publish(floorwatch.Topic("watch", "box", leaf...), 1, true, p); !tok.WaitTimeout(10 * time.Second) {
-			t.Fatal("publish hangs")
-		}
-	}
-	publish(floorwatch.State{V: 1, State: floorwatch.StateOnline, T: 5}, floorwatch.LeafState) // before the watch
-	called := make(chan int, 100)
-	live := fleet.NewLive()
-	w := &Watch{Broker: access.Login{URL: broker}, Registry: registry("watch", "box"), OnState: live.PutState, OnLive: func(store, edge string, l floorwatch.Live) error {
-		called <- l.People
-		return live.PutLive(store, edge, l)
-	}}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	until(t, "the retained state", func() bool { s, ok := live.State("watch", "box"); return ok && s.State == floorwatch.StateOnline })
-	publish(floorwatch.Live{V: 1, Camera: "hall", Zone: "other", T: 1}, floorwatch.LeafLive, "table") // lies about its zone
-	publish("rubbish", floorwatch.LeafLive, "table")
-	publish(floorwatch.Live{V: 1, Camera: "hall", Zone: "table", T: 9, People: 4}, floorwatch.LeafLive, "table")
-	if n := <-called; n != 4 {
-		t.Errorf("first live message has %d people, want 4", n)
-	}
-	publish(floorwatch.State{V: 1, State: floorwatch.StateOffline, T: 1}, floorwatch.LeafState) // the will is older
-	until(t, "the will", func() bool { s, _ := live.State("watch", "box"); return s.State == floorwatch.StateOffline })
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
 // A seal is acknowledged once it is in the index, and only the registered key's.
 func TestSegmentsReachTheIndex(t *testing.T) {
 	mine, other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
@@ -767,30 +728,6 @@ func TestRunRefusesSettings(t *testing.T) {
 		if g.Run(t.Context()) == nil {
 			t.Errorf("%s: Run began", name)
 		}
-	}
-}
-
-// A broker that takes connections and never says a word does not hold the end.
-func TestMuteBroker(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	w := &Watch{Broker: access.Login{URL: "tcp://" + l.Addr().String()}}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	cancel()
-	select {
-	case <-done:
-	case <-time.After(3 * time.Second):
-		t.Error("Run did not end within 3 s")
 	}
 }
 

@@ -19,11 +19,11 @@ const (
 	publishTimeout = 5 * time.Second
 )
 
-// newLink is a link to the broker, by a connection that may be paced, see conn;
+// NewLink is a link to the broker, by a connection that may be paced, see conn;
 // only without QoS 1. session names one that the broker keeps while we are away;
 // "": none, and what was not acknowledged is sent again by the boxes. connected
 // hears of the session that topics can be published in, and of its end: nil.
-func newLink(broker access.Login, log *slog.Logger, session string, paced bool, topics map[string]byte, connected func(*link.Session)) *link.Link {
+func NewLink(broker access.Login, log *slog.Logger, session string, paced bool, topics map[string]byte, connected func(*link.Session)) *link.Link {
 	return &link.Link{
 		Login:    func() (access.Login, error) { return broker, nil },
 		ClientID: clientID(broker.Username, session), Key: "broker",

@@ -17,8 +17,8 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/api"
+	"floorwatch/cloud/command"
 	"floorwatch/cloud/fleet"
-	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
@@ -123,7 +123,7 @@ func checkFetch(t *testing.T, ctx context.Context) {
 	shot(t, ctx, "elsewhere-en", false)
 	webtest.Run(t, ctx, "fetch", chromedp.Click(`#fetch-start`))
 	says("Asking the box to send")
-	d.step <- func(func(done, total int64)) error { return fmt.Errorf("no answer: %w", ingest.ErrAway) }
+	d.step <- func(func(done, total int64)) error { return fmt.Errorf("no answer: %w", command.ErrAway) }
 	says("The box does not answer. Try again when it is online")
 	webtest.Run(t, ctx, "fetch again", chromedp.Click(`#fetch-start`))
 	d.step <- func(progress func(done, total int64)) error { progress(1_500_000, 6_000_000); return nil }

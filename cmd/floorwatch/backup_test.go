@@ -19,7 +19,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/broker"
-	"floorwatch/cloud/ingest"
+	cloudcommand "floorwatch/cloud/command"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/edge/footage"
@@ -165,7 +165,7 @@ func newBackup(t *testing.T) *backup {
 		t.Fatal(err)
 	}
 	background(t, b.broker.Run)
-	commander := &ingest.Commander{
+	commander := &cloudcommand.Commander{
 		Broker:   access.Login{URL: b.broker.URL(), Username: broker.CloudUser, Password: "c"},
 		Registry: site.Registry{Stores: []site.Store{{ID: "s1"}}, Edges: []site.Edge{{Store: "s1", ID: "box"}}},
 	}

@@ -1,4 +1,4 @@
-package ingest
+package command
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/site"
 	"floorwatch/internal/access"
 	"floorwatch/internal/link"
@@ -42,7 +43,7 @@ func (w *Watch) Run(ctx context.Context) error {
 		return err
 	}
 	// Retained messages do not reach a shared subscription, so this one is plain.
-	l := newLink(w.Broker, w.log(), "", false, map[string]byte{
+	l := ingest.NewLink(w.Broker, w.log(), "", false, map[string]byte{
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafState:       1,
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafLive + "/+": 0,
 	}, func(*link.Session) {})

@@ -1,4 +1,6 @@
-package ingest
+// Package command carries commands to boxes and their replies back (Commander),
+// and hears what boxes say of now (Watch).
+package command
 
 import (
 	"context"
@@ -12,6 +14,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"floorwatch"
+	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/site"
 	"floorwatch/internal/access"
 	"floorwatch/internal/link"
@@ -51,7 +54,7 @@ func (c *Commander) Run(ctx context.Context) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	l := newLink(c.Broker, log, "", false, map[string]byte{floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafReply: 1}, c.connected)
+	l := ingest.NewLink(c.Broker, log, "", false, map[string]byte{floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafReply: 1}, c.connected)
 	l.Message = func(_ context.Context, _ *link.Session, m mqtt.Message) { c.message(m) }
 	return l.Run(ctx)
 }
