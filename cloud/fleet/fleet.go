@@ -48,6 +48,7 @@ type Fleet struct {
 	mu    sync.Mutex // held while the database is asked
 	until time.Time
 	read  map[key]reading
+	every time.Duration // the longest interval of a box, as known so far
 
 	last struct {
 		sync.Mutex

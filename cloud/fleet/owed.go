@@ -17,6 +17,7 @@ const (
 	owedLag    = 5 * time.Minute
 	owedLeast  = 10 * time.Minute // of opening hours, else it is not asked
 	owedShare  = 0.1              // may be missing
+	shortest   = 5 * time.Minute  // a box with shorter intervals is asked as if it had these
 )
 
 // Owed is what one camera should have delivered of a span, and what the cloud
@@ -47,7 +48,7 @@ type due struct {
 // owed asks the database what all cameras have delivered.
 func (f *Fleet) owed(ctx context.Context) (map[key]map[string]*Owed, error) {
 	now := floorwatch.TimeOf(f.now())
-	all, err := f.Records.Observed(ctx, now.Add(-owedAtMost), now)
+	all, err := f.observed(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +88,26 @@ func (f *Fleet) owed(ctx context.Context) (map[key]map[string]*Owed, error) {
 	return out, nil
 }
 
+// observed reads as much as the longest interval needs: with those of all boxes,
+// four hours are four times the work of one.
+func (f *Fleet) observed(ctx context.Context, now floorwatch.Time) ([]influx.Observed, error) {
+	for {
+		f.every = min(max(f.every, shortest), owedAtMost/2)
+		all, err := f.Records.Observed(ctx, now.Add(-2*f.every-owedLag-max(owedFor, f.every)), now)
+		if err != nil {
+			return nil, err
+		}
+		longest := f.every
+		for _, x := range all {
+			longest = max(longest, x.End.Sub(x.Start))
+		}
+		if longest <= f.every || f.every == owedAtMost/2 {
+			return all, nil
+		}
+		f.every = longest
+	}
+}
+
 // dueOf says of which span a box is asked. One that works for less than that is
 // not asked, nor one that lags.
 func (f *Fleet) dueOf(e site.Edge, observed []influx.Observed, open func(floorwatch.Time) bool, now floorwatch.Time) (d due, ok bool) {
@@ -96,7 +117,7 @@ func (f *Fleet) dueOf(e site.Edge, observed []influx.Observed, open func(floorwa
 	if up == nil || over(lag, lagLimitS) || open == nil {
 		return d, false
 	}
-	every := 5 * time.Minute
+	every := shortest
 	for _, x := range observed {
 		every = max(every, x.End.Sub(x.Start))
 	}
