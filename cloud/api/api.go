@@ -3,38 +3,8 @@
 // handler; what it reads comes through the interfaces declared here, and the
 // pages for people (package web) are mounted beside it.
 //
-// Everything is read-only, GET and HEAD, but for holds. Times in a query are Unix milliseconds
-// or RFC 3339; times in an answer are Unix milliseconds, in CSV RFC 3339, UTC.
-//
-//	/api/sites        stores, edges, cameras, zones, notices
-//	/api/live         newest live figure per zone, state per edge
-//	/api/events       the same as it changes, and records as they are stored (SSE)
-//	/api/stays        stays that ended in [from, to), newest first; limit
-//	/api/waits        waits that ended in [from, to), newest first; limit
-//	/api/waits/summary figures of one queue zone; cohort=finished|began, target (s)
-//	/api/waits/series buckets for charts of waits; step, target
-//	/api/compare      how far the waits of two windows are apart; b_from, b_to, b_store, …
-//	/api/intervals    interval records, oldest first; limit
-//	/api/series       buckets for charts: occupancy, arrivals, stays, coverage; step
-//	/api/counts       buckets of entries and exits per line, today's, and who is inside; step
-//	/api/timeline     spans of footage, gaps with their causes, holds
-//	/api/clip         a clip's start, end, address and boxes; tracks, at; 409 with
-//	                  elsewhere: true while the footage is on its box alone
-//	/api/clip.mp4     its bytes, in ranges
-//	/api/fetch        brings the footage of a clip from its box; progress (SSE)
-//	/api/hold         POST keeps a span until DELETE with its id releases it; both
-//	                  need the header X-Floorwatch
-//	/api/boxes        every box: presence, figures, cameras, what is wrong
-//	/api/still.jpg    the newest picture; X-Capture-Time says of when
-//	/healthz          ok
-//
-// Common parameters are store, edge, camera, zone, from and to; stays, waits,
-// intervals and both series take format=csv. A store, edge or camera that is the
-// only one need not be named. min_quality (0 to 1) leaves intervals below it, and
-// the records that ended in them, out of records, series, summaries and
-// comparisons, which say how much that was.
-//
-// An error is {"error": what went wrong, "hint": what to do next}.
+// Here are parameters and encodings; what is asked and how it is answered is in
+// figures, fleet and vault. docs/api.md lists the endpoints and their parameters.
 package api
 
 import (
@@ -120,21 +90,45 @@ func New(set Settings) http.Handler {
 	s := &server{Settings: set, mux: http.NewServeMux(), figures: figures.Figures{Registry: set.Registry, Reader: set.Figures, Now: set.Now}}
 	s.clips.load = make(chan struct{}, 2)
 	s.fetches = make(chan struct{}, maxFetches)
-	for path, h := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"/api/sites": s.sites, "/api/live": s.live, "/api/events": s.events,
-		"/api/waits": s.waits, "/api/waits/summary": s.waitSummary, "/api/waits/series": s.waitSeries, "/api/compare": s.compare,
-		"/api/counts": s.counts, "/api/stays": s.stays, "/api/intervals": s.intervals, "/api/series": s.series,
-		"/api/timeline": s.timeline, "/api/clip": s.clip, "/api/clip.mp4": s.clipFile,
-		"/api/fetch": s.fetch, holdPath: s.holds, "/api/boxes": s.boxes,
-		"/api/still.jpg": s.still, "/healthz": s.healthz,
+	allowed := map[string][]string{} // by path
+	for _, e := range []struct {
+		pattern string
+		answer  func(http.ResponseWriter, *http.Request) error
+	}{
+		{"GET /api/sites", s.sites},
+		{"GET /api/live", s.live},
+		{"GET /api/events", s.events},
+		{"GET /api/stays", s.stays},
+		{"GET /api/waits", s.waits},
+		{"GET /api/waits/summary", s.waitSummary},
+		{"GET /api/waits/series", s.waitSeries},
+		{"GET /api/compare", s.compare},
+		{"GET /api/intervals", s.intervals},
+		{"GET /api/series", s.series},
+		{"GET /api/counts", s.counts},
+		{"GET /api/timeline", s.timeline},
+		{"GET /api/clip", s.clip},
+		{"GET /api/clip.mp4", s.clipFile},
+		{"GET /api/fetch", s.fetch},
+		{"POST /api/hold", s.hold},
+		{"DELETE /api/hold", s.release},
+		{"GET /api/boxes", s.boxes},
+		{"GET /api/still.jpg", s.still},
+		{"GET /healthz", s.healthz},
 	} {
-		s.mux.Handle(path, s.answer(h))
+		s.mux.Handle(e.pattern, s.answer(e.answer))
+		method, path, _ := strings.Cut(e.pattern, " ")
+		allowed[path] = append(allowed[path], method)
 	}
-	s.mux.Handle("/api/", s.answer(func(http.ResponseWriter, *http.Request) error {
-		return &fault{http.StatusNotFound, "no such endpoint", "see the list in the documentation of cloud/api"}
-	}))
+	for path, methods := range allowed { // with any other method
+		s.mux.Handle(path, only(methods, nil))
+	}
+	read := []string{http.MethodGet}
+	s.mux.Handle("/api/", only(read, s.answer(func(http.ResponseWriter, *http.Request) error {
+		return &fault{http.StatusNotFound, "no such endpoint", "see the list in docs/api.md"}
+	})))
 	if set.Pages != nil {
-		s.mux.Handle("/", set.Pages)
+		s.mux.Handle("/", only(read, set.Pages))
 	}
 	return s
 }
@@ -156,28 +150,29 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	if f := s.refuse(r); f != nil {
-		if f.status == http.StatusMethodNotAllowed {
-			h.Set("Allow", strings.Join(methods(r), ", "))
-		}
 		writeFault(w, f)
-		return
-	}
-	if r.Method == http.MethodOptions {
-		h.Set("Allow", strings.Join(methods(r), ", "))
-		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	s.mux.ServeHTTP(w, r)
 }
 
-// holdPath is the only one at which something can be changed.
-const holdPath = "/api/hold"
-
-func methods(r *http.Request) []string {
-	if r.URL.Path == holdPath {
-		return []string{http.MethodPost, http.MethodDelete}
+// only lets requests with one of the methods pass; to others it says which they are.
+func only(methods []string, next http.Handler) http.Handler {
+	if slices.Contains(methods, http.MethodGet) {
+		methods = append(slices.Clone(methods), http.MethodHead)
 	}
-	return []string{http.MethodGet, http.MethodHead}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if slices.Contains(methods, r.Method) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		if r.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		writeFault(w, &fault{http.StatusMethodNotAllowed, "method not allowed here", "use " + strings.Join(methods, " or ")})
+	})
 }
 
 func (s *server) refuse(r *http.Request) *fault {
@@ -187,8 +182,6 @@ func (s *server) refuse(r *http.Request) *fault {
 		return &fault{http.StatusForbidden, "this host name is not served here", "open the page by its loopback address, or list the name in the configuration"}
 	case len(r.RequestURI) > maxURL:
 		return &fault{http.StatusRequestURITooLong, "the address is too long", "send fewer or shorter parameters"}
-	case r.Method != http.MethodOptions && !slices.Contains(methods(r), r.Method):
-		return &fault{http.StatusMethodNotAllowed, "this address does not do that", "use " + strings.Join(methods(r), " or ")}
 	case api && r.Header.Get("Sec-Fetch-Site") == "cross-site":
 		return &fault{http.StatusForbidden, "another site asked for this", "open the address directly"}
 	}

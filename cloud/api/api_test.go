@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -233,6 +235,28 @@ func TestHostsMethodsAndSites(t *testing.T) {
 		}
 		if w.Code == 405 && w.Header().Get("Allow") != "GET, HEAD" {
 			t.Errorf("405 without Allow")
+		}
+	}
+}
+
+// TestEndpointsAreDocumented: whoever asks for what there is not is sent to this
+// page.
+func TestEndpointsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := os.ReadFile("api.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`\{"(?:GET|POST|DELETE) (/\S+)",`).FindAllSubmatch(code, -1)
+	if len(found) < 20 {
+		t.Fatalf("%d endpoints in api.go", len(found))
+	}
+	for _, m := range found {
+		if !strings.Contains(string(page), "| `"+string(m[1])+"` |") {
+			t.Errorf("docs/api.md does not list %s", m[1])
 		}
 	}
 }

@@ -79,16 +79,13 @@ func refuseChange(r *http.Request) *fault {
 	return nil
 }
 
-// holds answers /api/hold: POST keeps a span, DELETE releases it.
-func (s *server) holds(w http.ResponseWriter, r *http.Request) error {
+// hold answers POST /api/hold: it keeps a span.
+func (s *server) hold(w http.ResponseWriter, r *http.Request) error {
 	if s.Archive == nil {
 		return noArchive
 	}
 	if f := refuseChange(r); f != nil {
 		return f
-	}
-	if r.Method == http.MethodDelete {
-		return s.release(w, r)
 	}
 	c, from, to, why, err := s.readHold(r)
 	if err != nil {
@@ -101,7 +98,14 @@ func (s *server) holds(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, map[string]string{"id": id})
 }
 
+// release answers DELETE /api/hold.
 func (s *server) release(w http.ResponseWriter, r *http.Request) error {
+	if s.Archive == nil {
+		return noArchive
+	}
+	if f := refuseChange(r); f != nil {
+		return f
+	}
 	id, err := param(r.URL.Query(), "id")
 	if err != nil {
 		return err

@@ -222,19 +222,19 @@ func TestHoldIsListedAndReleased(t *testing.T) {
 	f := &far{}
 	h := f.handler(io.Discard)
 	head := map[string]string{change: "1", "Content-Type": "application/json; charset=utf-8", "Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:8080"}
-	id := decode[map[string]string](t, send(h, "POST", holdPath, goodHold, head))["id"]
+	id := decode[map[string]string](t, send(h, "POST", "/api/hold", goodHold, head))["id"]
 	list := decode[struct{ Holds []holdView }](t, get(t, h, "/api/timeline?"+span10)).Holds
 	if len(list) != 1 || list[0].ID != id || list[0].Why != "顾客投诉" || list[0].From != t0 || list[0].Who != "page" {
 		t.Fatalf("holds %+v", list)
 	}
-	if w := send(h, "DELETE", holdPath+"?id="+id, "", head); w.Code != 200 || len(f.holds) != 0 {
+	if w := send(h, "DELETE", "/api/hold"+"?id="+id, "", head); w.Code != 200 || len(f.holds) != 0 {
 		t.Errorf("release: %d %s", w.Code, w.Body)
 	}
-	if w := send(h, "DELETE", holdPath+"?id="+id, "", head); w.Code != 404 {
+	if w := send(h, "DELETE", "/api/hold"+"?id="+id, "", head); w.Code != 404 {
 		t.Errorf("release of none: %d %s", w.Code, w.Body)
 	}
 	plain, _, _ := handler(&memory{})
-	if w := send(plain, "POST", holdPath, goodHold, head); w.Code != 404 {
+	if w := send(plain, "POST", "/api/hold", goodHold, head); w.Code != 404 {
 		t.Errorf("hold without a vault: %d %s", w.Code, w.Body)
 	}
 	if got := get(t, plain, "/api/timeline?"+span10).Body.String(); !strings.Contains(got, `"holds":null`) {
@@ -262,37 +262,37 @@ func TestHostileHolds(t *testing.T) {
 		head                 map[string]string
 		want                 int
 	}{
-		{"POST", holdPath, goodHold, map[string]string{change: ""}, 403},
-		{"POST", holdPath, goodHold, map[string]string{"Sec-Fetch-Site": "cross-site"}, 403},
-		{"POST", holdPath, goodHold, map[string]string{"Sec-Fetch-Site": "same-site"}, 403},
-		{"POST", holdPath, goodHold, map[string]string{"Sec-Fetch-Site": "none"}, 403},
-		{"POST", holdPath, goodHold, map[string]string{"Origin": "http://evil.example"}, 403},
-		{"POST", holdPath, goodHold, map[string]string{"Origin": "null"}, 403},
-		{"POST", holdPath, goodHold, map[string]string{"Origin": "http://localhost:8081"}, 403},
-		{"POST", holdPath, goodHold, map[string]string{"Content-Type": "text/plain"}, 415},
-		{"POST", holdPath, goodHold, map[string]string{"Content-Type": ""}, 415},
-		{"PUT", holdPath, goodHold, nil, 405},
-		{"GET", holdPath, "", nil, 405},
+		{"POST", "/api/hold", goodHold, map[string]string{change: ""}, 403},
+		{"POST", "/api/hold", goodHold, map[string]string{"Sec-Fetch-Site": "cross-site"}, 403},
+		{"POST", "/api/hold", goodHold, map[string]string{"Sec-Fetch-Site": "same-site"}, 403},
+		{"POST", "/api/hold", goodHold, map[string]string{"Sec-Fetch-Site": "none"}, 403},
+		{"POST", "/api/hold", goodHold, map[string]string{"Origin": "http://evil.example"}, 403},
+		{"POST", "/api/hold", goodHold, map[string]string{"Origin": "null"}, 403},
+		{"POST", "/api/hold", goodHold, map[string]string{"Origin": "http://localhost:8081"}, 403},
+		{"POST", "/api/hold", goodHold, map[string]string{"Content-Type": "text/plain"}, 415},
+		{"POST", "/api/hold", goodHold, map[string]string{"Content-Type": ""}, 415},
+		{"PUT", "/api/hold", goodHold, nil, 405},
+		{"GET", "/api/hold", "", nil, 405},
 		{"POST", "/api/sites", goodHold, nil, 405},
 		{"DELETE", "/api/timeline", "", nil, 405},
-		{"POST", holdPath, "", nil, 400},
-		{"POST", holdPath, goodHold + "{}", nil, 400},
-		{"POST", holdPath, "[1]", nil, 400},
-		{"POST", holdPath, with("extra", "1"), nil, 400},
-		{"POST", holdPath, with("camera", `"../x"`), nil, 400},
-		{"POST", holdPath, with("camera", `"other"`), nil, 404},
-		{"POST", holdPath, with("from", "0"), nil, 400},
-		{"POST", holdPath, with("from", "1750000030000"), nil, 400},
-		{"POST", holdPath, with("from", `"2025"`), nil, 400},
-		{"POST", holdPath, with("to", "9e18"), nil, 400},
-		{"POST", holdPath, with("to", "1760000030000"), nil, 400},
-		{"POST", holdPath, with("why", `"  "`), nil, 400},
-		{"POST", holdPath, with("why", `"a\u0000b"`), nil, 400},
-		{"POST", holdPath, with("why", `"`+strings.Repeat("a", maxWhy+1)+`"`), nil, 400},
-		{"POST", holdPath, with("why", `"`+strings.Repeat("a", 5000)+`"`), nil, 400},
-		{"DELETE", holdPath, "", nil, 400},
-		{"DELETE", holdPath + "?id=../../etc", "", nil, 400},
-		{"DELETE", holdPath + "?id=" + strings.Repeat("a", 32) + "&id=" + strings.Repeat("b", 32), "", nil, 400},
+		{"POST", "/api/hold", "", nil, 400},
+		{"POST", "/api/hold", goodHold + "{}", nil, 400},
+		{"POST", "/api/hold", "[1]", nil, 400},
+		{"POST", "/api/hold", with("extra", "1"), nil, 400},
+		{"POST", "/api/hold", with("camera", `"../x"`), nil, 400},
+		{"POST", "/api/hold", with("camera", `"other"`), nil, 404},
+		{"POST", "/api/hold", with("from", "0"), nil, 400},
+		{"POST", "/api/hold", with("from", "1750000030000"), nil, 400},
+		{"POST", "/api/hold", with("from", `"2025"`), nil, 400},
+		{"POST", "/api/hold", with("to", "9e18"), nil, 400},
+		{"POST", "/api/hold", with("to", "1760000030000"), nil, 400},
+		{"POST", "/api/hold", with("why", `"  "`), nil, 400},
+		{"POST", "/api/hold", with("why", `"a\u0000b"`), nil, 400},
+		{"POST", "/api/hold", with("why", `"`+strings.Repeat("a", maxWhy+1)+`"`), nil, 400},
+		{"POST", "/api/hold", with("why", `"`+strings.Repeat("a", 5000)+`"`), nil, 400},
+		{"DELETE", "/api/hold", "", nil, 400},
+		{"DELETE", "/api/hold" + "?id=../../etc", "", nil, 400},
+		{"DELETE", "/api/hold" + "?id=" + strings.Repeat("a", 32) + "&id=" + strings.Repeat("b", 32), "", nil, 400},
 	} {
 		head := map[string]string{change: "1", "Content-Type": "application/json"}
 		for k, v := range c.head {
@@ -314,7 +314,7 @@ func FuzzHold(f *testing.F) {
 	f.Add(`{"why":"\ud800"}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		store := &far{}
-		w := send(store.handler(io.Discard), "POST", holdPath, body, map[string]string{change: "1", "Content-Type": "application/json"})
+		w := send(store.handler(io.Discard), "POST", "/api/hold", body, map[string]string{change: "1", "Content-Type": "application/json"})
 		if (w.Code == 200) != (len(store.holds) == 1) || w.Code >= 500 {
 			t.Fatalf("%d with %d holds", w.Code, len(store.holds))
 		}
