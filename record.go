@@ -24,12 +24,12 @@ const (
 // record settled; it also says how long a figure was on its way.
 type Header struct {
 	Kind   string `json:"kind"`
-	Camera string `json:"camera,omitempty"`
-	Zone   string `json:"zone,omitempty"`
-	ID     string `json:"id,omitempty"`
+	Camera string `json:"camera,omitempty" csv:"camera"`
+	Zone   string `json:"zone,omitempty" csv:"zone"`
+	ID     string `json:"id,omitempty" csv:"id"`
 	At     Time   `json:"at"`
-	Rev    string `json:"rev,omitempty"` // Scene.Rev of the zone's geometry
-	By     string `json:"by,omitempty"`  // detector and model
+	Rev    string `json:"rev,omitempty" csv:"zone_rev,last"` // Scene.Rev of the zone's geometry
+	By     string `json:"by,omitempty" csv:"detector,last"`  // detector and model
 	Clock
 }
 
@@ -40,6 +40,12 @@ func (h *Header) Head() *Header { return h }
 // (*Stay, *Wait and so on). A kind of record is one type here with its Span and
 // Check, its decoder in cloud/ingest where it comes often, its columns in
 // cloud/influx, and its lines in docs/wire.md.
+//
+// A field's csv tag is its column in tables for spreadsheets, with the unit in its
+// name. Of a time two names are possible: of the stamp, and of the seconds since
+// the record's span began; of a Sum up to four: n, sum, min, max. After a comma:
+// "last" puts it behind the record's other columns, "observed" leaves it empty
+// where nothing was observed.
 type Record interface {
 	Head() *Header
 	// Span is the capture time that the record speaks of, [from, to); to is nil
@@ -65,18 +71,18 @@ type Clock struct {
 // SeenS + MergedS + BridgedS = Exit - Enter.
 type Stay struct {
 	Header
-	Enter     Time    `json:"enter"`
-	Exit      *Time   `json:"exit"`
-	EnterSeen bool    `json:"enter_seen"` // the border was seen crossed inwards
-	ExitSeen  bool    `json:"exit_seen"`  // and outwards; false: the person was lost, or left while nobody looked
-	SeenS     float64 `json:"seen_s"`     // seconds with the person inside and seen
-	MergedS   float64 `json:"merged_s"`   // seconds of the breaks that were joined
-	BridgedS  float64 `json:"bridged_s"`  // seconds between losing a track and finding the one taken for the same person
-	Bridges   int     `json:"bridges"`    // joins that rest on a guess; 0: the stay is one track's own
-	ErrorS    float64 `json:"error_s"`    // standard error of Exit - Enter by how it was measured, s
-	Tracks    []int64 `json:"tracks"`     // ids of the tracks taken for the person, in order of appearance
-	Person    int64   `json:"-"`          // who it is, inside a box: the same in all stays of a person since the source opened
-	Appeared  Time    `json:"-"`          // inside a box: when the person was first seen, if that was in the midst of the picture; 0: they came in at its edge
+	Enter     Time    `json:"enter" csv:"enter_utc"`
+	Exit      *Time   `json:"exit" csv:"exit_utc duration_s"`
+	EnterSeen bool    `json:"enter_seen" csv:"enter_border_seen,last"` // the border was seen crossed inwards
+	ExitSeen  bool    `json:"exit_seen" csv:"exit_border_seen,last"`   // and outwards; false: the person was lost, or left while nobody looked
+	SeenS     float64 `json:"seen_s" csv:"seen_s"`                     // seconds with the person inside and seen
+	MergedS   float64 `json:"merged_s" csv:"merged_s"`                 // seconds of the breaks that were joined
+	BridgedS  float64 `json:"bridged_s" csv:"bridged_s"`               // seconds between losing a track and finding the one taken for the same person
+	Bridges   int     `json:"bridges" csv:"bridges"`                   // joins that rest on a guess; 0: the stay is one track's own
+	ErrorS    float64 `json:"error_s" csv:"standard_error_s"`          // standard error of Exit - Enter by how it was measured, s
+	Tracks    []int64 `json:"tracks"`                                  // ids of the tracks taken for the person, in order of appearance
+	Person    int64   `json:"-"`                                       // who it is, inside a box: the same in all stays of a person since the source opened
+	Appeared  Time    `json:"-"`                                       // inside a box: when the person was first seen, if that was in the midst of the picture; 0: they came in at its edge
 }
 
 // Span implements Record.
@@ -95,16 +101,16 @@ const (
 // service without a stay in the queue, a wait of 0 s.
 type Wait struct {
 	Header
-	Enter       Time   `json:"enter"`
-	End         *Time  `json:"end"`
-	Outcome     string `json:"outcome,omitempty"`
-	ServiceZone string `json:"service_zone,omitempty"`
-	EnterSeen   bool   `json:"enter_seen"`
-	Direct      bool   `json:"direct,omitempty"`
+	Enter       Time   `json:"enter" csv:"enter_utc"`
+	End         *Time  `json:"end" csv:"end_utc wait_s"`
+	Outcome     string `json:"outcome,omitempty" csv:"outcome"`
+	ServiceZone string `json:"service_zone,omitempty" csv:"service_zone"`
+	EnterSeen   bool   `json:"enter_seen" csv:"enter_border_seen"`
+	Direct      bool   `json:"direct,omitempty" csv:"direct"`
 	// The same as a stay's, for End - Enter.
-	BridgedS float64 `json:"bridged_s"`
-	Bridges  int     `json:"bridges"`
-	ErrorS   float64 `json:"error_s"`
+	BridgedS float64 `json:"bridged_s" csv:"bridged_s"`
+	Bridges  int     `json:"bridges" csv:"bridges"`
+	ErrorS   float64 `json:"error_s" csv:"standard_error_s"`
 }
 
 // Span implements Record.
@@ -133,33 +139,33 @@ func (s *Sum) Add(v float64) {
 // Interval is what happened in one zone in [Start, End), published once.
 type Interval struct {
 	Header
-	Start     Time    `json:"start"`
-	End       Time    `json:"end"`
-	Coverage  float64 `json:"coverage"`   // share of the interval that was observed, 0..1
-	ObservedS float64 `json:"observed_s"` // the same in seconds
-	PersonS   float64 `json:"person_s"`   // person-seconds in the zone while observed
-	Occupancy float64 `json:"occupancy"`  // PersonS / ObservedS; 0 when not observed
-	Min       int64   `json:"occupancy_min"`
-	Max       int64   `json:"occupancy_max"`
-	Inside    int64   `json:"inside"`   // open stays at End
-	Arrived   int64   `json:"arrived"`  // enters with the border seen crossed
-	Appeared  int64   `json:"appeared"` // enters without
-	Departed  int64   `json:"departed"` // exits with the border seen crossed
-	Lost      int64   `json:"lost"`     // exits without
-	Stays     Sum     `json:"stays"`    // stays that ended in the interval, s
+	Start     Time    `json:"start" csv:"start_utc"`
+	End       Time    `json:"end" csv:"end_utc"`
+	Coverage  float64 `json:"coverage" csv:"coverage_share"`                  // share of the interval that was observed, 0..1
+	ObservedS float64 `json:"observed_s" csv:"observed_s"`                    // the same in seconds
+	PersonS   float64 `json:"person_s" csv:"person_s"`                        // person-seconds in the zone while observed
+	Occupancy float64 `json:"occupancy" csv:"occupancy_mean_people,observed"` // PersonS / ObservedS; 0 when not observed
+	Min       int64   `json:"occupancy_min" csv:"occupancy_min_people"`
+	Max       int64   `json:"occupancy_max" csv:"occupancy_max_people"`
+	Inside    int64   `json:"inside" csv:"inside_at_end_people"`                        // open stays at End
+	Arrived   int64   `json:"arrived" csv:"arrived_border_seen_people"`                 // enters with the border seen crossed
+	Appeared  int64   `json:"appeared" csv:"appeared_people"`                           // enters without
+	Departed  int64   `json:"departed" csv:"departed_border_seen_people"`               // exits with the border seen crossed
+	Lost      int64   `json:"lost" csv:"lost_people"`                                   // exits without
+	Stays     Sum     `json:"stays" csv:"stays_ended stay_sum_s stay_min_s stay_max_s"` // stays that ended in the interval, s
 	// Crossings are durations without identity, s, of those that ended in the
 	// interval: people who were seen to cross the border inwards and people who were
 	// seen to cross it outwards, paired first in, first out. A broken track does not
 	// hurt them. Over many people their mean is that of Stays; in a short interval
 	// people who overtake each other part the two.
-	Crossings Sum `json:"crossings"`
+	Crossings Sum `json:"crossings" csv:"crossings_ended crossing_sum_s"`
 	// Quality, 0..1, says how far the interval's figures agree: the share of ends
 	// and beginnings that were seen, (arrived + departed) / (arrived + departed +
 	// appeared + lost), times 1 - max(0, d - c) / m, where d is how far apart the
 	// means of Stays and Crossings are, m the greater of both, and c =
 	// (max - min) / sqrt(3 n) what chance makes of d, with the extremes of both and
 	// the smaller n. Where a part has nothing to tell it is 1.
-	Quality float64 `json:"quality"`
+	Quality float64 `json:"quality" csv:"quality_share"`
 	// The same for waits in queue zones; absent elsewhere.
 	Waits     *Sum  `json:"waits,omitempty"`
 	Served    int64 `json:"served,omitempty"`

@@ -4,10 +4,13 @@ import (
 	"encoding/csv"
 	"fmt"
 	"net/http"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"floorwatch/cloud/figures"
 	"floorwatch/cloud/influx"
 
 	"floorwatch"
@@ -32,29 +35,81 @@ func numberColumn[T any](name string, f func(x T) float64) column[T] {
 	return column[T]{name, func(x T) string { return number(f(x)) }}
 }
 
-func countColumn[T any](name string, f func(x T) int64) column[T] {
-	return column[T]{name, func(x T) string { return strconv.FormatInt(f(x), 10) }}
+// record is a pointer to one.
+type record[T any] interface {
+	*T
+	floorwatch.Record
 }
 
-func flagColumn[T any](name string, f func(x T) bool) column[T] {
-	return column[T]{name, func(x T) string { return strconv.FormatBool(f(x)) }}
-}
-
-// edgeColumns begin every table of records of one edge.
-func edgeColumns[T any](q influx.Query, header func(x T) floorwatch.Header) []column[T] {
-	return []column[T]{
+// recordColumns returns the columns of a kind of record as its fields' csv tags
+// say (floorwatch.Record), but those to be skipped.
+func recordColumns[T any, P record[T]](q influx.Query, skip ...string) []column[T] {
+	columns := []column[T]{
 		{"store", func(T) string { return q.Store }},
 		{"edge", func(T) string { return q.Edge }},
-		textColumn("camera", func(x T) string { return header(x).Camera }),
-		textColumn("zone", func(x T) string { return header(x).Zone }),
 	}
+	first, last := taggedFields(reflect.TypeFor[T](), nil)
+	for _, f := range append(first, last...) {
+		for part, name := range strings.Fields(f.names) {
+			if !slices.Contains(skip, name) {
+				columns = append(columns, column[T]{name, func(x T) string { return f.cell(P(&x), reflect.ValueOf(x), part) }})
+			}
+		}
+	}
+	return columns
 }
 
-// madeColumns end every table of records.
-func madeColumns[T any](header func(x T) floorwatch.Header) []column[T] {
-	return []column[T]{
-		textColumn("zone_rev", func(x T) string { return header(x).Rev }),
-		textColumn("detector", func(x T) string { return header(x).By }),
+// taggedField is a field with its csv tag: the names of its columns, and an option.
+type taggedField struct {
+	index         []int
+	names, option string
+}
+
+// taggedFields lists the fields of a record and of what it embeds, those that go
+// last apart.
+func taggedFields(t reflect.Type, at []int) (first, last []taggedField) {
+	var embedded []taggedField
+	for i := range t.NumField() {
+		f, index := t.Field(i), append(slices.Clone(at), i)
+		names, option, _ := strings.Cut(f.Tag.Get("csv"), ",")
+		switch {
+		case f.Anonymous:
+			more, behind := taggedFields(f.Type, index)
+			first, embedded = append(first, more...), append(embedded, behind...)
+		case names == "":
+		case option == "last":
+			last = append(last, taggedField{index, names, option})
+		default:
+			first = append(first, taggedField{index, names, option})
+		}
+	}
+	return first, append(last, embedded...)
+}
+
+// cell formats the field of a record, or a part of it.
+func (f taggedField) cell(r floorwatch.Record, x reflect.Value, part int) string {
+	if f.option == "observed" && x.FieldByName("ObservedS").Float() == 0 {
+		return ""
+	}
+	switch v := x.FieldByIndex(f.index).Interface().(type) {
+	case string:
+		return cell(v)
+	case bool:
+		return strconv.FormatBool(v)
+	case int:
+		return strconv.Itoa(v)
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case float64:
+		return number(v)
+	case floorwatch.Time:
+		return v.String()
+	case *floorwatch.Time:
+		return []string{stamp(v), number(figures.Length(r))}[part]
+	case floorwatch.Sum:
+		return []string{strconv.FormatInt(v.N, 10), number(v.Sum), number(v.Min), number(v.Max)}[part]
+	default:
+		return cell(fmt.Sprint(v))
 	}
 }
 
