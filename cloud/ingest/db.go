@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -36,7 +36,7 @@ type DB struct {
 
 	db    *sql.DB
 	mu    sync.Mutex
-	names map[[4]string]bool // known to be admitted
+	names map[name]bool // known to be admitted
 }
 
 const dbSchema = `
@@ -77,7 +77,7 @@ func OpenDB(path string) (*DB, error) {
 		_ = db.Close()
 		return nil, fmt.Errorf("open dead letters %s: %w; if the file is damaged, move it away and start again", path, err)
 	}
-	d := &DB{MaxLetters: MaxLetters, MaxLetterBytes: MaxLetterBytes, db: db, names: map[[4]string]bool{}}
+	d := &DB{MaxLetters: MaxLetters, MaxLetterBytes: MaxLetterBytes, db: db, names: map[name]bool{}}
 	if err := d.loadNames(); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open dead letters %s: %w", path, err)
@@ -93,11 +93,11 @@ func (d *DB) loadNames() error {
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		var key [4]string
-		if err := rows.Scan(&key[0], &key[1], &key[2], &key[3]); err != nil {
+		var n name
+		if err := rows.Scan(&n.store, &n.edge, &n.sort, &n.name); err != nil {
 			return fmt.Errorf("read names: %w", err)
 		}
-		d.names[key] = true
+		d.names[n] = true
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read names: %w", err)
@@ -108,36 +108,56 @@ func (d *DB) loadNames() error {
 // Close closes the file.
 func (d *DB) Close() error { return d.db.Close() }
 
-// errTooManyNames is a fault of the record, not of the database.
-var errTooManyNames = errors.New("too many names")
+// name is what a box announces: of a camera, of a zone behind its camera's, of a
+// figure of health.
+type name struct{ store, edge, sort, name string }
 
-// admit takes a name that a box announces, up to MaxNames of its sort; beyond
-// that errTooManyNames. Series in InfluxDB are bounded by it.
-func (d *DB) admit(ctx context.Context, store, edge, sort, name string) error {
-	key := [4]string{store, edge, sort, name}
+// admit takes names that boxes announce, all of them durably in one transaction,
+// and returns those that would be more than MaxNames of their sort. Series in
+// InfluxDB are bounded by it.
+func (d *DB) admit(ctx context.Context, names []name) (refused map[name]bool, err error) {
 	d.mu.Lock()
-	known := d.names[key]
+	names = slices.DeleteFunc(names, func(n name) bool { return d.names[n] })
 	d.mu.Unlock()
-	if known {
-		return nil
+	if len(names) == 0 {
+		return nil, nil
 	}
-	_, err := d.db.ExecContext(ctx, `INSERT OR IGNORE INTO name SELECT ?1, ?2, ?3, ?4
-		WHERE (SELECT count(*) FROM name WHERE store = ?1 AND edge = ?2 AND sort = ?3) < ?5`, store, edge, sort, name, MaxNames)
+	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("admit %s %s: %w", sort, name, err)
+		return nil, fmt.Errorf("admit names: %w", err)
 	}
-	var n int
-	err = d.db.QueryRowContext(ctx, `SELECT count(*) FROM name WHERE store = ? AND edge = ? AND sort = ? AND name = ?`, store, edge, sort, name).Scan(&n)
-	if err != nil {
-		return fmt.Errorf("admit %s %s: %w", sort, name, err)
+	defer func() { _ = tx.Rollback() }()
+	refused = map[name]bool{}
+	for _, n := range names {
+		ok, err := admitOne(ctx, tx, n)
+		if err != nil {
+			return nil, fmt.Errorf("admit %s %s: %w", n.sort, n.name, err)
+		}
+		if !ok {
+			refused[n] = true
+		}
 	}
-	if n == 0 {
-		return fmt.Errorf("%w: %s %s would be number %d of this box, limit %d", errTooManyNames, sort, name, MaxNames+1, MaxNames)
+	if err := tx.Commit(); err != nil {
+		return nil, fmt.Errorf("admit names: %w", err)
 	}
 	d.mu.Lock()
-	d.names[key] = true
-	d.mu.Unlock()
-	return nil
+	defer d.mu.Unlock()
+	for _, n := range names {
+		if !refused[n] {
+			d.names[n] = true
+		}
+	}
+	return refused, nil
+}
+
+func admitOne(ctx context.Context, tx *sql.Tx, n name) (ok bool, err error) {
+	_, err = tx.ExecContext(ctx, `INSERT OR IGNORE INTO name SELECT ?1, ?2, ?3, ?4
+		WHERE (SELECT count(*) FROM name WHERE store = ?1 AND edge = ?2 AND sort = ?3) < ?5`, n.store, n.edge, n.sort, n.name, MaxNames)
+	if err != nil {
+		return false, err
+	}
+	err = tx.QueryRowContext(ctx, `SELECT count(*) > 0 FROM name WHERE store = ? AND edge = ? AND sort = ? AND name = ?`, n.store, n.edge, n.sort, n.name).Scan(&ok)
+	return ok, err
 }
 
 // Letter is a dead letter: what was refused, byte for byte, and why. It is a

@@ -13,6 +13,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,9 +99,8 @@ type Ingest struct {
 	slow atomic.Bool // the last write was
 
 	// Of collect's goroutine alone.
-	edges    map[string]site.Edge // by topic
-	admitted map[place]bool
-	decode   decoder
+	edges  map[string]site.Edge // by topic
+	decode decoder
 }
 
 // place is where a record is from.
@@ -132,6 +132,20 @@ type job struct {
 	letters     []Letter
 }
 
+func (g *Ingest) log() *slog.Logger {
+	if g.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return g.Log
+}
+
+func (g *Ingest) now() time.Time {
+	if g.Now == nil {
+		return time.Now()
+	}
+	return g.Now()
+}
+
 // Stats returns the figures so far.
 func (g *Ingest) Stats() Stats { return g.fig.stats() }
 
@@ -147,16 +161,7 @@ func (g *Ingest) Run(ctx context.Context) error {
 	if g.Session != "" && !g.Plain {
 		return errors.New("start ingest: a session belongs to one instance, so it needs a plain subscription")
 	}
-	if g.Log == nil {
-		g.Log = slog.New(slog.DiscardHandler)
-	}
-	if g.Now == nil {
-		g.Now = time.Now
-	}
-	if g.Retention == 0 {
-		g.Retention = defaultRetention
-	}
-	g.edges, g.admitted = make(map[string]site.Edge, len(g.Registry.Edges)), map[place]bool{}
+	g.edges = make(map[string]site.Edge, len(g.Registry.Edges))
 	for _, e := range g.Registry.Edges {
 		g.edges[floorwatch.Topic(e.Store, e.ID, floorwatch.LeafUp)] = e
 	}
@@ -192,7 +197,7 @@ func (g *Ingest) link(ctx context.Context, queue chan<- message) *link.Link {
 	if g.Session != "" {
 		qos = 1
 	}
-	l := NewLink(g.Broker, g.Log, g.Session, qos == 0, map[string]byte{filter: qos}, g.client.Store)
+	l := NewLink(g.Broker, g.log(), g.Session, qos == 0, map[string]byte{filter: qos}, g.client.Store)
 	l.Message = func(_ context.Context, _ *link.Session, m mqtt.Message) { g.take(ctx, queue, m) }
 	return l
 }
@@ -201,7 +206,7 @@ func (g *Ingest) link(ctx context.Context, queue chan<- message) *link.Link {
 // the broker down, or leaves the message to be sent again: the broker forgets
 // it, the box does not.
 func (g *Ingest) take(ctx context.Context, queue chan<- message, m mqtt.Message) {
-	msg := message{topic: m.Topic(), payload: m.Payload(), received: g.Now()}
+	msg := message{topic: m.Topic(), payload: m.Payload(), received: g.now()}
 	if g.push(queue, msg) {
 		g.full.Store(0)
 		return
@@ -247,14 +252,7 @@ func (g *Ingest) collect(ctx context.Context, pulse *watchdog.Pulse, queue <-cha
 	var held []*job
 	records, size := 0, 0
 	add := func(m message) {
-		j, err := g.read(ctx, m)
-		if err != nil {
-			if ctx.Err() == nil {
-				g.Log.Warn("a batch is left to be sent again: names cannot be checked", "error", err)
-			}
-			g.fig.count(func(s *Stats) { s.Unread++ })
-			return
-		}
+		j := g.read(m)
 		held = append(held, j)
 		records += max(j.n, 1)
 		size += len(m.payload)
@@ -297,7 +295,7 @@ func (g *Ingest) retries(ctx context.Context) []message {
 	letters, err := g.DB.takeRetries(ctx, retryLetters)
 	if err != nil {
 		if ctx.Err() == nil {
-			g.Log.Warn("cannot look for dead letters to try again", "error", err)
+			g.log().Warn("cannot look for dead letters to try again", "error", err)
 		}
 		return nil
 	}
@@ -320,8 +318,8 @@ func (g *Ingest) retries(ctx context.Context) []message {
 }
 
 // read checks a message and sorts its records into those to be stored and dead
-// letters. An error means that the DB could not be asked.
-func (g *Ingest) read(ctx context.Context, m message) (*job, error) {
+// letters.
+func (g *Ingest) read(m message) *job {
 	j := &job{message: m}
 	edge, known := g.edges[m.topic]
 	if j.store, j.edge = edge.Store, edge.ID; !known {
@@ -331,102 +329,100 @@ func (g *Ingest) read(ctx context.Context, m message) (*job, error) {
 			err = fmt.Errorf("topic %.200q does not belong to a box", m.topic)
 		}
 		if err != nil {
-			return j.refuse(err), nil
+			return j.refuse(err)
 		}
 	}
 	b, recs, err := g.decode.parse(m.payload)
 	if err != nil {
-		return j.refuse(err), nil
+		return j.refuse(err)
 	}
 	j.log, j.first, j.n = b.Log, b.First, b.N
 	if b.Store != j.store || b.Edge != j.edge {
-		return j.refuse(fmt.Errorf("batch from %s/%s came on the topic of %s/%s", b.Store, b.Edge, j.store, j.edge)), nil
+		return j.refuse(fmt.Errorf("batch from %s/%s came on the topic of %s/%s", b.Store, b.Edge, j.store, j.edge))
 	}
 	if !known {
-		return j.refuse(fmt.Errorf("box %s of store %s is not registered; add it to the configuration, then retry", j.edge, j.store)), nil
+		return j.refuse(fmt.Errorf("box %s of store %s is not registered; add it to the configuration, then retry", j.edge, j.store))
 	}
-	now := g.Now()
-	w := window{floorwatch.TimeOf(now.Add(-g.Retention)), floorwatch.TimeOf(now.Add(maxAhead))}
+	now := g.now()
+	w := window{floorwatch.TimeOf(now.Add(-cmp.Or(g.Retention, defaultRetention))), floorwatch.TimeOf(now.Add(maxAhead))}
 	j.items = make([]item, 0, len(recs))
 	for i, r := range recs {
 		it := item{seq: b.First + uint64(i), rec: r.rec, raw: r.raw}
-		err := g.record(ctx, edge, &it, w)
-		if err == nil {
-			j.items = append(j.items, it)
+		if err := it.check(edge, w); err != nil {
+			j.refuseItem(it, err)
 			continue
 		}
-		var f fault
-		if !errors.As(err, &f) {
-			return nil, err
-		}
-		j.refuseItem(it, f)
+		j.items = append(j.items, it)
 	}
-	return j, nil
+	return j
 }
 
-// fault is what is wrong with a record, as opposed to with us.
-type fault struct{ error }
-
-// record parses, unless that is done, and checks one record and admits its
-// names; a fault when it is to be refused.
-func (g *Ingest) record(ctx context.Context, edge site.Edge, it *item, w window) (err error) {
+// check parses a record, unless that is done, and tells why it is refused.
+func (it *item) check(edge site.Edge, w window) (err error) {
 	if len(it.raw) > floorwatch.MaxRecordBytes {
-		return fault{fmt.Errorf("record has %d bytes, limit %d", len(it.raw), floorwatch.MaxRecordBytes)}
+		return fmt.Errorf("record has %d bytes, limit %d", len(it.raw), floorwatch.MaxRecordBytes)
 	}
 	if it.rec == nil {
 		if it.rec, err = floorwatch.ParseRecord(it.raw); err != nil {
-			return fault{err}
-		}
-	}
-	if err := check(it.rec, w); err != nil {
-		return fault{err}
-	}
-	if err := checkSeal(it.rec, edge); err != nil {
-		return fault{err}
-	}
-	return g.admit(ctx, edge, it.rec)
-}
-
-// admit takes the names of a record that become tags or field keys.
-func (g *Ingest) admit(ctx context.Context, edge site.Edge, rec floorwatch.Record) error {
-	h := rec.Head()
-	at := place{edge.Store, edge.ID, h.Camera, h.Zone}
-	_, figures := rec.(*floorwatch.Health)
-	if !figures && g.admitted[at] {
-		return nil
-	}
-	for _, n := range namesOf(rec) {
-		err := g.DB.admit(ctx, edge.Store, edge.ID, n[0], n[1])
-		if errors.Is(err, errTooManyNames) {
-			return fault{err}
-		}
-		if err != nil {
 			return err
 		}
 	}
-	if influx.Holds(rec) { // the names of others are not asked about
-		g.admitted[at] = true
+	if err := check(it.rec, w); err != nil {
+		return err
+	}
+	return checkSeal(it.rec, edge)
+}
+
+// admitNames has the names of all jobs that become tags or field keys admitted at
+// once, and refuses the records with a name too many.
+func (g *Ingest) admitNames(ctx context.Context, jobs []*job) error {
+	var names []name
+	asked := map[place]bool{} // records of one place have the same names, but for health
+	for _, j := range jobs {
+		for _, it := range j.items {
+			h := it.rec.Head()
+			at := place{j.store, j.edge, h.Camera, h.Zone}
+			if _, figures := it.rec.(*floorwatch.Health); asked[at] && !figures || !influx.Holds(it.rec) {
+				continue
+			}
+			asked[at] = true
+			names = append(names, namesOf(j, it.rec)...)
+		}
+	}
+	refused, err := g.DB.admit(ctx, names)
+	if err != nil || len(refused) == 0 {
+		return err
+	}
+	for _, j := range jobs {
+		bad := map[int]error{}
+		for i, it := range j.items {
+			for _, n := range namesOf(j, it.rec) {
+				if refused[n] {
+					bad[i] = fmt.Errorf("too many names: %s %s would be number %d of this box, limit %d", n.sort, n.name, MaxNames+1, MaxNames)
+				}
+			}
+		}
+		j.takeOut(bad)
 	}
 	return nil
 }
 
-// namesOf lists the names in a record that become tags or field keys, each with
-// its sort.
-func namesOf(rec floorwatch.Record) [][2]string {
+// namesOf lists the names in a record that become tags or field keys.
+func namesOf(j *job, rec floorwatch.Record) []name {
 	if !influx.Holds(rec) {
 		return nil
 	}
 	h := rec.Head()
-	var out [][2]string
+	var out []name
 	if h.Camera != "" {
-		out = append(out, [2]string{"camera", h.Camera})
+		out = append(out, name{j.store, j.edge, "camera", h.Camera})
 	}
 	if h.Zone != "" {
-		out = append(out, [2]string{"zone", h.Camera + "/" + h.Zone})
+		out = append(out, name{j.store, j.edge, "zone", h.Camera + "/" + h.Zone})
 	}
 	if r, ok := rec.(*floorwatch.Health); ok {
-		for name := range r.Figures {
-			out = append(out, [2]string{"figure", name})
+		for figure := range r.Figures {
+			out = append(out, name{j.store, j.edge, "figure", figure})
 		}
 	}
 	return out
@@ -466,12 +462,12 @@ func (g *Ingest) deliverAll(ctx context.Context, pulse *watchdog.Pulse, in <-cha
 // deliver stores what the jobs hold, repeating until it is stored or ctx ends,
 // and then acknowledges each.
 func (g *Ingest) deliver(ctx context.Context, pulse *watchdog.Pulse, jobs []*job) error {
-	for _, step := range []func(context.Context, []*job) error{g.storePoints, g.indexSegments, g.storeLetters} {
+	for _, step := range []func(context.Context, []*job) error{g.admitNames, g.storePoints, g.indexSegments, g.storeLetters} {
 		if err := g.persist(ctx, func() error { pulse.Beat(); return step(ctx, jobs) }); err != nil {
 			return err
 		}
 	}
-	g.fig.confirmed(jobs, g.Now())
+	g.fig.confirmed(jobs, g.now())
 	g.acknowledge(jobs)
 	if g.Stored != nil {
 		g.tell(jobs)
@@ -497,13 +493,13 @@ func (g *Ingest) tell(jobs []*job) {
 
 // persist repeats step with growing, jittered delays until it succeeds.
 func (g *Ingest) persist(ctx context.Context, step func() error) error {
-	began, outages := g.Now(), 0
+	began, outages := g.now(), 0
 	again := retry.Backoff{Min: firstWriteDelay, Max: lastWriteDelay}
 	err := again.Until(ctx, step, func(err error, _ time.Duration) {
 		g.away.Store(true)
 		g.fig.count(func(s *Stats) { s.Outages++ })
 		if outages++; outages == 1 {
-			g.Log.Warn("cannot store; nothing is acknowledged and the boxes keep it; trying again", "error", err)
+			g.log().Warn("cannot store; nothing is acknowledged and the boxes keep it; trying again", "error", err)
 		}
 	})
 	if err != nil {
@@ -511,7 +507,7 @@ func (g *Ingest) persist(ctx context.Context, step func() error) error {
 	}
 	g.away.Store(false)
 	if outages > 0 {
-		g.Log.Info("storing again", "after", g.Now().Sub(began).Round(time.Millisecond))
+		g.log().Info("storing again", "after", g.now().Sub(began).Round(time.Millisecond))
 	}
 	return nil
 }
@@ -574,7 +570,7 @@ const slowWrite = time.Second
 
 func (g *Ingest) tellSlow(took time.Duration, points int) {
 	if slow := took > slowWrite; g.slow.Swap(slow) != slow && slow {
-		g.Log.Warn("InfluxDB is slow; records wait with the boxes meanwhile, check its load and its disk",
+		g.log().Warn("InfluxDB is slow; records wait with the boxes meanwhile, check its load and its disk",
 			"took", took.Round(time.Millisecond), "points", points)
 	}
 }
@@ -632,7 +628,7 @@ func (g *Ingest) storeLetters(ctx context.Context, jobs []*job) error {
 	}
 	g.fig.count(func(s *Stats) { s.DeadLetters += int64(len(letters)) })
 	if len(letters) > 0 {
-		g.Log.Warn("records refused; floorwatch-cloud dead-letters list shows them", "letters", len(letters), "first", letters[0].Reason)
+		g.log().Warn("records refused; floorwatch-cloud dead-letters list shows them", "letters", len(letters), "first", letters[0].Reason)
 	}
 	return nil
 }
@@ -648,7 +644,7 @@ func (g *Ingest) acknowledge(jobs []*job) {
 	for _, r := range runs(jobs) {
 		payload, err := json.Marshal(r.Ack)
 		if err != nil {
-			g.Log.Error("cannot encode an acknowledgement", "error", err)
+			g.log().Error("cannot encode an acknowledgement", "error", err)
 			return
 		}
 		s.Publish(floorwatch.Topic(r.store, r.edge, floorwatch.LeafAck), 0, false, payload)

@@ -504,7 +504,7 @@ func TestInventedZonesAreBounded(t *testing.T) {
 	}
 	stop() // the names outlive the process
 	c := &Ingest{Broker: b.Broker, Registry: b.Registry, Store: b.influx, Index: b.index, DB: b.DB}
-	b.DB.names = map[[4]string]bool{}
+	b.DB.names = map[name]bool{}
 	b.Ingest = c
 	b.start(t)
 	x.send(x.batch(t, 301, b.stayAt("zone-new", 300), b.stayAt("zone-5", 301)))
