@@ -86,7 +86,7 @@ func (w *Watch) message(m mqtt.Message) {
 	w.mu.Unlock()
 	if tell {
 		w.log().Warn("a state or live message is not shown; check the box that sent it, and the broker's access list",
-			"topic", fmt.Sprintf("%.200q", m.Topic()), "reason", err, "so_far", n)
+			"topic", fmt.Sprintf("%.200q", m.Topic()), "reason", err, "in_all", n)
 	}
 }
 

@@ -93,7 +93,7 @@ func (u *Uploads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		u.count(func(f *UploadStats) { f.Failed++ })
 		if r.Context().Err() == nil {
-			u.log().Error("an upload could not be stored; the box will repeat it", "path", r.URL.Path, "err", err)
+			u.log().Error("an upload could not be stored; the box will repeat it", "path", r.URL.Path, "error", err)
 		}
 		a = no(http.StatusInternalServerError, "the vault could not store it", "its log says why; repeat later")
 		if errors.Is(err, syscall.ENOSPC) {

@@ -240,7 +240,7 @@ func checkBoxes(t *testing.T, ctx context.Context) {
 	var text string
 	webtest.Run(t, ctx, "read", chromedp.Evaluate(`document.body.innerText`, &text))
 	for _, want := range []string{
-		"5 in all, 3 online, 4 in trouble.", "It has never connected.", "Its connection broke.", "A camera gives no pictures.", "no picture for 13 min 32 s",
+		"5 in all, 3 online, 4 unhealthy.", "It has never connected.", "Its connection broke.", "A camera gives no pictures.", "no picture for 13 min 32 s",
 		"Less than 5 % of the disk is free", "21 GB of 960 GB (2 %); footage has 388 GB", "8,120, the oldest for 15 min 40 s", "not synchronised", "off by 4 ms",
 		"online since", "(1 d 2 h)", "3 pieces, 61 MB", "0.3.0", "it does not tell of now", "newest frame 0.1 s old when reported, coverage 99 %",
 	} {
