@@ -15,6 +15,7 @@ import (
 	"floorwatch"
 	"floorwatch/edge"
 	"floorwatch/edge/simulate"
+	"floorwatch/internal/config"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/program"
 )
@@ -55,11 +56,7 @@ func (c *runConfig) useHall(name string) error {
 	c.film = &hallFilm{hall, filepath.Join(c.Edge.Data, "film-"+hex.EncodeToString(sum[:6])+".mp4")}
 	cam := edge.Camera{Name: "hall", Label: hall.Label, Source: c.film.path}
 	cam.SetDefaults()
-	scene := hall.Scene()
-	cam.Picture = scene.Picture
-	for _, z := range scene.Zones {
-		cam.AddZone(z)
-	}
+	cam.SceneKeys = config.KeysOf(hall.Scene())
 	c.Edge.Cameras = []edge.Camera{cam}
 	c.Notice = floorwatch.Label{
 		ZH: "这是模拟大厅的影片：人物是画出来的，影片循环播放，数据由检测器从画面中测得。",
