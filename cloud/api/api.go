@@ -23,7 +23,7 @@ import (
 	"floorwatch/cloud/figures"
 	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/site"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 )
 
 // ErrNotFound is what Pictures returns (wrapped or not) when there is nothing.
@@ -35,7 +35,7 @@ var ErrNotFound = errors.New("not found")
 // for concurrent use.
 type Footage interface {
 	Segments(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]floorwatch.Segment, error)
-	Clip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (clip.Clip, error)
+	Clip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (fmp4.Clip, error)
 }
 
 // Pictures is what a camera worker saw: its lines in [from, to), events among

@@ -23,7 +23,7 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/config"
 )
 
@@ -36,7 +36,7 @@ type memory struct {
 	asked     time.Duration // longest span of counts
 	gaps      []floorwatch.Gap
 	segments  []floorwatch.Segment
-	clip      clip.Clip
+	clip      fmp4.Clip
 	lines     []floorwatch.Frame
 	err       error
 	loads     int
@@ -85,10 +85,10 @@ func (m *memory) Segments(context.Context, site.Source, floorwatch.Time, floorwa
 	return m.segments, nil
 }
 
-func (m *memory) Clip(context.Context, account.Identity, site.Source, floorwatch.Time, floorwatch.Time) (clip.Clip, error) {
+func (m *memory) Clip(context.Context, account.Identity, site.Source, floorwatch.Time, floorwatch.Time) (fmp4.Clip, error) {
 	m.loads++
 	if m.clip.Data == nil {
-		return clip.Clip{}, vault.ErrNoFootage
+		return fmp4.Clip{}, vault.ErrNoFootage
 	}
 	return m.clip, nil
 }
@@ -417,7 +417,7 @@ func TestTimelineExplainsAllTime(t *testing.T) {
 func TestClipMarksTheWantedOnlyInTheirRun(t *testing.T) {
 	person := []floorwatch.Person{{ID: 5, X: 1, Y: 2, W: 3, H: 4}, {ID: 6, W: 1, H: 1}}
 	m := &memory{
-		clip: clip.Clip{Start: t0, End: t0 + 5000, Data: bytes.Repeat([]byte("x"), 1000), Codec: "avc1.42c01f"},
+		clip: fmp4.Clip{Start: t0, End: t0 + 5000, Data: bytes.Repeat([]byte("x"), 1000), Codec: "avc1.42c01f"},
 		lines: []floorwatch.Frame{
 			{T: t0 + 100, W: 8, H: 6, People: person},
 			{T: t0 + 200, Event: floorwatch.EventOpen},
@@ -544,7 +544,7 @@ func FuzzParameters(f *testing.F) {
 	for _, s := range []string{"store=s1&from=1&to=2", "tracks=1,2&at=9", "from=2025-06-15T15:00:00Z", "zone=%00&limit=-1", "step=10;x", "a=%zz", "cohort=began&target=1e9"} {
 		f.Add(s)
 	}
-	h, _, _ := handler(&memory{clip: clip.Clip{Start: t0, End: t0 + 1, Data: []byte("x")}})
+	h, _, _ := handler(&memory{clip: fmp4.Clip{Start: t0, End: t0 + 1, Data: []byte("x")}})
 	f.Fuzz(func(t *testing.T, query string) {
 		for _, path := range []string{"/api/stays", "/api/series", "/api/clip", "/api/timeline", "/api/waits/summary", "/api/waits/series"} {
 			r := httptest.NewRequest("GET", path, nil)

@@ -20,7 +20,7 @@ import (
 	"floorwatch/cloud/command"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 )
 
 // far is a camera whose footage lies on its box until it is fetched.
@@ -32,13 +32,13 @@ type far struct {
 	fetch func(ctx context.Context, progress func(done, total int64)) error
 }
 
-func (f *far) Clip(context.Context, account.Identity, site.Source, floorwatch.Time, floorwatch.Time) (clip.Clip, error) {
+func (f *far) Clip(context.Context, account.Identity, site.Source, floorwatch.Time, floorwatch.Time) (fmp4.Clip, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.here {
-		return clip.Clip{}, fmt.Errorf("2 of 3 pieces: %w", vault.ErrNotHere)
+		return fmp4.Clip{}, fmt.Errorf("2 of 3 pieces: %w", vault.ErrNotHere)
 	}
-	return clip.Clip{Start: t0, End: t0 + 1000, Data: []byte("film")}, nil
+	return fmp4.Clip{Start: t0, End: t0 + 1000, Data: []byte("film")}, nil
 }
 
 func (f *far) Fetch(ctx context.Context, _ account.Identity, _ site.Source, _, _ floorwatch.Time, progress func(done, total int64)) error {

@@ -21,7 +21,7 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 )
 
 // spanView is footage without a break, or a gap with its cause.
@@ -284,7 +284,7 @@ type clipKey struct {
 }
 
 type keptClip struct {
-	clip.Clip
+	fmp4.Clip
 	key   clipKey
 	etag  string
 	until time.Time

@@ -15,18 +15,18 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/site"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 )
 
 var (
 	// ErrNoFootage says that no sealed footage of the span exists.
-	ErrNoFootage = clip.ErrNoFootage
+	ErrNoFootage = fmp4.ErrNoFootage
 	// ErrNotHere says that some of the span is still on the box; Fetch brings it.
 	ErrNotHere = errors.New("the footage is still on the box")
 	// ErrStalled says that a box which agreed to send has stopped sending.
 	ErrStalled = errors.New("nothing has come from the box")
 	// ErrAltered says that stored bytes are no longer what was sealed.
-	ErrAltered = clip.ErrAltered
+	ErrAltered = fmp4.ErrAltered
 )
 
 // Boxes carries a command to a box and waits for its reply, at most until the
@@ -37,7 +37,7 @@ type Boxes interface {
 
 // Clips cuts footage from where it lies; ErrNoFootage when nothing is there.
 type Clips interface {
-	Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (clip.Clip, error)
+	Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (fmp4.Clip, error)
 }
 
 // Archive shows footage from wherever it is: from the vault, or after Fetch has
@@ -98,8 +98,8 @@ type span struct {
 
 func (a *Archive) span(ctx context.Context, c site.Source, from, to floorwatch.Time) (span, error) {
 	var s span
-	if from >= to || to.Sub(from) > clip.MaxSpan {
-		return s, fmt.Errorf("span of %v, want more than 0 and at most %v", to.Sub(from), clip.MaxSpan)
+	if from >= to || to.Sub(from) > fmp4.MaxSpan {
+		return s, fmt.Errorf("span of %v, want more than 0 and at most %v", to.Sub(from), fmp4.MaxSpan)
 	}
 	all, err := a.Segments(ctx, c, from, to)
 	if err != nil {
@@ -125,49 +125,49 @@ func (a *Archive) span(ctx context.Context, c site.Source, from, to floorwatch.T
 // before it is taken, and the access is in the log before Clip returns.
 // ErrNotHere when the box has some of it still, ErrNoFootage when nothing is
 // known of any.
-func (a *Archive) Clip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (clip.Clip, error) {
+func (a *Archive) Clip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (fmp4.Clip, error) {
 	if a.Own != nil {
 		return a.ownClip(ctx, who, c, from, to)
 	}
 	s, err := a.span(ctx, c, from, to)
 	if err != nil {
-		return clip.Clip{}, err
+		return fmp4.Clip{}, err
 	}
 	switch {
 	case len(s.missing) > 0:
-		return clip.Clip{}, fmt.Errorf("%d of %d pieces: %w", len(s.missing), len(s.missing)+len(s.here), ErrNotHere)
+		return fmp4.Clip{}, fmt.Errorf("%d of %d pieces: %w", len(s.missing), len(s.missing)+len(s.here), ErrNotHere)
 	case len(s.here) == 0:
-		return clip.Clip{}, ErrNoFootage
+		return fmp4.Clip{}, ErrNoFootage
 	}
 	err = a.Index.LogAccess(ctx, Access{At: a.now(), Who: string(who), What: DidWatch, Store: c.Store, Edge: c.Edge, Camera: c.Camera, From: from, To: to})
 	if err != nil {
-		return clip.Clip{}, err
+		return fmp4.Clip{}, err
 	}
-	cut := clip.Cutter{From: from, To: to}
+	cut := fmp4.Cutter{From: from, To: to}
 	for _, seg := range s.here {
 		err := a.add(ctx, &cut, seg)
-		if errors.Is(err, clip.ErrEnd) {
+		if errors.Is(err, fmp4.ErrEnd) {
 			break
 		}
 		if err != nil {
-			return clip.Clip{}, fmt.Errorf("cut clip from %s: %w", seg.SHA256, err)
+			return fmp4.Clip{}, fmt.Errorf("cut clip from %s: %w", seg.SHA256, err)
 		}
 	}
 	return cut.Clip()
 }
 
 // ownClip logs who watched before a byte is served, as Clip does.
-func (a *Archive) ownClip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (clip.Clip, error) {
+func (a *Archive) ownClip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (fmp4.Clip, error) {
 	k, err := a.Own.Clip(ctx, c, from, to)
 	if err != nil {
-		return clip.Clip{}, err
+		return fmp4.Clip{}, err
 	}
 	return k, a.Index.LogAccess(ctx, Access{
 		At: a.now(), Who: string(who), What: DidWatch, Store: c.Store, Edge: c.Edge, Camera: c.Camera, From: k.Start, To: k.End,
 	})
 }
 
-func (a *Archive) add(ctx context.Context, cut *clip.Cutter, seg floorwatch.Segment) error {
+func (a *Archive) add(ctx context.Context, cut *fmp4.Cutter, seg floorwatch.Segment) error {
 	seal, err := floorwatch.ParseSeal([]byte(seg.Seal))
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ import (
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/lab/webtest"
 )
 
@@ -37,11 +37,11 @@ type distant struct {
 	holds []vault.Hold
 }
 
-func (d *distant) Clip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (clip.Clip, error) {
+func (d *distant) Clip(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time) (fmp4.Clip, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.here {
-		return clip.Clip{}, fmt.Errorf("1 of 1 pieces: %w", vault.ErrNotHere)
+		return fmp4.Clip{}, fmt.Errorf("1 of 1 pieces: %w", vault.ErrNotHere)
 	}
 	return d.shop.Clip(ctx, who, c, from, to)
 }

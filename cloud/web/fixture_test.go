@@ -19,7 +19,7 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/config"
 	"floorwatch/internal/lab/kit"
 )
@@ -228,11 +228,11 @@ func (s *shop) Segments(context.Context, site.Source, floorwatch.Time, floorwatc
 	}, nil
 }
 
-func (s *shop) Clip(_ context.Context, _ account.Identity, _ site.Source, from, to floorwatch.Time) (clip.Clip, error) {
+func (s *shop) Clip(_ context.Context, _ account.Identity, _ site.Source, from, to floorwatch.Time) (fmp4.Clip, error) {
 	if to <= s.start || from >= s.at(filmS) {
-		return clip.Clip{}, fmt.Errorf("clip: %w", vault.ErrNoFootage)
+		return fmp4.Clip{}, fmt.Errorf("clip: %w", vault.ErrNoFootage)
 	}
-	return clip.Clip{Start: s.start, End: s.at(filmS), Data: s.film, Codec: "avc1.42c01f"}, nil
+	return fmp4.Clip{Start: s.start, End: s.at(filmS), Data: s.film, Codec: "avc1.42c01f"}, nil
 }
 
 func (s *shop) Lines(_ context.Context, _ site.Source, from, to floorwatch.Time) (out []floorwatch.Frame, err error) {

@@ -23,7 +23,7 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/web"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/config"
 	"floorwatch/internal/lab/webtest"
 )
@@ -244,8 +244,8 @@ func (h *hall) Segments(context.Context, site.Source, floorwatch.Time, floorwatc
 	return []floorwatch.Segment{{Start: h.end.Add(-50 * time.Minute), End: h.end}}, nil
 }
 
-func (h *hall) Clip(context.Context, account.Identity, site.Source, floorwatch.Time, floorwatch.Time) (clip.Clip, error) {
-	return clip.Clip{Start: h.filmStart, End: h.filmStart + 20_000, Data: h.film, Codec: "avc1.42c01f"}, nil
+func (h *hall) Clip(context.Context, account.Identity, site.Source, floorwatch.Time, floorwatch.Time) (fmp4.Clip, error) {
+	return fmp4.Clip{Start: h.filmStart, End: h.filmStart + 20_000, Data: h.film, Codec: "avc1.42c01f"}, nil
 }
 
 // Lines has the customer of the newest wait stand at one place.

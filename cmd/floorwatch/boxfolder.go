@@ -13,7 +13,7 @@ import (
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
 	"floorwatch/edge/trail"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 )
 
 // boxFolder shows footage and pictures from the box's own folder, which is on
@@ -37,9 +37,9 @@ func (b boxFolder) known(c site.Source) error {
 }
 
 // Clip implements vault.Clips.
-func (b boxFolder) Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (clip.Clip, error) {
+func (b boxFolder) Clip(ctx context.Context, c site.Source, from, to floorwatch.Time) (fmp4.Clip, error) {
 	if err := b.known(c); err != nil {
-		return clip.Clip{}, err
+		return fmp4.Clip{}, err
 	}
 	return b.library.Clip(ctx, c.Camera, from, to)
 }

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"floorwatch"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 )
 
 // Stamp is one reading of the clock.
-type Stamp = clip.Stamp
+type Stamp = fmp4.Stamp
 
 // System reads this machine's clocks. Without a readable boot id (never on Linux
 // with /proc) the boot is all zeros.

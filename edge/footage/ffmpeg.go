@@ -10,7 +10,7 @@ import (
 	"floorwatch"
 	"floorwatch/edge/clock"
 	"floorwatch/internal/child"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 )
 
 // copier is the ffmpeg that copies the stream of source to its stdout, once
@@ -61,8 +61,8 @@ func cleanCause(text string) string {
 
 // arrival is what the pump reads from a child: the init segment or a fragment.
 type arrival struct {
-	init *clip.Init
-	frag clip.Fragment
+	init *fmp4.Init
+	frag fmp4.Fragment
 }
 
 // pump reads arrivals until the child's output ends and stamps each at once. It
@@ -74,7 +74,7 @@ type pump struct {
 
 func (p *pump) run(r io.Reader, now func() clock.Stamp, quit <-chan struct{}) {
 	defer close(p.to)
-	in, err := clip.ReadInit(r)
+	in, err := fmp4.ReadInit(r)
 	if err != nil {
 		p.err = err
 		return

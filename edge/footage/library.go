@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/layout"
 )
 
@@ -28,14 +28,14 @@ type Library struct {
 // Limits of one question.
 const (
 	MaxListSpan  = 32 * 24 * time.Hour
-	MaxClipSpan  = clip.MaxSpan
-	MaxClipBytes = clip.MaxBytes
+	MaxClipSpan  = fmp4.MaxSpan
+	MaxClipBytes = fmp4.MaxBytes
 	maxCached    = 200_000 // seals, some 400 bytes each
 )
 
 // ErrNoFootage says that nothing on disk overlaps the span: a gap, deleted, or
 // not recorded yet.
-var ErrNoFootage = clip.ErrNoFootage
+var ErrNoFootage = fmp4.ErrNoFootage
 
 // Span is one piece of a camera's time on disk. Live marks the file that is
 // still being written.
@@ -192,7 +192,7 @@ func openSpan(root *os.Root, camera string) (Span, error) {
 }
 
 // Clip is one fragmented MP4 that plays from time 0 = Start.
-type Clip = clip.Clip
+type Clip = fmp4.Clip
 
 // Clip cuts [from, to) out of a camera's footage, at fragment borders: it begins
 // up to one fragment before from and ends up to one after to. The media is
@@ -204,7 +204,7 @@ func (l *Library) Clip(ctx context.Context, camera string, from, to floorwatch.T
 		return Clip{}, err
 	}
 	for range 3 {
-		c := clip.Cutter{From: from, To: to}
+		c := fmp4.Cutter{From: from, To: to}
 		err := l.cut(ctx, camera, &c)
 		if errors.Is(err, errMoved) {
 			continue
@@ -218,7 +218,7 @@ func (l *Library) Clip(ctx context.Context, camera string, from, to floorwatch.T
 }
 
 // cut feeds c with the files of its span.
-func (l *Library) cut(ctx context.Context, camera string, c *clip.Cutter) error {
+func (l *Library) cut(ctx context.Context, camera string, c *fmp4.Cutter) error {
 	spans, err := l.Segments(camera, c.From, c.To)
 	if err != nil || len(spans) == 0 {
 		return errors.Join(err, ErrNoFootage)
@@ -230,7 +230,7 @@ func (l *Library) cut(ctx context.Context, camera string, c *clip.Cutter) error 
 	defer func() { _ = root.Close() }()
 	for _, s := range spans {
 		err := addFile(ctx, c, root, s)
-		if errors.Is(err, clip.ErrEnd) {
+		if errors.Is(err, fmp4.ErrEnd) {
 			return nil
 		}
 		if err != nil {
@@ -244,7 +244,7 @@ var errMoved = errors.New("the file was closed meanwhile")
 
 // addFile takes the fragments of one file. errMoved says that the open file was
 // closed and named since it was listed.
-func addFile(ctx context.Context, c *clip.Cutter, root *os.Root, s Span) error {
+func addFile(ctx context.Context, c *fmp4.Cutter, root *os.Root, s Span) error {
 	f, err := root.Open(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if s.Live {

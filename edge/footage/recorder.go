@@ -16,7 +16,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/clock"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/layout"
 	"floorwatch/internal/retry"
@@ -232,7 +232,7 @@ func (p *recording) bookOutage() {
 // connection is one run of ffmpeg.
 type connection struct {
 	*recording
-	in      clip.Init
+	in      fmp4.Init
 	w       *writer
 	carry   place // where the next file's media time 0 would be
 	known   bool  // carry is
@@ -430,14 +430,14 @@ func (c *connection) abandon() {
 }
 
 // jumped tells whether f does not follow the fragment before it.
-func (c *connection) jumped(f clip.Fragment) bool {
+func (c *connection) jumped(f fmp4.Fragment) bool {
 	d := max(f.Start, c.expect) - min(f.Start, c.expect)
 	return d > c.in.Ticks(maxJump)
 }
 
 // lags tells whether the media has fallen behind the clock for good: the camera
 // left time out without saying so.
-func (c *connection) lags(f clip.Fragment) bool {
+func (c *connection) lags(f fmp4.Fragment) bool {
 	end := c.in.Duration(c.w.ticks + f.Ticks)
 	if c.w.place.any && f.Stamp.Mono-end > c.w.place.zero+maxLag {
 		c.lagging++
@@ -452,7 +452,7 @@ func (c *connection) lags(f clip.Fragment) bool {
 }
 
 // fileEnds tells whether f belongs to the next file.
-func (c *connection) fileEnds(f clip.Fragment) bool {
+func (c *connection) fileEnds(f fmp4.Fragment) bool {
 	every := c.Every
 	if every == 0 {
 		every = DefaultEvery

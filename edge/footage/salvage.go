@@ -9,7 +9,7 @@ import (
 	"slices"
 
 	"floorwatch"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/layout"
 )
 
@@ -95,14 +95,14 @@ func (p *recording) salvageFile(path string) error {
 // of a seal. why says what ended it, nil for a clean end.
 func readParts(f *os.File) (found parts, whole int64, why error) {
 	begun := false
-	in, whole, why := clip.Scan(f, func(in clip.Init, p clip.Piece) error {
+	in, whole, why := fmp4.Scan(f, func(in fmp4.Init, p fmp4.Piece) error {
 		if !begun {
 			found, begun = newParts(in), true
 		}
 		if len(found.list) >= floorwatch.MaxSealFragments {
 			return errors.New("too many fragments")
 		}
-		found.whole.Write(clip.StampBox(p.Stamp))
+		found.whole.Write(fmp4.StampBox(p.Stamp))
 		found.whole.Write(p.Moof)
 		found.whole.Write(p.Mdat)
 		found.add(p.Fragment, p.Size, p.SHA256)

@@ -12,7 +12,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/clock"
-	"floorwatch/internal/clip"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/layout"
 )
@@ -45,7 +45,7 @@ func (p place) start() floorwatch.Time { return p.last.Wall.Add(p.zero - p.last.
 
 // parts sums up the fragments of a file as its seal lists them.
 type parts struct {
-	in    clip.Init
+	in    fmp4.Init
 	list  []floorwatch.Fragment
 	ticks uint64 // media so far
 	bytes int64
@@ -53,7 +53,7 @@ type parts struct {
 	place place
 }
 
-func newParts(in clip.Init) parts {
+func newParts(in fmp4.Init) parts {
 	p := parts{in: in, whole: sha256.New()}
 	sum := sha256.Sum256(in.Raw)
 	p.whole.Write(in.Raw)
@@ -63,7 +63,7 @@ func newParts(in clip.Init) parts {
 }
 
 // add books one fragment of size bytes; the caller has fed whole.
-func (p *parts) add(f clip.Fragment, size int64, sha string) {
+func (p *parts) add(f fmp4.Fragment, size int64, sha string) {
 	from := p.in.Duration(p.ticks).Milliseconds()
 	p.ticks += f.Ticks
 	end := p.in.Duration(p.ticks)
@@ -100,7 +100,7 @@ type writer struct {
 }
 
 // createOpen starts dir/open.mp4; it fails when there is one.
-func createOpen(dir string, in clip.Init) (*writer, error) {
+func createOpen(dir string, in fmp4.Init) (*writer, error) {
 	path := filepath.Join(dir, layout.OpenFile)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -117,14 +117,14 @@ func createOpen(dir string, in clip.Init) (*writer, error) {
 }
 
 // write appends f at the file's media time and syncs when that is due.
-func (w *writer) write(f clip.Fragment) error {
-	moof, err := clip.Retime(f.Moof, w.ticks)
+func (w *writer) write(f fmp4.Fragment) error {
+	moof, err := fmp4.Retime(f.Moof, w.ticks)
 	if err != nil {
 		return err
 	}
 	sum := sha256.New()
 	size := int64(0)
-	for _, b := range [][]byte{clip.StampBox(f.Stamp), moof, f.Mdat} {
+	for _, b := range [][]byte{fmp4.StampBox(f.Stamp), moof, f.Mdat} {
 		if _, err := w.f.Write(b); err != nil {
 			return fmt.Errorf("write footage: %w", err)
 		}

@@ -1,4 +1,4 @@
-package clip
+package fmp4
 
 import (
 	"bytes"

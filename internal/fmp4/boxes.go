@@ -1,7 +1,7 @@
-// Package clip reads files of footage and cuts clips out of them. A file is what
+// Package fmp4 reads files of footage and cuts clips out of them. A file is what
 // ffmpeg writes as fragmented MP4, with a stamp box of ours before each
 // fragment; the recorder, the box's library and the vault all read it here.
-package clip
+package fmp4
 
 import (
 	"bytes"
