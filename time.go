@@ -35,6 +35,14 @@ func (t Time) Floor(d time.Duration) Time {
 // String formats t as RFC 3339 with milliseconds.
 func (t Time) String() string { return t.Time().Format("2006-01-02T15:04:05.000Z07:00") }
 
+// Stamp is one reading of a box's clock.
+type Stamp struct {
+	Wall   Time
+	Mono   time.Duration // since the machine's boot, sleep included
+	Boot   string        // 32 hex digits
+	Synced bool          // the kernel holds the wall clock for synchronised
+}
+
 // Seconds returns d in seconds rounded to the millisecond, the unit in which
 // durations travel (fields that end in _s).
 func Seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }

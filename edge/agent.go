@@ -56,7 +56,7 @@ type Agent struct {
 	// Ledger gets each record that became durable, as a JSON line: a second
 	// account by which a test can check the whole path. nil: none.
 	Ledger io.Writer
-	Clock  func() clock.Stamp // nil: this machine's
+	Clock  func() floorwatch.Stamp // nil: this machine's
 	// Safe leaves cameras, counters and footage alone: the box only reports.
 	Safe    bool
 	Crashes int      // runs before this one that crashed, in a row

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/edge/clock"
 	"floorwatch/edge/health"
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/trail"
@@ -29,7 +28,7 @@ import (
 
 // newRun returns an agent whose parts do not run: with a real outbox, and an
 // uplink that is not connected.
-func newRun(t *testing.T, read func() clock.Stamp) (*run, *ledger) {
+func newRun(t *testing.T, read func() floorwatch.Stamp) (*run, *ledger) {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Store, cfg.Edge, cfg.Data, cfg.Cameras = "s1", "box", t.TempDir(), []Camera{{Name: "door"}}
@@ -174,8 +173,8 @@ func film(t *testing.T, r *run, end floorwatch.Time) {
 func TestAllPartsFollowOneClock(t *testing.T) {
 	const now = floorwatch.Time(1763755200000)
 	wall := now
-	r, l := newRun(t, func() clock.Stamp {
-		return clock.Stamp{Wall: wall, Mono: time.Hour, Boot: strings.Repeat("0", 32), Synced: true}
+	r, l := newRun(t, func() floorwatch.Stamp {
+		return floorwatch.Stamp{Wall: wall, Mono: time.Hour, Boot: strings.Repeat("0", 32), Synced: true}
 	})
 	if at := r.clock.Time(); at != now {
 		t.Fatalf("it is %s", at)

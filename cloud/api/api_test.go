@@ -23,8 +23,8 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
-	"floorwatch/internal/fmp4"
 	"floorwatch/internal/config"
+	"floorwatch/internal/fmp4"
 )
 
 // memory is the caller's side: records in memory, with the query's bounds.

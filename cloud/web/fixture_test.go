@@ -19,8 +19,8 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
-	"floorwatch/internal/fmp4"
 	"floorwatch/internal/config"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/lab/kit"
 )
 

@@ -23,8 +23,8 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/web"
-	"floorwatch/internal/fmp4"
 	"floorwatch/internal/config"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/lab/webtest"
 )
 

@@ -14,18 +14,15 @@ import (
 	"floorwatch/internal/program"
 )
 
-// letters is the store of dead letters, which a running cloud may have open too.
-type letters = *ingest.DB
-
 // letterCommands are those that work on it.
-var letterCommands = map[string]func(ctx context.Context, db letters, o options, stdout io.Writer) error{
+var letterCommands = map[string]func(ctx context.Context, db *ingest.DB, o options, stdout io.Writer) error{
 	"dead-letters list":  listLetters,
 	"dead-letters show":  showLetter,
 	"dead-letters retry": retryLetters,
 	"dead-letters drop":  dropLetters,
 }
 
-func withLetters(o options, do func(letters) error) (err error) {
+func withLetters(o options, do func(*ingest.DB) error) (err error) {
 	cfg, err := load(o.config)
 	if err != nil {
 		return err
@@ -43,7 +40,7 @@ func withLetters(o options, do func(letters) error) (err error) {
 
 // listLetters prints a line per letter; the reason is quoted, as it may repeat
 // what a stranger sent.
-func listLetters(ctx context.Context, db letters, o options, stdout io.Writer) error {
+func listLetters(ctx context.Context, db *ingest.DB, o options, stdout io.Writer) error {
 	if len(o.ids) > 0 || o.n < 1 {
 		return fmt.Errorf("%w: dead-letters list takes -n above 0 and no IDs", program.ErrUsage)
 	}
@@ -71,7 +68,7 @@ func listLetters(ctx context.Context, db letters, o options, stdout io.Writer) e
 	return nil
 }
 
-func showLetter(ctx context.Context, db letters, o options, stdout io.Writer) error {
+func showLetter(ctx context.Context, db *ingest.DB, o options, stdout io.Writer) error {
 	ids, err := parseIDs(o.ids)
 	if err != nil || len(ids) != 1 {
 		return fmt.Errorf("%w: dead-letters show takes one ID", program.ErrUsage)
@@ -87,7 +84,7 @@ func showLetter(ctx context.Context, db letters, o options, stdout io.Writer) er
 	return err
 }
 
-func retryLetters(ctx context.Context, db letters, o options, stdout io.Writer) error {
+func retryLetters(ctx context.Context, db *ingest.DB, o options, stdout io.Writer) error {
 	ids, err := parseIDs(o.ids)
 	if err != nil {
 		return err
@@ -100,7 +97,7 @@ func retryLetters(ctx context.Context, db letters, o options, stdout io.Writer) 
 	return nil
 }
 
-func dropLetters(ctx context.Context, db letters, o options, stdout io.Writer) error {
+func dropLetters(ctx context.Context, db *ingest.DB, o options, stdout io.Writer) error {
 	ids, err := parseIDs(o.ids)
 	if err != nil {
 		return err

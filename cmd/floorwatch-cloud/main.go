@@ -14,6 +14,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud"
+	"floorwatch/cloud/ingest"
 	"floorwatch/internal/config"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/program"
@@ -83,7 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if do, ok := letterCommands[command]; ok {
-		return withLetters(o, func(l letters) error { return do(ctx, l, o, stdout) })
+		return withLetters(o, func(l *ingest.DB) error { return do(ctx, l, o, stdout) })
 	}
 	if len(o.ids) > 0 {
 		return fmt.Errorf("%w: unexpected %.40q; -h explains", program.ErrUsage, o.ids[0])

@@ -11,16 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"floorwatch"
-	"floorwatch/internal/fmp4"
 )
-
-// Stamp is one reading of the clock.
-type Stamp = fmp4.Stamp
 
 // System reads this machine's clocks. Without a readable boot id (never on Linux
 // with /proc) the boot is all zeros.
-func System() Stamp {
-	s := Stamp{Wall: floorwatch.TimeOf(time.Now()), Boot: strings.Repeat("0", 32)}
+func System() floorwatch.Stamp {
+	s := floorwatch.Stamp{Wall: floorwatch.TimeOf(time.Now()), Boot: strings.Repeat("0", 32)}
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) == nil {
 		s.Mono = time.Duration(ts.Nano())
@@ -57,7 +53,7 @@ func Offset() (time.Duration, bool) {
 // could not be trusted. It may be used by many at a time. A nil Clock can be read,
 // and tells this machine's time as it is.
 type Clock struct {
-	read func() Stamp
+	read func() floorwatch.Stamp
 
 	mu    sync.Mutex
 	wall  floorwatch.Time
@@ -69,7 +65,7 @@ type Clock struct {
 const nudge = 100
 
 // New returns a clock that carries read on; nil: this machine's clocks.
-func New(read func() Stamp) *Clock {
+func New(read func() floorwatch.Stamp) *Clock {
 	if read == nil {
 		read = System
 	}
@@ -86,7 +82,7 @@ func (c *Clock) NotBefore(last floorwatch.Time) {
 }
 
 // Now returns the time, never before what it returned earlier.
-func (c *Clock) Now() Stamp {
+func (c *Clock) Now() floorwatch.Stamp {
 	s, _ := c.Carried()
 	return s
 }
@@ -95,7 +91,7 @@ func (c *Clock) Now() Stamp {
 func (c *Clock) Time() floorwatch.Time { return c.Now().Wall }
 
 // Carried is Now, and how far that is ahead of the wall clock.
-func (c *Clock) Carried() (now Stamp, ahead time.Duration) {
+func (c *Clock) Carried() (now floorwatch.Stamp, ahead time.Duration) {
 	if c == nil {
 		return System(), 0
 	}
@@ -108,7 +104,7 @@ func (c *Clock) Carried() (now Stamp, ahead time.Duration) {
 	return now, ahead
 }
 
-func (c *Clock) carried() (now Stamp, ahead time.Duration) {
+func (c *Clock) carried() (now floorwatch.Stamp, ahead time.Duration) {
 	s := c.read()
 	if s.Wall >= c.wall {
 		c.wall, c.mono = s.Wall, s.Mono

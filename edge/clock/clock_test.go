@@ -8,15 +8,15 @@ import (
 )
 
 // hands is a clock whose hands the test moves.
-type hands struct{ Stamp }
+type hands struct{ floorwatch.Stamp }
 
-func (h *hands) read() Stamp { return h.Stamp }
+func (h *hands) read() floorwatch.Stamp { return h.Stamp }
 
 // pass lets d pass.
 func (h *hands) pass(d time.Duration) { h.Wall, h.Mono = h.Wall.Add(d), h.Mono+d }
 
 func setHands(wall floorwatch.Time, synced bool) *hands {
-	return &hands{Stamp{Wall: wall, Mono: time.Hour, Boot: "0123456789abcdef0123456789abcdef", Synced: synced}}
+	return &hands{floorwatch.Stamp{Wall: wall, Mono: time.Hour, Boot: "0123456789abcdef0123456789abcdef", Synced: synced}}
 }
 
 func TestTimeGoesOnFromTheDiskUntilTheClockIsSet(t *testing.T) {
@@ -59,8 +59,8 @@ func TestTimeGoesOnFromTheDiskUntilTheClockIsSet(t *testing.T) {
 }
 
 func TestClockNeverRunsBack(t *testing.T) {
-	now := Stamp{Wall: 1000_000, Mono: time.Hour, Synced: true}
-	c := New(func() Stamp { return now })
+	now := floorwatch.Stamp{Wall: 1000_000, Mono: time.Hour, Synced: true}
+	c := New(func() floorwatch.Stamp { return now })
 	c.NotBefore(2000_000) // the disk knows a later time
 	if s := c.Now(); s.Wall != 2000_000 || s.Synced {
 		t.Errorf("%+v", s)

@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"floorwatch"
-	"floorwatch/edge/clock"
 	"floorwatch/internal/child"
 	"floorwatch/internal/fmp4"
 )
@@ -72,7 +71,7 @@ type pump struct {
 	err error
 }
 
-func (p *pump) run(r io.Reader, now func() clock.Stamp, quit <-chan struct{}) {
+func (p *pump) run(r io.Reader, now func() floorwatch.Stamp, quit <-chan struct{}) {
 	defer close(p.to)
 	in, err := fmp4.ReadInit(r)
 	if err != nil {

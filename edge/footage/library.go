@@ -191,17 +191,14 @@ func openSpan(root *os.Root, camera string) (Span, error) {
 	return Span{Seal: s, Live: true, path: path}, nil
 }
 
-// Clip is one fragmented MP4 that plays from time 0 = Start.
-type Clip = fmp4.Clip
-
 // Clip cuts [from, to) out of a camera's footage, at fragment borders: it begins
 // up to one fragment before from and ends up to one after to. The media is
 // copied, never changed. Gaps inside stay as jumps of the decode time, so that
 // capture time = Start + media time everywhere. It ends early where the
 // picture's format changes. ErrNoFootage when there is nothing.
-func (l *Library) Clip(ctx context.Context, camera string, from, to floorwatch.Time) (Clip, error) {
+func (l *Library) Clip(ctx context.Context, camera string, from, to floorwatch.Time) (fmp4.Clip, error) {
 	if err := layout.CheckSpan(camera, from, to, MaxClipSpan); err != nil {
-		return Clip{}, err
+		return fmp4.Clip{}, err
 	}
 	for range 3 {
 		c := fmp4.Cutter{From: from, To: to}
@@ -210,11 +207,11 @@ func (l *Library) Clip(ctx context.Context, camera string, from, to floorwatch.T
 			continue
 		}
 		if err != nil {
-			return Clip{}, err
+			return fmp4.Clip{}, err
 		}
 		return c.Clip()
 	}
-	return Clip{}, fmt.Errorf("cut clip: %w", errMoved)
+	return fmp4.Clip{}, fmt.Errorf("cut clip: %w", errMoved)
 }
 
 // cut feeds c with the files of its span.

@@ -16,8 +16,8 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/clock"
-	"floorwatch/internal/fmp4"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/layout"
 	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"

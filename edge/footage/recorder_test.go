@@ -12,6 +12,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/footage"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/lab/kit"
 )
 
@@ -108,7 +109,7 @@ func TestClipJoinsFilesWithoutTouchingTheMedia(t *testing.T) {
 	waitFor(t, "three closed files", func() bool { return len(got.segments()) >= 3 })
 	segs := got.segments()
 	lib := &footage.Library{Dir: dir}
-	var clip footage.Clip
+	var clip fmp4.Clip
 	to := floorwatch.TimeOf(time.Now()).Add(time.Hour / 60)
 	waitFor(t, "part of the open file", func() bool {
 		var err error

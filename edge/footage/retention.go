@@ -219,7 +219,7 @@ func camerasOf(files []File) map[string]bool {
 
 // remove books the deletion of one camera's files and then deletes them. A crash
 // in between leaves files that finish deletes.
-func (r *Retention) remove(camera, reason string, now clock.Stamp, files []File) error {
+func (r *Retention) remove(camera, reason string, now floorwatch.Stamp, files []File) error {
 	s := floorwatch.Seal{
 		Kind: floorwatch.SealDeleted, At: now.Wall, Synced: now.Synced, Boot: now.Boot, Cause: reason,
 	}

@@ -59,8 +59,8 @@ type holds func(from, to floorwatch.Time) bool
 func (h holds) Held(_ string, from, to floorwatch.Time) bool { return h(from, to) }
 
 func fixedClock(wall floorwatch.Time) *clock.Clock {
-	return clock.New(func() clock.Stamp {
-		return clock.Stamp{Wall: wall, Mono: time.Hour, Boot: "00000000000000000000000000000000", Synced: true}
+	return clock.New(func() floorwatch.Stamp {
+		return floorwatch.Stamp{Wall: wall, Mono: time.Hour, Boot: "00000000000000000000000000000000", Synced: true}
 	})
 }
 

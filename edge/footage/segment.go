@@ -11,9 +11,8 @@ import (
 	"time"
 
 	"floorwatch"
-	"floorwatch/edge/clock"
-	"floorwatch/internal/fmp4"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/fmp4"
 	"floorwatch/internal/layout"
 )
 
@@ -24,10 +23,10 @@ type place struct {
 	zero     time.Duration // monotonic time of media time 0
 	any      bool
 	unsynced bool // some stamp was
-	last     clock.Stamp
+	last     floorwatch.Stamp
 }
 
-func (p *place) observe(s clock.Stamp, end time.Duration) {
+func (p *place) observe(s floorwatch.Stamp, end time.Duration) {
 	if at := s.Mono - end; !p.any || at < p.zero {
 		p.zero = at
 	}

@@ -37,8 +37,8 @@ func insideKey() ed25519.PrivateKey {
 }
 
 func fixedClock(wall floorwatch.Time) *clock.Clock {
-	return clock.New(func() clock.Stamp {
-		return clock.Stamp{Wall: wall, Mono: time.Hour, Boot: strings.Repeat("0", 32), Synced: true}
+	return clock.New(func() floorwatch.Stamp {
+		return floorwatch.Stamp{Wall: wall, Mono: time.Hour, Boot: strings.Repeat("0", 32), Synced: true}
 	})
 }
 

@@ -33,21 +33,13 @@ type Init struct {
 	trex      *mp4.TrexBox
 }
 
-// Stamp is one reading of the clock.
-type Stamp struct {
-	Wall   floorwatch.Time
-	Mono   time.Duration // since the machine's boot, sleep included
-	Boot   string        // 32 hex digits
-	Synced bool          // the kernel holds the wall clock for synchronised
-}
-
 // Fragment is one moof and mdat.
 type Fragment struct {
-	Moof, Mdat []byte        // whole boxes
-	Start      uint64        // ticks, as the tfdt says
-	Ticks      uint64        // duration
-	Stamp      Stamp         // on arrival, which is the fragment's end
-	Duration   time.Duration // of Ticks
+	Moof, Mdat []byte           // whole boxes
+	Start      uint64           // ticks, as the tfdt says
+	Ticks      uint64           // duration
+	Stamp      floorwatch.Stamp // on arrival, which is the fragment's end
+	Duration   time.Duration    // of Ticks
 }
 
 var errTorn = errors.New("ends inside a box")
@@ -205,7 +197,7 @@ const stampSize = 8 + 16 + 8 + 8 + 16 + 1
 
 // StampBox encodes s: size, "uuid", stampKind, wall in Unix ms, mono in ns, boot
 // id, 1 when synced; big endian.
-func StampBox(s Stamp) []byte {
+func StampBox(s floorwatch.Stamp) []byte {
 	b := binary.BigEndian.AppendUint32(nil, stampSize)
 	b = append(append(b, "uuid"...), stampKind[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(s.Wall))
@@ -219,11 +211,11 @@ func StampBox(s Stamp) []byte {
 	return append(b, 0)
 }
 
-func parseStamp(raw []byte) (Stamp, bool) {
+func parseStamp(raw []byte) (floorwatch.Stamp, bool) {
 	if len(raw) != stampSize || [16]byte(raw[8:24]) != stampKind {
-		return Stamp{}, false
+		return floorwatch.Stamp{}, false
 	}
-	return Stamp{
+	return floorwatch.Stamp{
 		Wall:   floorwatch.Time(binary.BigEndian.Uint64(raw[24:])),
 		Mono:   time.Duration(binary.BigEndian.Uint64(raw[32:])),
 		Boot:   hex.EncodeToString(raw[40:56]),

@@ -43,7 +43,7 @@ const farBack = 30 * 24 * time.Hour
 type monoSpan struct{ from, to time.Duration }
 
 // read is the clock as the agent sees it.
-func (c *jumpingClock) read() clock.Stamp {
+func (c *jumpingClock) read() floorwatch.Stamp {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := clock.System()
