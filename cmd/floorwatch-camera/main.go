@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Command floorwatch-camera reads one camera and prints what it sees: one JSON
 // line per analysed frame, and one per event. It is the only program of
 // floorwatch that links OpenCV; the agent runs one per camera and starts it

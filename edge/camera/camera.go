@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Package camera turns the pictures of one camera into people: it opens a
 // source (RTSP, a file, a device), detects, has the boxes tracked, and emits a
 // floorwatch.Frame for each picture it analysed and for each event. It is the
