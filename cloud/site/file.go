@@ -131,7 +131,7 @@ func (r *reading) merge() {
 			r.put(e.entry, "", e.Boxes)
 		}
 	}
-	checking{r.tree, r.where, r.reporter}.all(r.ids)
+	checking{r.tree, r.where, r.reporter}.all(r.tree.ids()) // also who is below what has changed
 }
 
 func (r *reading) put(e entry, level string, boxes []boxEntry) {
@@ -243,29 +243,19 @@ func fill[T any](all []T, bounds func(*T) (since, until *floorwatch.Time)) {
 }
 
 // overlay puts what a file says over what is there, so that a file of today never
-// rewrites last year: one that names no moment holds from now on, and changes
-// nothing where it says what holds already; one that does replaces what is there
-// from its first moment on.
+// rewrites last year, nor what is planned: one that names no moment is about the
+// present, and changes nothing where it says what holds already; one that does
+// replaces what is there from its first moment on.
 func overlay[T any](old, in []T, bounds func(*T) (since, until *floorwatch.Time), same func(a, b T) bool, now floorwatch.Time) []T {
 	if len(old) == 0 || len(in) == 0 {
 		return append(old, in...)
 	}
-	first, end := bounds(&in[0])
-	if len(in) > 1 && *first == 0 {
+	first, _ := bounds(&in[0])
+	switch {
+	case *first == 0 && len(in) > 1:
 		return in
-	}
-	if *first == 0 {
-		last := old[len(old)-1]
-		since, until := bounds(&last)
-		ended := *until != 0 && *until <= now
-		if same(last, in[0]) && (!ended || *end == *until) {
-			*until = *end
-			return append(slices.Clone(old[:len(old)-1]), withBounds(in[0], bounds, *since, *end))
-		}
-		if *since >= now { // not begun: it was never so
-			return append(slices.Clone(old[:len(old)-1]), withBounds(in[0], bounds, *since, *end))
-		}
-		*first = now
+	case *first == 0:
+		return present(slices.Clone(old), in[0], bounds, same, now)
 	}
 	var out []T
 	for _, o := range old {
@@ -279,6 +269,37 @@ func overlay[T any](old, in []T, bounds func(*T) (since, until *floorwatch.Time)
 		out = append(out, o)
 	}
 	return append(out, in...)
+}
+
+// present puts what holds now among what is there.
+func present[T any](all []T, x T, bounds func(*T) (since, until *floorwatch.Time), same func(a, b T) bool, now floorwatch.Time) []T {
+	_, end := bounds(&x)
+	i := len(all) - 1 // what holds now, else what comes next, else what was last
+	for j := range all {
+		if _, until := bounds(&all[j]); *until == 0 || *until > now {
+			i = j
+			break
+		}
+	}
+	since, until := bounds(&all[i])
+	ended := *until != 0 && *until <= now
+	switch {
+	case same(all[i], x) && (*end == *until || *end == 0 && !ended):
+		all[i] = withBounds(x, bounds, *since, *until)
+		return all
+	case ended:
+		return append(all, withBounds(x, bounds, now, *end))
+	case *end == 0:
+		*end = *until
+	default:
+		all = all[:i+1] // what was planned for later is not to be
+	}
+	if same(all[i], x) || *since >= now {
+		all[i] = withBounds(x, bounds, *since, *end)
+		return all
+	}
+	*until = now
+	return slices.Insert(all, i+1, withBounds(x, bounds, now, *end))
 }
 
 func withBounds[T any](x T, bounds func(*T) (since, until *floorwatch.Time), since, until floorwatch.Time) T {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -439,6 +440,48 @@ func TestTodaysFileKeepsLastYear(t *testing.T) {
 	}
 }
 
+func TestTodaysFileKeepsWhatIsPlanned(t *testing.T) {
+	head := "id,level,parent,until\nacme,chain,,\nbeta,chain,,\ngamma,chain,,\n"
+	now, later := "2026-06-01T00:00:00Z", when(t, "2027-01-01T00:00:00Z")
+	for file, want := range map[string]string{
+		"h1,,acme,\n":                     "acme 0-2027 beta 2027-0", // the move that is planned stays
+		"h1,,gamma,\n":                    "acme 0-2026 gamma 2026-2027 beta 2027-0",
+		"h1,,acme,2026-12-01T00:00:00Z\n": "acme 0-2026", // it is closed before
+	} {
+		db := newStore(t)
+		mustImport(t, db, "csv", head+"h1,,acme,\n", "2026-01-01T00:00:00Z")
+		_, err := Move(t.Context(), db, "h1", "beta", later)
+		kit.Must(t, err)
+		mustImport(t, db, "csv", head+file, now)
+		tree, err := Load(t.Context(), db)
+		kit.Must(t, err)
+		year := func(t floorwatch.Time) int {
+			if t == 0 {
+				return 0
+			}
+			return t.Time().Year()
+		}
+		var got []string
+		for _, s := range tree["h1"].Spans {
+			got = append(got, fmt.Sprintf("%s %d-%d", s.Parent, year(s.Since), year(s.Until)))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %s, want %s", file, got, want)
+		}
+	}
+}
+
+func TestWhoIsBelowIsCheckedToo(t *testing.T) {
+	db := newStore(t)
+	mustImport(t, db, "yaml", chainText(), "2026-01-01T00:00:00Z")
+	for format, text := range map[string]string{"yaml": "nodes:\n- {id: gd, level: province, parent: acme, until: 2026-03-01}\n", "csv": "id,level,parent,until\ngd,province,acme,2026-03-01\n"} {
+		_, err := importText(t, db, format, text, "2026-02-01T00:00:00Z")
+		if Faults(err) != 1 || !strings.Contains(err.Error(), `h1.parent: "gd" is not there all that time`) {
+			t.Errorf("%s: %v", format, err)
+		}
+	}
+}
+
 func TestEveryFaultIsTold(t *testing.T) {
 	const file = `nodes:
   - {id: Acme, level: chain}
@@ -557,6 +600,7 @@ func TestFaultsOfATable(t *testing.T) {
 		"id,level,box\nn,chain,b\n":                   `2: box: "b": only a hall has boxes`,
 		"id\nh1,2,3\n":                                `2: id: "h1": the row has 3 cells, the first line 1`,
 		"id,since\nh1,1.3.2026\n":                     `2: since: "1.3.2026": want a date`,
+		"id,zh\nh1,\xb9\xe3\n":                        `is not UTF-8; save it as "CSV UTF-8"`,
 		"id\n\"h1\n":                                  "sites.csv: parse error on line 2",
 	} {
 		_, err := importText(t, newStore(t), "csv", text, "2026-01-01T00:00:00Z")
@@ -648,6 +692,21 @@ func BenchmarkTenThousandHalls(b *testing.B) {
 				for b.Loop() {
 					kit.Must(b, live.Refresh(b.Context()))
 				}
+			})
+			b.Run("memory", func(b *testing.B) {
+				var with, without runtime.MemStats
+				var s *Snapshot
+				for b.Loop() {
+					s = nil
+					runtime.GC()
+					runtime.ReadMemStats(&without)
+					s, err = read(b.Context(), db, nil)
+					kit.Must(b, err)
+					runtime.GC()
+					runtime.ReadMemStats(&with)
+				}
+				b.ReportMetric(float64(with.HeapAlloc-without.HeapAlloc)/(1<<20), "MiB")
+				runtime.KeepAlive(s)
 			})
 			at := live.Snapshot().At(floorwatch.TimeOf(time.Now()))
 			b.Run("box", func(b *testing.B) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"floorwatch"
 	"floorwatch/internal/config"
@@ -50,6 +51,9 @@ func (r row) has(columns []string) bool {
 func parseTable(name string, b []byte, tree Tree, now floorwatch.Time) ([]string, error) {
 	if len(b) > MaxFile {
 		return nil, fmt.Errorf("%s has more than %d bytes, which is all that is read", name, MaxFile)
+	}
+	if !utf8.Valid(b) {
+		return nil, fmt.Errorf("%s is not UTF-8; save it as \"CSV UTF-8\", which spreadsheets offer beside CSV", name)
 	}
 	t := &table{name: name, at: map[string]int{}}
 	if err := t.read(b); err != nil {

@@ -187,6 +187,10 @@ func (c checking) cycle(n *Node) {
 			if above == nil || above.at(s.Since) == nil {
 				break
 			}
+			if len(seen) == maxDepth {
+				c.Problem(c.atSpan(n, i)+".parent", "the tree has more than %d levels here", maxDepth)
+				break
+			}
 			id = above.at(s.Since).Parent
 		}
 	}
