@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // PostgresServer is Debian's Postgres on a socket in a folder of its own, where
@@ -24,12 +23,10 @@ type PostgresServer struct {
 	*Process
 }
 
-// Postgres starts a Postgres until the test ends.
+// Postgres starts a Postgres until the test ends. In -short the test is skipped.
 func Postgres(t testing.TB) *PostgresServer {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("not in -short: it works with Postgres")
-	}
+	quick(t, "Postgres")
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // off PATH, by version
 	if len(found) == 0 {
 		Missing(t, "postgres is not installed; run: deploy/setup.sh test")
@@ -95,7 +92,7 @@ func (p *PostgresServer) Start(ctx context.Context) error {
 	if p.Process, err = (Program{Name: line[0], Args: line[1:]}).Start(ctx); err != nil {
 		return err
 	}
-	err = Until(ctx, "postgres", 3*time.Minute, func() (bool, error) {
+	err = Until(ctx, "postgres", Patience, func() (bool, error) {
 		select {
 		case <-p.Ended():
 			return false, errors.New("postgres ended at once")
