@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -94,6 +95,8 @@ func (db *DB) hint(err error) (hint string, own bool) {
 		return "make the database first: createdb", true
 	case strings.HasPrefix(state, "28"):
 		return "check user and password in the URL, and pg_hba.conf", true
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), code != 0:
+		return "", code != 0
 	case errors.As(err, &dial), errors.As(err, &network), strings.HasPrefix(state, "57P"), strings.HasPrefix(state, "08"),
 		errors.Is(err, driver.ErrBadConn), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE):
 		return "Postgres does not answer: check that it runs and that this machine reaches it", true

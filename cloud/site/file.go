@@ -90,7 +90,13 @@ type reading struct {
 	named map[string]*entry // of the file
 	where map[string]*place
 	ids   []string
+	source
+}
+
+// source is a file that was read: it hears of faults, and knows what stands in it.
+type source interface {
 	reporter
+	Has(key string) bool
 }
 
 // merge changes the tree into what the file asks for, and reports every fault.
@@ -131,7 +137,7 @@ func (r *reading) merge() {
 			r.put(e.entry, "", e.Boxes)
 		}
 	}
-	checking{r.tree, r.where, r.reporter}.all(r.tree.ids()) // also who is below what has changed
+	checking{r.tree, r.where, r.source}.all(r.tree.ids()) // also who is below what has changed
 }
 
 func (r *reading) put(e entry, level string, boxes []boxEntry) {
@@ -140,6 +146,14 @@ func (r *reading) put(e entry, level string, boxes []boxEntry) {
 	if len(e.Spans) > 0 && !e.empty() {
 		r.Problem(key+".spans", "has spans and also a span of its own beside them; write one or the other")
 		e.spanEntry = spanEntry{}
+	}
+	old := r.tree[e.ID]
+	if old != nil && old.Hall() != (level == "") {
+		r.Problem(key+".id", "is there already, as a hall or as a node; a node has a level, a hall has none")
+		return
+	}
+	if old != nil {
+		r.unsaid(&e, old)
 	}
 	n := &Node{ID: e.ID, Level: level, Label: e.Label, Lat: e.Lat, Lon: e.Lon}
 	entries, at := e.spans(key)
@@ -152,15 +166,14 @@ func (r *reading) put(e entry, level string, boxes []boxEntry) {
 	for i, b := range boxes {
 		zone, key := r.zone(entries[len(entries)-1]), indexed(key+".boxes", i)
 		where.boxes[b.ID] = append(where.boxes[b.ID], key)
+		if old != nil && !slices.ContainsFunc(boxes, func(o boxEntry) bool { return o.ID == b.ID && o != b }) {
+			r.unsaidBox(key, &b, old)
+		}
 		n.Boxes = append(n.Boxes, Box{b.ID, r.moment(key+".since", b.Since, zone), r.moment(key+".until", b.Until, zone), b.Label, b.Key})
 	}
 	slices.SortStableFunc(n.Spans, func(a, b Span) int { return cmp.Compare(a.Since, b.Since) })
 	fill(n.Spans, spanBounds)
-	if old := r.tree[e.ID]; old != nil {
-		if old.Hall() != n.Hall() {
-			r.Problem(key+".id", "is there already, as a hall or as a node; a node has a level, a hall has none")
-			return
-		}
+	if old != nil {
 		in := len(n.Spans)
 		n.Spans = overlay(old.Spans, n.Spans, spanBounds, Span.same, r.now)
 		where.kept = len(n.Spans) - in
@@ -169,6 +182,50 @@ func (r *reading) put(e entry, level string, boxes []boxEntry) {
 		n.Boxes = overlayBoxes(nil, n.Boxes, r.now)
 	}
 	r.tree[e.ID] = n
+}
+
+// unsaid fills in what the file does not speak of at all, neither with a value nor
+// empty, by what is there. A list of spans says everything.
+func (r *reading) unsaid(e *entry, old *Node) {
+	key := r.where[e.ID].key
+	keep := func(name string, set func()) {
+		if !r.Has(key + "." + name) {
+			set()
+		}
+	}
+	keep("label", func() { e.Label = old.Label })
+	keep("lat", func() { e.Lat = old.Lat })
+	keep("lon", func() { e.Lon = old.Lon })
+	if len(e.Spans) > 0 {
+		return
+	}
+	t := r.now
+	if at, err := parseMoment(e.Since, r.zone(e.spanEntry)); err == nil {
+		t = at
+	}
+	was := old.at(t)
+	if was == nil {
+		was = &old.Spans[len(old.Spans)-1]
+	}
+	keep("parent", func() { e.Parent = was.Parent })
+	keep("time_zone", func() { e.TimeZone = was.TimeZone })
+	keep("opening", func() { e.Opening = was.Opening })
+	keep("exceptions", func() { e.Exceptions = was.Exceptions })
+}
+
+// unsaidBox does the same for a box; one without a key keeps the one that it has.
+func (r *reading) unsaidBox(key string, b *boxEntry, old *Node) {
+	for _, was := range old.Boxes { // the newest stands last
+		if was.ID != b.ID {
+			continue
+		}
+		if !r.Has(key + ".label") {
+			b.Label = was.Label
+		}
+		if !r.Has(key+".key") && b.Since == "" {
+			b.Key = was.Key
+		}
+	}
 }
 
 // moment reads a stamp, or a date: the midnight in which it begins in the span's
@@ -206,6 +263,9 @@ func (r *reading) zone(s spanEntry) *time.Location {
 		if e, ok := r.named[parent]; ok {
 			all, _ := e.spans("")
 			name, parent = all[len(all)-1].TimeZone, all[len(all)-1].Parent
+			if n := r.tree[e.ID]; n != nil && name == "" && parent == "" {
+				name, parent = n.Spans[len(n.Spans)-1].TimeZone, n.Spans[len(n.Spans)-1].Parent
+			}
 		} else if n, ok := r.tree[parent]; ok {
 			last := n.Spans[len(n.Spans)-1]
 			name, parent = last.TimeZone, last.Parent
@@ -360,6 +420,6 @@ type yamlFile struct {
 
 // Check implements config.Checker.
 func (y *yamlFile) Check(r *config.Report) {
-	y.in.file, y.in.reporter = &y.file, r
+	y.in.file, y.in.source = &y.file, r
 	y.in.merge()
 }

@@ -471,6 +471,36 @@ func TestTodaysFileKeepsWhatIsPlanned(t *testing.T) {
 	}
 }
 
+func TestWhatAFileDoesNotSayStays(t *testing.T) {
+	for format, text := range map[string]string{
+		"csv": "id,box,box_key\nh1,box-1,\nh2,box-9," + string(key(9)) + "\n", "yaml": "halls: [{id: h1, boxes: [{id: box-1}]}, {id: h2, boxes: [{id: box-9, key: " + string(key(9)) + "}]}]",
+	} {
+		db := newStore(t)
+		mustImport(t, db, "yaml", chainText(), "2026-01-01T00:00:00Z")
+		before, err := Load(t.Context(), db)
+		kit.Must(t, err)
+		c := mustImport(t, db, format, text, "2026-02-01T00:00:00Z")
+		after, err := Load(t.Context(), db)
+		kit.Must(t, err)
+		if want := 1; format == "yaml" && (c.Changed != want || !reflect.DeepEqual(after["h1"], before["h1"])) {
+			t.Errorf("%s: %s, %+v", format, c, after["h1"])
+		}
+		before["h2"].Boxes = []Box{{ID: "box-9", Key: key(9)}}
+		if !reflect.DeepEqual(after["h2"], before["h2"]) || !reflect.DeepEqual(after["h1"].Spans, before["h1"].Spans) || after["h1"].Label != before["h1"].Label {
+			t.Errorf("%s: %+v, want %+v", format, after["h2"], before["h2"])
+		}
+	}
+	db := newStore(t) // a move that is planned leaves the time zone alone, an empty cell does not
+	mustImport(t, db, "yaml", chainText(), "2026-01-01T00:00:00Z")
+	mustImport(t, db, "csv", "id,level,parent,since\nxj,province,,2027-01-01\n", "2026-02-01T00:00:00Z")
+	mustImport(t, db, "csv", "id,opening\nh2,\n", "2026-02-01T00:00:00Z")
+	tree, err := Load(t.Context(), db)
+	kit.Must(t, err)
+	if s := tree["h2"].Spans; len(s) != 2 || s[1].Opening != nil || s[1].Parent != "xj" || s[0].Opening == nil {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestWhoIsBelowIsCheckedToo(t *testing.T) {
 	db := newStore(t)
 	mustImport(t, db, "yaml", chainText(), "2026-01-01T00:00:00Z")

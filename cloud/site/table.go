@@ -33,6 +33,7 @@ var (
 // table is a CSV file as it is read.
 type table struct {
 	name     string
+	head     []string
 	rows     []row
 	at       map[string]int // key of the file that it becomes -> row
 	problems []config.Problem
@@ -60,7 +61,7 @@ func parseTable(name string, b []byte, tree Tree, now floorwatch.Time) ([]string
 		return nil, err
 	}
 	f := t.file()
-	r := reading{file: f, tree: tree, now: now, reporter: t}
+	r := reading{file: f, tree: tree, now: now, source: t}
 	r.merge()
 	if len(t.problems) == 0 {
 		return r.ids, nil
@@ -105,6 +106,20 @@ func (t *table) Problem(key, want string, args ...any) {
 	t.problems = append(t.problems, config.Problem{File: t.name, Line: 1, Key: key, Want: fmt.Sprintf(want, args...)})
 }
 
+// Has implements source: what has a column is spoken of.
+func (t *table) Has(key string) bool {
+	name := key[strings.LastIndexByte(key, '.')+1:]
+	switch inBox := strings.Contains(key, ".boxes"); {
+	case inBox && name == "label":
+		return slices.Contains(t.head, "box_zh") || slices.Contains(t.head, "box_en")
+	case inBox:
+		return slices.Contains(t.head, "box_"+name)
+	case name == "label":
+		return slices.Contains(t.head, "zh") || slices.Contains(t.head, "en")
+	}
+	return slices.Contains(t.head, name)
+}
+
 func (t *table) read(b []byte) error {
 	in := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\ufeff")))) // Excel writes a mark
 	in.FieldsPerRecord = -1
@@ -122,6 +137,7 @@ func (t *table) read(b []byte) error {
 			t.fault(r, head[i], "is a column twice")
 		}
 	}
+	t.head = head
 	if !slices.Contains(head, "id") {
 		t.fault(row{line: 1}, "id", "want a first line that names the columns, id among them, in UTF-8 and with commas")
 	}

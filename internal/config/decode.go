@@ -150,6 +150,9 @@ func (r *Report) Problem(key, want string, args ...any) {
 	r.problems = append(r.problems, p)
 }
 
+// Has tells whether the file names the key.
+func (r *Report) Has(key string) bool { _, ok := r.nodes[key]; return ok }
+
 func (r *Report) err() error {
 	if len(r.problems) == 0 {
 		return nil
