@@ -58,6 +58,10 @@ install_packages() {
 	printf '%s' "$reasons"
 	[ "$(id -u)" = 0 ] || die "installing Debian packages needs root; run: sudo apt-get install$missing"
 	apt-get -qq update || die "apt-get update failed; check the network and /etc/apt"
+	case "$missing " in *" postgresql "*) # the tests start their own; none shall run beside them
+		mkdir -p /etc/postgresql-common/createcluster.d
+		echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/floorwatch.conf ;;
+	esac
 	# shellcheck disable=SC2086
 	log=$(mktemp)
 	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing 2>"$log" |
@@ -83,6 +87,7 @@ packages() {
 		need chromium "the tests open the pages in a real browser"
 		need fonts-wqy-microhei "a Chinese font for that browser"
 		need mosquitto "the tests deliver through a real MQTT broker"
+		need postgresql "the tests keep metadata in a real Postgres, too, which they start themselves"
 		if [ -d ../shared/tools ]; then # real cases with truth, and their scorers
 			need python3-numpy "the scorers of the real cases beside the project need it"
 			need python3-scipy "the scorers of the real cases beside the project need it"

@@ -29,10 +29,11 @@ func main() {
 
 const help = `floorwatch-cloud %s takes what the boxes deliver, stores it, and serves the pages.
 
-Usage: floorwatch-cloud [run|check|acl|dead-letters|version] [-config FILE]
+Usage: floorwatch-cloud [run|check|acl|site|dead-letters|version] [-config FILE]
   run                            works until it is stopped (the default)
   check                          reads the configuration and all that it names, and starts nothing
   acl                            prints Mosquitto's access list for the boxes of the registry
+  site import|export|list|add|move|close  halls, their boxes and the org tree; site -h explains
   dead-letters list [-n N]       what was refused and why, oldest first
   dead-letters show ID           the bytes of one, as they came
   dead-letters retry [ID…]       gives these (or all) to the running cloud again, as after a store was registered late
@@ -79,6 +80,9 @@ func parse(args []string, stderr io.Writer) (command string, o options, err erro
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "site" {
+		return runSite(ctx, args[1:], stdout, stderr)
+	}
 	command, o, err := parse(args, stderr)
 	if err != nil {
 		return err

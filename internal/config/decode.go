@@ -98,9 +98,12 @@ func Load(path string, into any) error {
 }
 
 // Parse is Load for bytes; file is the name used in messages.
-func Parse(file string, b []byte, into any) error {
-	if len(b) > MaxFile {
-		return fmt.Errorf("%s has more than %d bytes; a configuration is smaller", file, MaxFile)
+func Parse(file string, b []byte, into any) error { return ParseUpTo(file, b, MaxFile, into) }
+
+// ParseUpTo is Parse for what may be larger than a configuration.
+func ParseUpTo(file string, b []byte, most int, into any) error {
+	if len(b) > most {
+		return fmt.Errorf("%s has more than %d bytes, which is all that is read", file, most)
 	}
 	r := &Report{file: file, nodes: map[string]*yaml.Node{}, hidden: map[string]bool{}}
 	var doc yaml.Node
@@ -146,6 +149,9 @@ func (r *Report) Problem(key, want string, args ...any) {
 	}
 	r.problems = append(r.problems, p)
 }
+
+// Has tells whether the file names the key.
+func (r *Report) Has(key string) bool { _, ok := r.nodes[key]; return ok }
 
 func (r *Report) err() error {
 	if len(r.problems) == 0 {
