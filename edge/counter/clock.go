@@ -23,8 +23,8 @@ const (
 	maxAge = 31 * 24 * time.Hour
 )
 
-// clock reads one device's stamps.
-type clock struct {
+// deviceClock reads one device's stamps.
+type deviceClock struct {
 	policy string
 	zone   *time.Location
 }
@@ -32,7 +32,7 @@ type clock struct {
 const wallLayout = "2006-01-02T15:04:05"
 
 // read returns the instant that a stamp means, before any shift.
-func (c clock) read(s Stamp) (floorwatch.Time, error) {
+func (c deviceClock) read(s Stamp) (floorwatch.Time, error) {
 	if s.text == "" {
 		if c.policy == ClockWall {
 			return 0, fmt.Errorf("%d has no wall-clock digits: send text, or set clock_policy: %s", s.ms, ClockDevice)
@@ -64,7 +64,7 @@ func (c clock) read(s Stamp) (floorwatch.Time, error) {
 
 // reckoning is how the stamps of one message are to be moved.
 type reckoning struct {
-	clock
+	deviceClock
 	now    floorwatch.Time
 	sent   bool
 	skew   time.Duration // our clock less the device's, when sent
@@ -73,8 +73,8 @@ type reckoning struct {
 }
 
 // reckon compares a message's send time with ours.
-func (c clock) reckon(m Message, now floorwatch.Time) (reckoning, error) {
-	r := reckoning{clock: c, now: now}
+func (c deviceClock) reckon(m Message, now floorwatch.Time) (reckoning, error) {
+	r := reckoning{deviceClock: c, now: now}
 	if m.Sent.zero() {
 		return r, nil
 	}

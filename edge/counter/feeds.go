@@ -61,7 +61,7 @@ type device struct {
 	token  [sha256.Size]byte // hash of it; none opens no path
 	hasTok bool
 	allow  []netip.Prefix
-	clock  clock
+	clock  deviceClock
 	names  []string
 	stats  DeviceStats
 	tokens float64 // messages that it may send now
@@ -167,7 +167,7 @@ func (f *Feeds) plan() (plan, error) {
 
 func newDevice(cfg Device, zone *time.Location) (*device, error) {
 	d := &device{
-		cfg: cfg, clock: clock{cfg.Clock, zone}, tokens: burst,
+		cfg: cfg, clock: deviceClock{cfg.Clock, zone}, tokens: burst,
 		stats: DeviceStats{Device: cfg.Name}, logged: make(map[string]floorwatch.Time),
 	}
 	for _, a := range cfg.Allow {

@@ -218,7 +218,7 @@ func (o *Outbox) giveUp(j *job, s *stream, g *segment) {
 	for _, hole := range s.done.holes(max(s.cursor, g.first), g.next) {
 		for _, part := range s.doubt.holes(hole.First, hole.End) { // the rest is booked as damaged
 			l := loss{
-				s: s, span: part, from: g.at(part.First).at, to: g.at(part.End - 1).at,
+				s: s, seqRange: part, from: g.at(part.First).at, to: g.at(part.End - 1).at,
 				cause: "disk budget spent: oldest records of " + s.class.String() + " dropped",
 			}
 			j.losses = append(j.losses, l)

@@ -112,7 +112,7 @@ type request struct {
 // loss is a range of numbers whose records are gone.
 type loss struct {
 	s *stream
-	span
+	seqRange
 	from, to floorwatch.Time
 	cause    string
 }

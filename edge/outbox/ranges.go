@@ -2,22 +2,22 @@ package outbox
 
 import "slices"
 
-// span is a run of sequence numbers [First, End).
-type span struct {
+// seqRange is a run of sequence numbers [First, End).
+type seqRange struct {
 	First uint64 `json:"first"`
 	End   uint64 `json:"end"`
 }
 
 // ranges is a sorted set of sequence numbers, kept as spans that neither touch
 // nor overlap.
-type ranges []span
+type ranges []seqRange
 
 // add takes [first, end) in.
 func (r *ranges) add(first, end uint64) {
 	if first >= end {
 		return
 	}
-	i, _ := slices.BinarySearchFunc(*r, first, func(s span, v uint64) int {
+	i, _ := slices.BinarySearchFunc(*r, first, func(s seqRange, v uint64) int {
 		if s.End < v {
 			return -1
 		}
@@ -29,7 +29,7 @@ func (r *ranges) add(first, end uint64) {
 		end = max(end, (*r)[j].End)
 		j++
 	}
-	*r = slices.Replace(*r, i, j, span{first, end})
+	*r = slices.Replace(*r, i, j, seqRange{first, end})
 }
 
 // skip returns the first number at or after n that is not in the set.
@@ -76,11 +76,11 @@ func (r ranges) count() uint64 {
 }
 
 // holes returns what of [first, end) is not in the set.
-func (r ranges) holes(first, end uint64) []span {
-	var out []span
+func (r ranges) holes(first, end uint64) []seqRange {
+	var out []seqRange
 	for n := r.skip(first); n < end; {
 		e := r.before(n, end)
-		out = append(out, span{n, e})
+		out = append(out, seqRange{n, e})
 		n = r.skip(e)
 	}
 	return out

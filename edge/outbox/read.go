@@ -63,7 +63,7 @@ func (o *Outbox) nextOf(s *stream, fresh bool, maxRecords, maxBytes int) (floorw
 		if len(recs) > 0 {
 			return floorwatch.Batch{V: floorwatch.Version, Log: s.id, First: first, N: len(recs), Records: recs}, nil
 		}
-		o.find(loss{s: s, span: span{first, stop}, cause: "damaged on disk"})
+		o.find(loss{s: s, seqRange: seqRange{first, stop}, cause: "damaged on disk"})
 	}
 }
 
@@ -100,7 +100,7 @@ func (s *stream) run(first, end uint64, maxRecords, maxBytes int) (recs []json.R
 func (o *Outbox) find(l loss) {
 	for _, hole := range l.s.doubt.holes(l.First, l.End) {
 		part := l
-		part.span = hole
+		part.seqRange = hole
 		o.losses = append(o.losses, part)
 		o.counters.Lost += hole.End - hole.First
 	}

@@ -209,7 +209,7 @@ type reader struct {
 // are not settled.
 func (r *reader) hole(end uint64, at floorwatch.Time, cause string) {
 	if first := max(r.next, r.s.cursor); first < end {
-		r.o.find(loss{s: r.s, span: span{first, end}, from: r.at, to: at, cause: cause})
+		r.o.find(loss{s: r.s, seqRange: seqRange{first, end}, from: r.at, to: at, cause: cause})
 	}
 	r.next = max(r.next, end)
 }

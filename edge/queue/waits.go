@@ -20,7 +20,7 @@ import (
 // and at their end, because a wait ends when the service begins. It is not safe
 // for use by more than one goroutine.
 type Waits struct {
-	queues   map[string]*line
+	queues   map[string]*queueZone
 	counters map[string][]string // service zone -> queue zones it serves, in the scene's order
 	people   map[int64]*walker
 	gaps     []*floorwatch.Gap // observation gaps that a pending wait may fall into
@@ -37,8 +37,8 @@ type missing struct {
 // missingFor is how long somebody who was lost may come forward, milliseconds.
 const missingFor = floorwatch.Time(5 * 60 * 1000)
 
-// line is a queue zone, times in milliseconds.
-type line struct {
+// queueZone is a queue zone, times in milliseconds.
+type queueZone struct {
 	served bool            // a service zone is in view
 	reach  floorwatch.Time // longest way from the queue to the counter
 	hold   floorwatch.Time // after leaving: when every counter within reach has been announced
@@ -76,10 +76,10 @@ const frameGap = floorwatch.Time(floorwatch.MaxFrameGap/time.Millisecond) + 1
 // NewWaits prepares the waits of a scene. A service zone without Serves serves
 // every queue zone.
 func NewWaits(scene floorwatch.Scene) *Waits {
-	w := &Waits{queues: make(map[string]*line), counters: make(map[string][]string), people: make(map[int64]*walker)}
+	w := &Waits{queues: make(map[string]*queueZone), counters: make(map[string][]string), people: make(map[int64]*walker)}
 	for _, z := range scene.Zones {
 		if z.Role == floorwatch.RoleQueue {
-			w.queues[z.Name] = &line{reach: ms(z.Reach), known: announce(z), hold: ms(z.Reach)}
+			w.queues[z.Name] = &queueZone{reach: ms(z.Reach), known: announce(z), hold: ms(z.Reach)}
 			w.memory = max(w.memory, ms(z.Reach)+announce(z))
 		}
 	}
@@ -152,7 +152,7 @@ func (w *Waits) Feed(rec floorwatch.Record) []*floorwatch.Wait {
 }
 
 // queued takes in a stay in a queue zone.
-func (p *walker) queued(l *line, s *floorwatch.Stay) []*floorwatch.Wait {
+func (p *walker) queued(l *queueZone, s *floorwatch.Stay) []*floorwatch.Wait {
 	i := slices.IndexFunc(p.joins, func(j *join) bool { return j.stay.ID == s.ID })
 	if i < 0 {
 		i = len(p.joins)
