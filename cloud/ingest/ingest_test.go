@@ -412,7 +412,7 @@ func TestDatabaseAway(t *testing.T) {
 	}
 	began := time.Now()
 	stop()
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("stopping with the database away took %s", took)
 	}
 }
