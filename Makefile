@@ -38,6 +38,7 @@ build: ## compiles the programs into bin/
 deb: build ## the Debian package of a box, into bin/
 	@mkdir -p bin/deb
 	@sed 's#/usr/local/bin/#/usr/bin/#' deploy/systemd/floorwatch-edge.service > bin/deb/floorwatch-edge.service
+	@echo "==> packing with nfpm (compiled the first time, a minute or two)"
 	@DEB_VERSION=$(DEB_VERSION) GOTOOLCHAIN=auto go run $(NFPM) package --config deploy/deb/nfpm.yaml --packager deb --target bin/
 
 web: ## fetches the chart library of the pages through npm
