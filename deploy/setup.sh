@@ -66,7 +66,7 @@ install_packages() {
 	log=$(mktemp)
 	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing 2>"$log" |
 		progress
-	grep -v 'debconf: delaying package configuration' "$log" >&2 || true
+	grep -v -e 'debconf: delaying package configuration' -e '^invoke-rc.d: ' "$log" >&2 || true
 	rm -f "$log"
 	for package in $missing; do
 		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] ||
