@@ -33,7 +33,7 @@ formatted() {
 tests() { # name, arguments of go test
 	name=$1
 	shift
-	gotestsum --format pkgname --format-hide-empty-pkg --hide-summary=skipped --jsonfile ".cache/tests-$name.json" -- "$@"
+	gotestsum --format pkgname --format-hide-empty-pkg --jsonfile ".cache/tests-$name.json" -- "$@"
 }
 
 # ours lists the processes that our tests have started, however deep: they have
