@@ -103,6 +103,7 @@ func (r *Stay) Check() error {
 		seconds("merged_s", r.MergedS, length+slack),
 		seconds("seen_s + merged_s + bridged_s", r.SeenS+r.MergedS+r.BridgedS, length+slack),
 		measured(r.BridgedS, r.Bridges, r.ErrorS),
+		r.Origin.check(),
 	)
 }
 
@@ -123,6 +124,7 @@ func (r *Wait) Check() error {
 		r.Header.check(needCamera|needZone|needID),
 		ordered(r.Enter, *r.End),
 		measured(r.BridgedS, r.Bridges, r.ErrorS),
+		r.Origin.check(),
 	)
 }
 

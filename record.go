@@ -7,6 +7,7 @@ import (
 
 // Kinds of record.
 const (
+	KindScene    = "scene"
 	KindInterval = "interval"
 	KindStay     = "stay"
 	KindWait     = "wait"
@@ -66,6 +67,36 @@ type Clock struct {
 	Unsynced bool `json:"unsynced,omitempty"`
 }
 
+// Where stays and waits come from. Records of older boxes, which name no source,
+// are of cameras.
+const (
+	SourceCamera = "camera" // measured from pictures
+	SourceTicket = "ticket" // of a ticket system: issued, called, served
+	SourceDevice = "device" // measured by a device of another maker
+)
+
+// Origin says what a stay or a wait was measured by and of which piece of the
+// customer's way it is.
+type Origin struct {
+	Source   string `json:"source,omitempty" csv:"source,last"`
+	Stage    string `json:"stage,omitempty" csv:"stage,last"`       // the word of the hall for the step; "": the counter's
+	Business string `json:"business,omitempty" csv:"business,last"` // type of business; empty for cameras
+}
+
+func (o Origin) check() error {
+	switch o.Source {
+	case "", SourceCamera, SourceTicket, SourceDevice:
+	default:
+		return fmt.Errorf("source %.50q is none of camera, ticket, device", o.Source)
+	}
+	for what, s := range map[string]string{"stage": o.Stage, "business": o.Business} {
+		if s != "" && !ValidName(s) {
+			return fmt.Errorf("%s %.50q: a name is %s", what, s, NameRule)
+		}
+	}
+	return nil
+}
+
 // Stay is one person in one zone, [Enter, Exit). Exit is nil while it runs,
 // which only `floorwatch stays` prints, at the end of its input.
 // SeenS + MergedS + BridgedS = Exit - Enter.
@@ -81,8 +112,9 @@ type Stay struct {
 	Bridges   int     `json:"bridges" csv:"bridges"`                   // joins that rest on a guess; 0: the stay is one track's own
 	ErrorS    float64 `json:"error_s" csv:"standard_error_s"`          // standard error of Exit - Enter by how it was measured, s
 	Tracks    []int64 `json:"tracks"`                                  // ids of the tracks taken for the person, in order of appearance
-	Person    int64   `json:"-"`                                       // who it is, inside a box: the same in all stays of a person since the source opened
-	Appeared  Time    `json:"-"`                                       // inside a box: when the person was first seen, if that was in the midst of the picture; 0: they came in at its edge
+	Origin
+	Person   int64 `json:"-"` // who it is, inside a box: the same in all stays of a person since the source opened
+	Appeared Time  `json:"-"` // inside a box: when the person was first seen, if that was in the midst of the picture; 0: they came in at its edge
 }
 
 // Span implements Record.
@@ -111,6 +143,7 @@ type Wait struct {
 	BridgedS float64 `json:"bridged_s" csv:"bridged_s"`
 	Bridges  int     `json:"bridges" csv:"bridges"`
 	ErrorS   float64 `json:"error_s" csv:"standard_error_s"`
+	Origin
 }
 
 // Span implements Record.
@@ -357,6 +390,8 @@ func MarshalRecord(r Record) (Encoded, error) {
 // NewRecord returns an empty record of a kind, nil for a kind that there is not.
 func NewRecord(kind string) Record {
 	switch kind {
+	case KindScene:
+		return new(CameraScene)
 	case KindInterval:
 		return new(Interval)
 	case KindStay:

@@ -12,13 +12,25 @@ import (
 // Role says what people do in a zone.
 type Role string
 
-// The roles. Only queue and service zones give waits.
+// The roles of zones. Only queue and service zones give waits; the others give
+// stays and occupancy, as an area does.
 const (
-	RoleArea    Role = "area"
-	RoleQueue   Role = "queue"
-	RoleService Role = "service"
-	RoleStaff   Role = "staff"
+	RoleArea        Role = "area"
+	RoleQueue       Role = "queue"
+	RoleService     Role = "service"
+	RoleRest        Role = "rest"         // where people sit who hold a ticket
+	RoleGreet       Role = "greet"        // where they are met, asked and sent on
+	RolePrepare     Role = "prepare"      // where papers are made ready before the counter
+	RoleSelfService Role = "self-service" // at machines
+	RoleStaff       Role = "staff"        // behind the counter
 )
+
+// ZoneRoles are all of them.
+var ZoneRoles = []Role{RoleArea, RoleQueue, RoleService, RoleRest, RoleGreet, RolePrepare, RoleSelfService, RoleStaff}
+
+// RoleDoor is the role of a line over which people enter and leave the store;
+// other lines have none.
+const RoleDoor Role = "door"
 
 // Defaults of a zone's parameters.
 const (
@@ -51,6 +63,10 @@ type Zone struct {
 	Bridge   time.Duration `json:"bridge"`    // who is lost inside is looked for so long
 	Reach    time.Duration `json:"reach"`     // from the queue to the counter
 	Serves   []string      `json:"serves"`    // of a service zone: its queues
+	// Responsible is the role of whoever looks after the zone, and Duty what they do
+	// there. Neither shapes a figure.
+	Responsible Label `json:"responsible,omitzero"`
+	Duty        Label `json:"duty,omitzero"`
 }
 
 // NewZone returns a zone with the defaults of all that is not given: the ones that
@@ -64,9 +80,14 @@ func NewZone(name string, role Role, polygon ...Point) Zone {
 
 // Line is a directed line; a crossing from its left to its right counts in.
 type Line struct {
-	Name string `json:"name"`
-	From Point  `json:"from"`
-	To   Point  `json:"to"`
+	Name  string `json:"name"`
+	Label Label  `json:"label,omitzero"`
+	Role  Role   `json:"role,omitempty"` // door, or none
+	From  Point  `json:"from"`
+	To    Point  `json:"to"`
+	// As of a zone.
+	Responsible Label `json:"responsible,omitzero"`
+	Duty        Label `json:"duty,omitzero"`
 }
 
 // Scene is what an edge box's configuration says of one camera's picture.
@@ -98,8 +119,13 @@ func (s Scene) Rev() string {
 	s.Zones = append([]Zone{}, s.Zones...)
 	s.Lines = append([]Line{}, s.Lines...)
 	for i := range s.Zones {
-		s.Zones[i].Label = Label{} // a new label is not a new geometry
+		z := &s.Zones[i]
+		z.Label, z.Responsible, z.Duty = Label{}, Label{}, Label{} // a new label is not a new geometry
 		s.Zones[i].Serves = append([]string{}, s.Zones[i].Serves...)
+	}
+	for i := range s.Lines {
+		l := &s.Lines[i]
+		l.Label, l.Responsible, l.Duty = Label{}, Label{}, Label{}
 	}
 	b, err := json.Marshal(s)
 	if err != nil { // only a NaN in a polygon; Validate refuses those

@@ -41,6 +41,7 @@ import (
 	"floorwatch/edge/upload"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/metrics"
+	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"
 
 	"golang.org/x/sync/errgroup"
@@ -175,6 +176,7 @@ func (r *run) parts(ctx context.Context) (err error) {
 	report := r.newReport()
 	group.Go(func() error { r.dog.Run(ctx); return nil })
 	group.Go(func() error { return report.Run(ctx) })
+	group.Go(func() error { return r.tellBox(ctx) })
 	if !r.agent.Safe {
 		for i := range r.cfg.Cameras {
 			group.Go(func() error { return r.watch(ctx, &r.cfg.Cameras[i]) })
@@ -196,6 +198,36 @@ func (r *run) parts(ctx context.Context) (err error) {
 	r.drain()
 	stopUplink()
 	return errors.Join(err, sent.Wait())
+}
+
+// tellBox has the cloud know which cameras and people counters there are, at the
+// start and every hour.
+func (r *run) tellBox(ctx context.Context) error {
+	var cameras []string
+	for _, c := range r.cfg.Cameras {
+		cameras = append(cameras, c.Name)
+	}
+	var counters []floorwatch.SceneCounter
+	for _, d := range r.cfg.Counters.Devices {
+		for _, s := range d.Series {
+			counters = append(counters, floorwatch.SceneCounter{Name: s.Name, Label: s.Label})
+		}
+	}
+	if o := r.cfg.Counters.Occupancy; o != "" {
+		counters = append(counters, floorwatch.SceneCounter{Name: o})
+	}
+	for {
+		told := floorwatch.TellBox(cameras, counters)
+		told.At = r.clock.Time()
+		pause := pipeline.TellEvery
+		if err := r.store(told); err != nil {
+			r.log.Error("what the box has is not told to the cloud, trying again", "error", err)
+			pause = time.Minute
+		}
+		if !retry.Pause(ctx, pause) {
+			return nil
+		}
+	}
 }
 
 // drainTime is how long a clean stop waits for the cloud to acknowledge the

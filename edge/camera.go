@@ -69,10 +69,18 @@ func (r *run) watch(ctx context.Context, c *Camera) error {
 
 func (r *run) newPipeline(ctx context.Context, c *Camera, lines <-chan floorwatch.Frame) (*pipeline.Pipeline, error) {
 	return pipeline.Open(ctx, pipeline.Settings{
-		Camera: c.Name, Scene: c.Scene(), Interval: r.cfg.Interval, Lines: lines, Clock: r.clock, Trail: r.trail, Kept: r.kept,
+		Camera: c.Name, Scene: c.Scene(), Told: c.told(), Interval: r.cfg.Interval, Lines: lines, Clock: r.clock, Trail: r.trail, Kept: r.kept,
 		Store: r.store, Live: r.uplink.PublishLive, Meter: r.meters.Camera(c.Name),
 		Pulse: r.pulse("measuring", c), Writing: r.pulse("records of", c), Log: r.log,
 	})
+}
+
+// told is what the cloud is told of the camera.
+func (c *Camera) told() *floorwatch.CameraScene {
+	t := floorwatch.TellScene(c.Name, c.Scene())
+	t.Label, t.Notice = c.Label, c.Notice
+	t.Masks = append(t.Masks, c.Masks.Polygons...)
+	return t
 }
 
 func (r *run) newRecorder(c *Camera, source string) *footage.Recorder {

@@ -34,6 +34,7 @@ type Config struct {
 type Camera struct {
 	Name     string           `yaml:"name"`
 	Label    floorwatch.Label `yaml:"label"`
+	Notice   floorwatch.Label `yaml:"notice"`
 	Source   string           `yaml:"source"`
 	Main     string           `yaml:"main_source"` // what is recorded; "": Source
 	Username string           `yaml:"username"`

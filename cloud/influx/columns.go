@@ -74,6 +74,9 @@ var stays = schema[floorwatch.Stay, *floorwatch.Stay]{
 	decimal("bridged_s", func(r *floorwatch.Stay) *float64 { return &r.BridgedS }),
 	whole("bridges", func(r *floorwatch.Stay) *int { return &r.Bridges }),
 	decimal("error_s", func(r *floorwatch.Stay) *float64 { return &r.ErrorS }),
+	text("source", func(r *floorwatch.Stay) *string { return &r.Source }),
+	text("stage", func(r *floorwatch.Stay) *string { return &r.Stage }),
+	text("business", func(r *floorwatch.Stay) *string { return &r.Business }),
 	{"tracks", func(w *lineWriter, name string, r *floorwatch.Stay) { w.ids(name, r.Tracks) }, func(c *cursor, name string, r *floorwatch.Stay) {
 		if err := json.Unmarshal([]byte(c.text(name)), &r.Tracks); err != nil {
 			c.fail(name, c.text(name))
@@ -92,6 +95,9 @@ var waits = schema[floorwatch.Wait, *floorwatch.Wait]{
 	decimal("bridged_s", func(r *floorwatch.Wait) *float64 { return &r.BridgedS }),
 	whole("bridges", func(r *floorwatch.Wait) *int { return &r.Bridges }),
 	decimal("error_s", func(r *floorwatch.Wait) *float64 { return &r.ErrorS }),
+	text("source", func(r *floorwatch.Wait) *string { return &r.Source }),
+	text("stage", func(r *floorwatch.Wait) *string { return &r.Stage }),
+	text("business", func(r *floorwatch.Wait) *string { return &r.Business }),
 }
 
 var intervals = schema[floorwatch.Interval, *floorwatch.Interval]{

@@ -195,6 +195,9 @@ func (d *decoder) stay() (floorwatch.Record, bool) {
 		case "error_s":
 			return seen.once(afterHeader+9) && d.float(&r.ErrorS)
 		}
+		if bit, name := origin(&r.Origin, key); name != nil {
+			return seen.once(afterHeader+10+bit) && d.name(name)
+		}
 		known, ok := d.header(&r.Header, key, &seen)
 		return known && ok
 	})
@@ -229,10 +232,26 @@ func (d *decoder) wait() (floorwatch.Record, bool) {
 		case "error_s":
 			return seen.once(afterHeader+8) && d.float(&r.ErrorS)
 		}
+		if bit, name := origin(&r.Origin, key); name != nil {
+			return seen.once(afterHeader+9+bit) && d.name(name)
+		}
 		known, ok := d.header(&r.Header, key, &seen)
 		return known && ok
 	})
 	return &r.Wait, ok
+}
+
+// origin finds the text that key names, nil when it names none.
+func origin(o *floorwatch.Origin, key []byte) (bit int, text *string) {
+	switch string(key) {
+	case "source":
+		return 0, &o.Source
+	case "stage":
+		return 1, &o.Stage
+	case "business":
+		return 2, &o.Business
+	}
+	return 0, nil
 }
 
 func (d *decoder) count() (floorwatch.Record, bool) {

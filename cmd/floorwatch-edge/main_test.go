@@ -22,7 +22,7 @@ func TestSampleHoldsTheDefaults(t *testing.T) {
 	defaults := edge.DefaultBoxConfig()
 	samples.Check(t, sample, &defaults, "store", "edge", "broker.url", "broker.ca", "broker.password_file",
 		"cameras[].name", "cameras[].label", "cameras[].source", "cameras[].username", "cameras[].password_file", "cameras[].picture",
-		"cameras[].zones[].name", "cameras[].zones[].label", "cameras[].zones[].role", "cameras[].zones[].polygon", "cameras[].lines[]")
+		"cameras[].zones[].name", "cameras[].zones[].label", "cameras[].zones[].role", "cameras[].zones[].responsible", "cameras[].zones[].duty", "cameras[].zones[].polygon", "cameras[].lines[]")
 }
 
 // box writes the sample with edits, and the password that it names.

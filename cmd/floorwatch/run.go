@@ -252,7 +252,7 @@ func (p *product) registry() site.Registry {
 	e := p.cfg.Edge
 	box := site.Edge{Store: e.Store, ID: e.Edge, Label: floorwatch.Label{ZH: "边缘盒", EN: "Edge box"}, Key: site.KeyOf(p.key)}
 	for _, c := range e.Cameras {
-		box.Cameras = append(box.Cameras, site.Camera{Name: c.Name, Label: c.Label, SceneKeys: c.SceneKeys, Notice: p.cfg.Notice})
+		box.Cameras = append(box.Cameras, site.Camera{Name: c.Name, Label: c.Label, SceneKeys: c.SceneKeys, Notice: c.Notice})
 	}
 	return site.Registry{
 		Stores: []site.Store{{ID: e.Store, Label: p.cfg.StoreLabel, TimeZone: p.cfg.TimeZone}},

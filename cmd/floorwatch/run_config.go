@@ -19,7 +19,6 @@ type runConfig struct {
 	Page       string           `yaml:"page"`
 	StoreLabel floorwatch.Label `yaml:"store_label"`
 	TimeZone   string           `yaml:"time_zone"`
-	Notice     floorwatch.Label `yaml:"notice"`
 	Retention  time.Duration    `yaml:"retention"`
 	Edge       edge.Config      `yaml:"edge"`
 	film       *hallFilm        `yaml:"-"` // of a simulated hall, to be made before the start
@@ -76,9 +75,9 @@ func (c *runConfig) useSource(source string) {
 		floorwatch.Point{X: -1, Y: -1}, floorwatch.Point{X: 101, Y: -1}, floorwatch.Point{X: 101, Y: 101}, floorwatch.Point{X: -1, Y: 101})
 	all.Label = floorwatch.Label{ZH: "全画面", EN: "Whole picture"}
 	cam.AddZone(all)
-	c.Edge.Cameras = []edge.Camera{cam}
-	c.Notice = floorwatch.Label{
+	cam.Notice = floorwatch.Label{
 		ZH: "尚未划区：整个画面算作一个区域。在静态画面上点击即可画出区域，复制为 YAML 后写入配置。",
 		EN: "No zones yet: the whole picture counts as one. Click on the still to draw a zone, and copy it as YAML into the configuration.",
 	}
+	c.Edge.Cameras = []edge.Camera{cam}
 }

@@ -57,11 +57,11 @@ func (c *runConfig) useHall(name string) error {
 	cam := edge.Camera{Name: "hall", Label: hall.Label, Source: c.film.path}
 	cam.SetDefaults()
 	cam.SceneKeys = config.KeysOf(hall.Scene())
-	c.Edge.Cameras = []edge.Camera{cam}
-	c.Notice = floorwatch.Label{
+	cam.Notice = floorwatch.Label{
 		ZH: "这是模拟大厅的影片：人物是画出来的，影片循环播放，数据由检测器从画面中测得。",
 		EN: "This is a film of a simulated hall: its people are drawn, it is looped, and the figures are measured from its pictures.",
 	}
+	c.Edge.Cameras = []edge.Camera{cam}
 	return nil
 }
 

@@ -35,16 +35,20 @@ const (
 	// it may be shown.
 	LiveEvery = time.Second
 	liveValid = 10 * LiveEvery
+	// TellEvery is how often the scene is told again: a cloud that has lost or not
+	// yet known it has it within the hour.
+	TellEvery = time.Hour
 	// tickAfter is the silence after which ticks are written, so that stays and
 	// intervals settle while nobody watches.
 	tickAfter = 2 * time.Second
 )
 
-// Settings of a camera's pipeline. All fields but Kept, Log and the pulses are
-// required.
+// Settings of a camera's pipeline. All fields but Told, Kept, Log and the pulses
+// are required.
 type Settings struct {
 	Camera   string
 	Scene    floorwatch.Scene
+	Told     *floorwatch.CameraScene // what the cloud is told of the camera; nil: nothing
 	Interval time.Duration
 	Lines    <-chan floorwatch.Frame
 	Clock    *clock.Clock
@@ -107,7 +111,10 @@ func (p *Pipeline) Run(ctx context.Context) error {
 func (p *Pipeline) measure(ctx context.Context) {
 	live := time.NewTicker(LiveEvery)
 	defer live.Stop()
+	again := time.NewTicker(TellEvery)
+	defer again.Stop()
 	defer p.Pulse.Rest()
+	p.tell()
 	for {
 		p.Pulse.Beat()
 		select {
@@ -116,6 +123,8 @@ func (p *Pipeline) measure(ctx context.Context) {
 			return
 		case f := <-p.Lines:
 			p.feed(f)
+		case <-again.C:
+			p.tell()
 		case <-live.C:
 			if time.Since(p.heard) > tickAfter {
 				// Never before what was seen, also when the clock was set back.
@@ -168,6 +177,17 @@ func (p *Pipeline) notice(size floorwatch.Size) {
 			"width", size.Width, "height", size.Height)
 	}
 	p.size = size
+	p.tell()
+}
+
+// tell has the cloud know what is measured on which picture.
+func (p *Pipeline) tell() {
+	if p.Told == nil {
+		return
+	}
+	told := *p.Told
+	told.At, told.By, told.Stream = p.Clock.Time(), p.by, p.size
+	p.writer.add(&told)
 }
 
 // look tells, at once, that the picture shows nothing any more, or does again.

@@ -265,7 +265,7 @@ func (j *join) serve(service *floorwatch.Stay, at floorwatch.Time) *floorwatch.W
 func verdict(s *floorwatch.Stay, at floorwatch.Time, outcome string) *floorwatch.Wait {
 	wait := &floorwatch.Wait{
 		Header: s.Header, Enter: s.Enter, End: s.Exit, Outcome: outcome, EnterSeen: s.EnterSeen,
-		BridgedS: s.BridgedS, Bridges: s.Bridges, ErrorS: s.ErrorS,
+		BridgedS: s.BridgedS, Bridges: s.Bridges, ErrorS: s.ErrorS, Origin: s.Origin,
 	}
 	wait.Kind, wait.At = floorwatch.KindWait, at
 	return wait

@@ -274,7 +274,7 @@ func (e *Engine) stay(at floorwatch.Time, z int, tr *track, last floorwatch.Time
 		SeenS:    seconds(v.end(last) - v.enter - v.merged - v.bridged),
 		MergedS:  seconds(v.merged),
 		BridgedS: seconds(v.bridged), Bridges: v.bridges, ErrorS: round(math.Sqrt(v.variance)),
-		Tracks: slices.Clone(tr.ids), Person: tr.person, Appeared: tr.appeared(),
+		Tracks: slices.Clone(tr.ids), Origin: floorwatch.Origin{Source: floorwatch.SourceCamera}, Person: tr.person, Appeared: tr.appeared(),
 	}
 }
 

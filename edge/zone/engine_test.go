@@ -295,7 +295,7 @@ func TestRecordSaysWhereItIsFrom(t *testing.T) {
 		}
 	}
 	rev := scene(square("a", time.Second, time.Second)).Rev()
-	want := `{"kind":"stay","camera":"cam","zone":"a","id":"a-1000-1","at":4001,"rev":"` + rev + `","by":"motion","enter":1000,"exit":3000,"enter_seen":false,"exit_seen":true,"seen_s":2,"merged_s":0,"bridged_s":0,"bridges":0,"error_s":1,"tracks":[1]}`
+	want := `{"kind":"stay","camera":"cam","zone":"a","id":"a-1000-1","at":4001,"rev":"` + rev + `","by":"motion","enter":1000,"exit":3000,"enter_seen":false,"exit_seen":true,"seen_s":2,"merged_s":0,"bridged_s":0,"bridges":0,"error_s":1,"tracks":[1],"source":"camera"}`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

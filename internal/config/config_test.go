@@ -40,7 +40,7 @@ cameras: []
 		`zones.yaml:6: zones[1].polygon: [[0, 0], [100, 100], [100, 0], [0, 100]]: its edges cross each other; list the corners in order around the zone`,
 		`zones.yaml:7: zones[1].min_stay: "5": want a duration with its unit, such as 500ms, 10s, 5m or 24h`,
 		`zones.yaml:8: zones[2].name: "queue": is already the name of zones[1]; names are used once`,
-		`zones.yaml:9: zones[2].role: "queues": want area, queue, service or staff`,
+		`zones.yaml:9: zones[2].role: "queues": want one of [area queue service rest greet prepare self-service staff]`,
 		`zones.yaml:11: zones[2].serves: [nowhere]: only a zone with role: service serves queues`,
 		`zones.yaml:11: zones[2].serves[0]: "nowhere": want the name of a zone of this camera with role: queue`,
 		`zones.yaml:13: zones[3].polygon: [[0, 0], [10, 10]]: want 3 to 100 points [x, y], has 2`,

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"floorwatch"
@@ -80,6 +81,9 @@ func (k SceneKeys) CheckScene(r *Report, key string, taken map[string]string) {
 	for i, l := range k.Lines {
 		sub := at("lines[%d]", i)
 		CheckName(r, join(sub, "name"), l.Name, taken)
+		if l.Role != "" && l.Role != floorwatch.RoleDoor {
+			r.Problem(join(sub, "role"), "want door, or no role")
+		}
 		if l.From == l.To {
 			r.Problem(sub, "from and to are the same point; a line needs two")
 		}
@@ -89,10 +93,8 @@ func (k SceneKeys) CheckScene(r *Report, key string, taken map[string]string) {
 }
 
 func (k SceneKeys) checkRole(r *Report, key string, z zoneKeys) {
-	switch z.Role {
-	case floorwatch.RoleArea, floorwatch.RoleQueue, floorwatch.RoleService, floorwatch.RoleStaff:
-	default:
-		r.Problem(join(key, "role"), "want area, queue, service or staff")
+	if !slices.Contains(floorwatch.ZoneRoles, z.Role) {
+		r.Problem(join(key, "role"), "want one of %v", floorwatch.ZoneRoles)
 	}
 	if len(z.Serves) > 0 && z.Role != floorwatch.RoleService {
 		r.Problem(join(key, "serves"), "only a zone with role: service serves queues")

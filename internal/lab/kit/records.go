@@ -13,7 +13,7 @@ import (
 func Records(begin floorwatch.Time) []floorwatch.Record {
 	var all []floorwatch.Record
 	for _, kind := range []string{
-		floorwatch.KindInterval, floorwatch.KindStay, floorwatch.KindWait, floorwatch.KindCount, floorwatch.KindSegment,
+		floorwatch.KindScene, floorwatch.KindInterval, floorwatch.KindStay, floorwatch.KindWait, floorwatch.KindCount, floorwatch.KindSegment,
 		floorwatch.KindGap, floorwatch.KindDeleted, floorwatch.KindAlert, floorwatch.KindHealth, floorwatch.KindCrossing,
 	} {
 		rec := floorwatch.NewRecord(kind)
