@@ -24,12 +24,14 @@ import (
 	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/metadata"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/access"
 	"floorwatch/internal/layout"
 	"floorwatch/internal/metrics"
+	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"
 
 	"golang.org/x/sync/errgroup"
@@ -37,9 +39,11 @@ import (
 
 // Aggregator is the cloud's program.
 type Aggregator struct {
-	Data      string // folder of the SQLite files
-	Broker    access.Login
-	Registry  site.Registry
+	Data     string // folder of the SQLite files
+	Broker   access.Login
+	Metadata string // SQLite file, or postgres://…
+	// Sites is opened by Run from Metadata, unless it is there already.
+	Sites     *site.Live
 	Figures   *influx.Client
 	Retention time.Duration // older records are refused
 	Footage   time.Duration // footage in the vault is kept for; 0: for ever
@@ -62,6 +66,11 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	if a.Log == nil {
 		a.Log = slog.New(slog.DiscardHandler)
 	}
+	meta, err := a.openSites(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, meta.Close()) }()
 	index, err := vault.OpenIndex(filepath.Join(a.Data, layout.VaultIndex))
 	if err != nil {
 		return err
@@ -79,26 +88,49 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	dog := &watchdog.Dog{Log: a.Log}
 	group.Go(func() error { dog.Run(ctx); return nil })
 	in := &ingest.Ingest{
-		Broker: a.Broker, Registry: a.Registry, Store: a.Figures, Index: index, DB: db,
+		Broker: a.Broker, Sites: a.Sites, Store: a.Figures, Index: index, DB: db,
 		Retention: a.Retention, Stored: a.stored(hub), Dog: dog, Log: a.Log,
 	}
 	watch := &command.Watch{
-		Broker: a.Broker, Registry: a.Registry, OnState: live.PutState, OnLive: live.PutLive, Log: a.Log,
+		Broker: a.Broker, Sites: a.Sites, OnState: live.PutState, OnLive: live.PutLive, Log: a.Log,
 	}
 	film, err := a.openVault(index)
 	if err != nil {
 		return err
 	}
 	for _, part := range []func(context.Context) error{
-		in.Run, watch.Run, film.commander.Run, film.archive.Run, film.retention.Run,
+		a.Sites.Run, in.Run, watch.Run, film.commander.Run, film.archive.Run, film.retention.Run,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
-	boxes := &fleet.Fleet{Registry: a.Registry, Records: a.Figures, Footage: index, Live: live, Log: a.Log}
+	boxes := &fleet.Fleet{Sites: a.Sites, Records: a.Figures, Footage: index, Live: live, Log: a.Log}
 	status := &status{a: a, fleet: boxes, live: live, ingest: in, watch: watch, db: db, hub: hub, uploads: film.uploads}
 	group.Go(func() error { return boxes.Run(ctx) })
 	group.Go(func() error { return a.serve(ctx, hub, boxes, film, status) })
 	return group.Wait()
+}
+
+// openSites opens the metadata. While its server is away it waits: without it
+// nobody would know whose records come in.
+func (a *Aggregator) openSites(ctx context.Context) (db *metadata.DB, err error) {
+	again := retry.Backoff{Min: time.Second, Max: 10 * time.Second}
+	open := func() error {
+		if db, err = metadata.Open(ctx, a.Metadata); err != nil {
+			return err
+		}
+		if a.Sites, err = site.Open(ctx, db, a.Log); err != nil {
+			return errors.Join(err, db.Close())
+		}
+		return nil
+	}
+	if !metadata.IsPostgres(a.Metadata) {
+		err = open()
+		return db, err
+	}
+	err = again.Until(ctx, open, func(err error, pause time.Duration) {
+		a.Log.Warn("the metadata cannot be opened; the aggregator starts when it can", "metadata", metadata.Redact(a.Metadata), "error", err, "again_in", pause)
+	})
+	return db, err
 }
 
 // stored passes confirmed records on to those who watch.
@@ -118,7 +150,7 @@ func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []floorw
 // serve answers HTTP on the aggregator's listener until ctx ends.
 func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, boxes *fleet.Fleet, film *footage, s *status) error {
 	handler := api.New(api.Settings{
-		Registry: a.Registry, Figures: a.Figures, Hub: hub, Fleet: boxes, Pictures: a.Pictures, Pages: a.pages(s),
+		Sites: a.Sites, Figures: a.Figures, Hub: hub, Fleet: boxes, Pictures: a.Pictures, Pages: a.pages(s),
 		Footage: film.archive, Archive: film.archive, Hosts: a.Hosts, Log: a.Log,
 	})
 	if a.Token != "" {

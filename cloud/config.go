@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -11,7 +12,6 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/ingest"
-	"floorwatch/cloud/site"
 	"floorwatch/internal/access"
 	"floorwatch/internal/config"
 )
@@ -21,10 +21,10 @@ type Config struct {
 	Data      string        `yaml:"data"`
 	Retention time.Duration `yaml:"retention"`
 	Footage   time.Duration `yaml:"footage_retention"`
-	site.Registry
-	Broker access.Broker `yaml:"broker"`
-	Influx Influx        `yaml:"influx"`
-	Pages  Pages         `yaml:"pages"`
+	Metadata  string        `yaml:"metadata"`
+	Broker    access.Broker `yaml:"broker"`
+	Influx    Influx        `yaml:"influx"`
+	Pages     Pages         `yaml:"pages"`
 }
 
 // Influx is where the figures are kept: a server of its own, or a child.
@@ -68,7 +68,6 @@ func (c *Config) Check(r *config.Report) {
 	c.Broker.Check(r, "broker")
 	c.Influx.check(r)
 	c.Pages.check(r)
-	c.Registry.Check(r)
 }
 
 func (i *Influx) check(r *config.Report) {
@@ -108,6 +107,21 @@ func (p *Pages) check(r *config.Report) {
 			r.Problem(fmt.Sprintf("pages.hosts[%d]", i), "want a name as it stands in the browser, in small letters, without port: floorwatch.example.com")
 		}
 	}
+}
+
+// Retired implements config.Retired.
+func (*Config) Retired() map[string]string {
+	const moved = "stands in the metadata now, which is changed while the cloud runs: " +
+		"take this file over with floorwatch-cloud site import, then delete stores and edges here (docs/upgrade.md)"
+	return map[string]string{"stores": moved, "edges": moved}
+}
+
+// MetadataFile lies below the data folder, unless the configuration says another.
+const MetadataFile = "metadata.sqlite"
+
+// MetadataAt is where the metadata lies: a file, or postgres://…
+func (c *Config) MetadataAt() string {
+	return cmp.Or(c.Metadata, filepath.Join(c.Data, MetadataFile))
 }
 
 // Letters is the path of the file that holds the dead letters.

@@ -37,7 +37,7 @@ func Open(cfg Config, log *slog.Logger) (*Service, error) {
 	}
 	login, brokerErr := cfg.Broker.Open("cloud")
 	s := &Service{cfg: cfg, set: &Aggregator{
-		Data: cfg.Data, Retention: cfg.Retention, Footage: cfg.Footage, Registry: cfg.Registry, Log: log,
+		Data: cfg.Data, Retention: cfg.Retention, Footage: cfg.Footage, Metadata: cfg.MetadataAt(), Log: log,
 		Broker: login,
 		Hosts:  cfg.Pages.hosts(),
 	}}

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"floorwatch/cloud/broker"
+	"floorwatch/cloud/metadata"
+	"floorwatch/cloud/site"
 	"floorwatch/internal/config"
 	"floorwatch/internal/lab/kit"
 )
@@ -75,12 +77,16 @@ func startService(t *testing.T) (string, *http.Client) {
 	dir := t.TempDir()
 	cert, key, trust := certificate(t, dir)
 	cfg := DefaultConfig()
-	text := "data: " + dir + "/data\nstores: [{id: s1}]\nbroker: {url: '" + b.URL() + "', password_file: " + file(t, dir, "password", []byte("secret\n")) + "}\n" +
-		"influx: {child: true}\nedges: [{store: s1, id: box, key: 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=}]\n" +
+	text := "data: " + dir + "/data\nbroker: {url: '" + b.URL() + "', password_file: " + file(t, dir, "password", []byte("secret\n")) + "}\n" +
+		"influx: {child: true}\n" +
 		"pages: {listen: '127.0.0.1:0', hosts: [floorwatch.example.com], token_file: " + file(t, dir, "token", []byte(token+"\n")) + ", cert: " + cert + ", key: " + key + "}\n"
 	if err := config.Parse("cloud.yaml", []byte(text), &cfg); err != nil {
 		t.Fatal(err)
 	}
+	db, err := metadata.Open(t.Context(), cfg.MetadataAt())
+	kit.Must(t, err)
+	kit.Must(t, site.Set(t.Context(), db, site.Registry{Stores: []site.Store{{ID: "s1"}}, Edges: []site.Edge{{Store: "s1", ID: "box"}}}, 1))
+	kit.Must(t, db.Close())
 	s, err := Open(cfg, nil)
 	if err != nil {
 		t.Fatal(err)

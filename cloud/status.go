@@ -96,7 +96,8 @@ func (s *status) boxes() []metrics.Figure {
 	online := metrics.Figure{Name: "floorwatch_box_online", Help: "1 while the box says that it is online.", Labels: []string{"store", "edge"}}
 	since := metrics.Figure{Name: "floorwatch_box_state_timestamp_seconds", Help: "When the box said its state; of a will, when it had connected.", Labels: online.Labels}
 	count := 0.0
-	for _, e := range s.a.Registry.Edges {
+	edges := s.a.Sites.Now().Registry().Edges
+	for _, e := range edges {
 		labels := []string{e.Store, e.ID}
 		st, known := s.live.State(e.Store, e.ID)
 		is := metrics.Flag(known && st.State == floorwatch.StateOnline)
@@ -107,7 +108,7 @@ func (s *status) boxes() []metrics.Figure {
 		}
 	}
 	return []metrics.Figure{
-		metrics.Gauge("floorwatch_boxes", "Registered boxes.", float64(len(s.a.Registry.Edges))),
+		metrics.Gauge("floorwatch_boxes", "Registered boxes.", float64(len(edges))),
 		metrics.Gauge("floorwatch_boxes_online", "Of those, online.", count), online, since,
 	}
 }

@@ -49,7 +49,7 @@ type Pictures interface {
 // Settings of the handler. Figures, Hub and Fleet are required; without Footage or
 // Pictures the answers that need them are 404 and say so.
 type Settings struct {
-	Registry site.Registry
+	Sites    *site.Live
 	Figures  figures.Reader
 	Footage  Footage
 	Pictures Pictures
@@ -87,7 +87,7 @@ func New(set Settings) http.Handler {
 	if set.Heartbeat <= 0 {
 		set.Heartbeat = 10 * time.Second
 	}
-	s := &server{Settings: set, mux: http.NewServeMux(), figures: figures.Figures{Registry: set.Registry, Reader: set.Figures, Now: set.Now}}
+	s := &server{Settings: set, mux: http.NewServeMux(), figures: figures.Figures{Sites: set.Sites, Reader: set.Figures, Now: set.Now}}
 	s.clips.load = make(chan struct{}, 2)
 	s.fetches = make(chan struct{}, maxFetches)
 	allowed := map[string][]string{} // by path

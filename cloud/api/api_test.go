@@ -23,7 +23,6 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
-	"floorwatch/internal/config"
 	"floorwatch/internal/fmp4"
 )
 
@@ -104,23 +103,23 @@ func (m *memory) Still(context.Context, site.Source) ([]byte, floorwatch.Time, e
 const t0 floorwatch.Time = 1_750_000_020_000 // on a whole minute
 
 // shop is a store s1 with one box.
-func shop(timeZone string, cameras ...site.Camera) site.Registry {
-	return site.Registry{
+func shop(timeZone string, cameras ...site.Camera) *site.Live {
+	return site.Of(site.Registry{
 		Stores: []site.Store{{ID: "s1", TimeZone: timeZone}},
 		Edges:  []site.Edge{{Store: "s1", ID: "box", Cameras: cameras}},
-	}
+	})
 }
 
 func camera(name string, scene floorwatch.Scene) site.Camera {
-	return site.Camera{Name: name, SceneKeys: config.KeysOf(scene)}
+	return site.Camera{Name: name, Scene: scene}
 }
 
 func handler(m *memory) (http.Handler, *Hub, *fleet.Live) {
 	live := fleet.NewLive()
 	hub := NewHub(live)
 	return New(Settings{
-		Registry: shop("", camera("cam", floorwatch.Scene{Zones: []floorwatch.Zone{{Name: "z", MinStay: time.Second}}})),
-		Figures:  m, Footage: m, Pictures: m, Hub: hub, Heartbeat: 20 * time.Millisecond,
+		Sites:   shop("", camera("cam", floorwatch.Scene{Zones: []floorwatch.Zone{{Name: "z", MinStay: time.Second}}})),
+		Figures: m, Footage: m, Pictures: m, Hub: hub, Heartbeat: 20 * time.Millisecond,
 		Now: func() time.Time { return t0.Add(10 * time.Minute).Time() },
 	}), hub, live
 }

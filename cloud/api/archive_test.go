@@ -79,8 +79,8 @@ func (f *far) Holds(context.Context, site.Source, floorwatch.Time, floorwatch.Ti
 
 func (f *far) handler(log io.Writer) http.Handler {
 	return New(Settings{
-		Registry: shop("", site.Camera{Name: "cam"}),
-		Figures:  f, Footage: f, Archive: f, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Sites:   shop("", site.Camera{Name: "cam"}),
+		Figures: f, Footage: f, Archive: f, Log: slog.New(slog.NewTextHandler(log, nil)),
 		Now: func() time.Time { return t0.Add(10 * time.Minute).Time() },
 	})
 }

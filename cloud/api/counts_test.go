@@ -19,8 +19,8 @@ const doorBase floorwatch.Time = 1763708400000
 
 func doorHandler(m figures.Reader) http.Handler {
 	return New(Settings{
-		Registry: shop("Asia/Shanghai", camera("cam", floorwatch.Scene{Lines: []floorwatch.Line{{Name: "door"}}})),
-		Figures:  m, Now: func() time.Time { return doorBase.Add(20 * time.Minute).Time() },
+		Sites:   shop("Asia/Shanghai", camera("cam", floorwatch.Scene{Lines: []floorwatch.Line{{Name: "door"}}})),
+		Figures: m, Now: func() time.Time { return doorBase.Add(20 * time.Minute).Time() },
 	})
 }
 

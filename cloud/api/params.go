@@ -100,7 +100,7 @@ func (s *server) source(v url.Values) (c site.Source, err error) {
 	if c.Camera, err = nameParam(v, "camera"); err != nil {
 		return c, err
 	}
-	return s.Registry.Complete(c)
+	return s.Sites.Now().Complete(c)
 }
 
 // camera is source for endpoints that need a camera.
@@ -109,7 +109,7 @@ func (s *server) camera(v url.Values) (site.Source, error) {
 	if err != nil {
 		return c, err
 	}
-	return s.Registry.CompleteCamera(c)
+	return s.Sites.Now().CompleteCamera(c)
 }
 
 // query reads what the record endpoints share.

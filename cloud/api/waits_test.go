@@ -18,7 +18,7 @@ import (
 
 func queueHandler(m figures.Reader) http.Handler {
 	return New(Settings{
-		Registry: shop("",
+		Sites: shop("",
 			camera("cam", floorwatch.Scene{Zones: []floorwatch.Zone{
 				{Name: "line", Role: floorwatch.RoleQueue},
 				{Name: "till-1", Role: floorwatch.RoleService, Serves: []string{"line"}},

@@ -33,9 +33,9 @@ var ErrAway = errors.New("the box does not answer: is it online, and does it hea
 // Commander carries commands to boxes and their replies back. Several may serve
 // the same boxes. Fields are set before Run and not changed after.
 type Commander struct {
-	Broker   access.Login
-	Registry site.Registry
-	Log      *slog.Logger // nil discards
+	Broker access.Login
+	Sites  *site.Live
+	Log    *slog.Logger // nil discards
 
 	mu    sync.Mutex
 	link  *link.Session                   // nil while there is no connection
@@ -47,9 +47,6 @@ type asked struct{ store, edge, id string }
 
 // Run works until ctx ends and returns when its goroutines are gone.
 func (c *Commander) Run(ctx context.Context) error {
-	if err := c.Registry.Validate(); err != nil {
-		return fmt.Errorf("read registry: %w", err)
-	}
 	log := c.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -90,7 +87,7 @@ func (c *Commander) Do(ctx context.Context, store, edge string, cmd floorwatch.C
 	if err := cmd.Check(); err != nil {
 		return floorwatch.Reply{}, err
 	}
-	if _, ok := c.Registry.Edge(store, edge); !ok {
+	if _, ok := c.Sites.Edge(store, edge); !ok {
 		return floorwatch.Reply{}, fmt.Errorf("box %.50q of store %.50q is not registered", edge, store)
 	}
 	payload, err := json.Marshal(cmd)

@@ -50,18 +50,18 @@ func newBox(t *testing.T, broker string) mqtt.Client {
 	return c
 }
 
-func registry(store string, edges ...string) site.Registry {
+func registry(store string, edges ...string) *site.Live {
 	r := site.Registry{Stores: []site.Store{{ID: store}}}
 	for _, e := range edges {
 		r.Edges = append(r.Edges, site.Edge{Store: store, ID: e})
 	}
-	return r
+	return site.Of(r)
 }
 
 func TestCommandsFindTheirReplies(t *testing.T) {
 	t.Parallel()
 	broker := startBroker(t)
-	c := &Commander{Broker: access.Login{URL: broker}, Registry: registry("cmds", "box", "other")}
+	c := &Commander{Broker: access.Login{URL: broker}, Sites: registry("cmds", "box", "other")}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
@@ -151,7 +151,7 @@ func TestWatchKeepsTheLastWord(t *testing.T) {
 	publish(floorwatch.State{V: 1, State: floorwatch.StateOnline, T: 5}, floorwatch.LeafState) // before the watch
 	called := make(chan int, 100)
 	live := fleet.NewLive()
-	w := &Watch{Broker: access.Login{URL: broker}, Registry: registry("watch", "box"), OnState: live.PutState, OnLive: func(store, edge string, l floorwatch.Live) error {
+	w := &Watch{Broker: access.Login{URL: broker}, Sites: registry("watch", "box"), OnState: live.PutState, OnLive: func(store, edge string, l floorwatch.Live) error {
 		called <- l.People
 		return live.PutLive(store, edge, l)
 	}}

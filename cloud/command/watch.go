@@ -24,8 +24,8 @@ const (
 // Watch hears the presence of registered boxes and the live figures of their zones.
 // Fields are set before Run and not changed after.
 type Watch struct {
-	Broker   access.Login
-	Registry site.Registry
+	Broker access.Login
+	Sites  *site.Live
 	// OnState and OnLive are called for each message, by one goroutine, and say why
 	// it cannot be shown; they must not block.
 	OnState func(store, edge string, s floorwatch.State) error
@@ -39,9 +39,6 @@ type Watch struct {
 
 // Run works until ctx ends and returns when its goroutines are gone.
 func (w *Watch) Run(ctx context.Context) error {
-	if err := w.Registry.Validate(); err != nil {
-		return err
-	}
 	// Retained messages do not reach a shared subscription, so this one is plain.
 	l := ingest.NewLink(w.Broker, w.log(), "", false, map[string]byte{
 		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafState:       1,
@@ -100,7 +97,7 @@ func (w *Watch) show(topic string, payload []byte) error {
 	case len(payload) > maxWatched:
 		return fmt.Errorf("it has %d bytes, limit %d", len(payload), maxWatched)
 	}
-	if _, ok := w.Registry.Edge(store, edge); !ok {
+	if _, ok := w.Sites.Edge(store, edge); !ok {
 		return fmt.Errorf("box %s of store %s is not registered", edge, store)
 	}
 	switch {

@@ -99,7 +99,7 @@ func (f *Figures) Counts(ctx context.Context, q influx.Query, wish time.Duration
 	if final := fitStep(q.To.Sub(q.From), step, countWidth(recs)); final != step {
 		step, q.From = final, (q.From - 1).Floor(final).Add(final)
 	}
-	store, _ := f.Registry.Store(q.Store)
+	store, _ := f.sites(q.To).Store(q.Store)
 	midnight := store.Midnight(now)
 	day := q
 	day.From, day.To = min(midnight, now.Add(-countChunk)), now
@@ -161,7 +161,7 @@ func countWidth(recs []floorwatch.Count) (d time.Duration) {
 // countLines lists the configured lines, then those that only the data knows.
 func (f *Figures) countLines(q influx.Query, all ...[]floorwatch.Count) (keys []zoneKey) {
 	for _, c := range f.cameras(q) {
-		for _, l := range c.Scene().Lines {
+		for _, l := range c.Scene.Lines {
 			if q.Camera == "" || q.Camera == c.Name {
 				keys = append(keys, zoneKey{c.Name, l.Name})
 			}

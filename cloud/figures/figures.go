@@ -43,9 +43,9 @@ type Reader interface {
 
 // Figures answers questions. It keeps nothing between them.
 type Figures struct {
-	Registry site.Registry
-	Reader   Reader
-	Now      func() time.Time // nil: time.Now
+	Sites  *site.Live
+	Reader Reader
+	Now    func() time.Time // nil: time.Now
 }
 
 // What is wrong with a question, for errors.Is.
@@ -79,7 +79,7 @@ func tooMuch(what string) *Error {
 // ask completes a question by the only store and box there are, and refuses one
 // about what there is not.
 func (f *Figures) ask(q influx.Query) (influx.Query, error) {
-	c, err := f.Registry.Complete(site.Source{Store: q.Store, Edge: q.Edge})
+	c, err := f.sites(q.To).Complete(site.Source{Store: q.Store, Edge: q.Edge})
 	if err != nil {
 		return q, &Error{err.Error(), "see /api/sites", ErrUnknown}
 	}
@@ -88,6 +88,9 @@ func (f *Figures) ask(q influx.Query) (influx.Query, error) {
 	}
 	return q, nil
 }
+
+// sites is what there was at the end of a span, or is now.
+func (f *Figures) sites(to floorwatch.Time) site.At { return f.Sites.At(min(to, f.now())) }
 
 func (f *Figures) now() floorwatch.Time {
 	if f.Now == nil {

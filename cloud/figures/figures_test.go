@@ -10,7 +10,6 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/waits"
-	"floorwatch/internal/config"
 )
 
 // records is a Reader in memory.
@@ -80,10 +79,10 @@ func hall() *Figures {
 		Lines: []floorwatch.Line{{Name: "door"}},
 	}
 	return &Figures{
-		Registry: site.Registry{
+		Sites: site.Of(site.Registry{
 			Stores: []site.Store{{ID: "s1", TimeZone: "Asia/Shanghai"}},
-			Edges:  []site.Edge{{Store: "s1", ID: "box", Cameras: []site.Camera{{Name: "cam", SceneKeys: config.KeysOf(scene)}}}},
-		},
+			Edges:  []site.Edge{{Store: "s1", ID: "box", Cameras: []site.Camera{{Name: "cam", Scene: scene}}}},
+		}),
 		Reader: r, Now: func() time.Time { return noon.Add(2 * time.Hour).Time() },
 	}
 }

@@ -162,14 +162,13 @@ type zoneKey struct{ camera, zone string }
 
 // cameras lists those of the box that q asks about.
 func (f *Figures) cameras(q influx.Query) []site.Camera {
-	e, _ := f.Registry.Edge(q.Store, q.Edge)
-	return e.Cameras
+	return f.sites(q.To).Cameras(q.Store, q.Edge)
 }
 
 // seriesZones lists the configured zones, then those that only the data knows.
 func (f *Figures) seriesZones(q influx.Query, ivs []floorwatch.Interval) (keys []zoneKey) {
 	for _, c := range f.cameras(q) {
-		for _, z := range c.Scene().Zones {
+		for _, z := range c.Scene.Zones {
 			if (q.Camera == "" || q.Camera == c.Name) && (q.Zone == "" || q.Zone == z.Name) {
 				keys = append(keys, zoneKey{c.Name, z.Name})
 			}

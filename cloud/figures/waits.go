@@ -24,12 +24,12 @@ type queueZone struct {
 // queues lists the configured queue zones that q asks for.
 func (f *Figures) queues(q influx.Query) (out []queueZone) {
 	for _, c := range f.cameras(q) {
-		for _, z := range c.Scene().Zones {
+		for _, z := range c.Scene.Zones {
 			if z.Role != floorwatch.RoleQueue || q.Camera != "" && q.Camera != c.Name || q.Zone != "" && q.Zone != z.Name {
 				continue
 			}
 			zone := queueZone{zoneKey: zoneKey{c.Name, z.Name}}
-			for _, x := range c.Scene().Zones {
+			for _, x := range c.Scene.Zones {
 				if x.Role == floorwatch.RoleService && (len(x.Serves) == 0 || slices.Contains(x.Serves, z.Name)) {
 					zone.counters = append(zone.counters, x.Name)
 				}

@@ -129,8 +129,8 @@ type Gaps struct {
 func (f *Fleet) Boxes(ctx context.Context) []Box {
 	read := f.ask(ctx)
 	views := []Box{}
-	for _, e := range f.Registry.Edges {
-		store, _ := f.Registry.Store(e.Store)
+	for _, e := range f.Sites.Now().Registry().Edges {
+		store, _ := f.Sites.Now().Store(e.Store)
 		views = append(views, f.view(store, e, read[key{e.Store, e.ID}]))
 	}
 	worst := func(b Box) int {

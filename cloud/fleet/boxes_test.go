@@ -68,7 +68,7 @@ func (c *chain) fleet(live *Live, now *floorwatch.Time, edges ...string) *Fleet 
 	for _, e := range edges {
 		r.Edges = append(r.Edges, site.Edge{Store: "s1", ID: e, Cameras: []site.Camera{{Name: "cam"}}})
 	}
-	return &Fleet{Registry: r, Records: c, Footage: c, Live: live, Now: func() time.Time { return now.Time() }}
+	return &Fleet{Sites: site.Of(r), Records: c, Footage: c, Live: live, Now: func() time.Time { return now.Time() }}
 }
 
 func state(t *testing.T, live *Live, edge string, st floorwatch.State) {

@@ -38,12 +38,12 @@ type Footage interface {
 
 // Fleet knows the boxes. Fields are set before use and not changed after.
 type Fleet struct {
-	Registry site.Registry
-	Records  Records
-	Footage  Footage // nil: it is not asked whether cameras record
-	Live     *Live
-	Log      *slog.Logger     // nil discards
-	Now      func() time.Time // nil: time.Now
+	Sites   *site.Live
+	Records Records
+	Footage Footage // nil: it is not asked whether cameras record
+	Live    *Live
+	Log     *slog.Logger     // nil discards
+	Now     func() time.Time // nil: time.Now
 
 	mu    sync.Mutex // held while the database is asked
 	until time.Time
@@ -153,7 +153,7 @@ func (f *Fleet) ask(ctx context.Context) map[key]reading {
 	gaps, gapsErr := f.gapsToday(ctx)
 	owed, owedErr := f.owed(ctx)
 	read := map[key]reading{}
-	for _, e := range f.Registry.Edges {
+	for _, e := range f.Sites.Now().Registry().Edges {
 		k := key{e.Store, e.ID}
 		read[k] = reading{gaps[k], owed[k]}
 	}
@@ -170,7 +170,7 @@ func (f *Fleet) ask(ctx context.Context) map[key]reading {
 // readHealth gives Live the stored words of boxes that it knows none of.
 func (f *Fleet) readHealth(ctx context.Context) error {
 	var unknown []site.Source
-	for _, e := range f.Registry.Edges {
+	for _, e := range f.Sites.Now().Registry().Edges {
 		b := f.Live.of(e.Store, e.ID)
 		if _, known := b.health[""]; !known {
 			unknown = append(unknown, site.Source{Store: e.Store, Edge: e.ID})
@@ -191,7 +191,7 @@ func (f *Fleet) readHealth(ctx context.Context) error {
 func (f *Fleet) gapsToday(ctx context.Context) (map[key]*Gaps, error) {
 	now := floorwatch.TimeOf(f.now())
 	from, midnight := now, map[string]floorwatch.Time{}
-	for _, s := range f.Registry.Stores {
+	for _, s := range f.Sites.Now().Registry().Stores {
 		midnight[s.ID] = s.Midnight(now)
 		from = min(from, midnight[s.ID])
 	}
@@ -200,7 +200,7 @@ func (f *Fleet) gapsToday(ctx context.Context) (map[key]*Gaps, error) {
 		return nil, err
 	}
 	sums := map[key]*Gaps{}
-	for _, e := range f.Registry.Edges {
+	for _, e := range f.Sites.Now().Registry().Edges {
 		sums[key{e.Store, e.ID}] = &Gaps{}
 	}
 	for _, g := range all {

@@ -58,11 +58,12 @@ func (f *Fleet) owed(ctx context.Context) (map[key]map[string]*Owed, error) {
 		observed[k] = append(observed[k], x)
 	}
 	open := map[string]func(floorwatch.Time) bool{}
-	for _, s := range f.Registry.Stores {
-		open[s.ID] = s.Hours()
+	sites := f.Sites.Now().Registry()
+	for _, s := range sites.Stores {
+		open[s.ID] = func(t floorwatch.Time) bool { return f.Sites.Snapshot().Open(s.ID, t) }
 	}
 	var asked []due
-	for _, e := range f.Registry.Edges {
+	for _, e := range sites.Edges {
 		if d, ok := f.dueOf(e, observed[key{e.Store, e.ID}], open[e.Store], now); ok {
 			asked = append(asked, d)
 		}

@@ -195,7 +195,7 @@ func (d *decoder) stay() (floorwatch.Record, bool) {
 		case "error_s":
 			return seen.once(afterHeader+9) && d.float(&r.ErrorS)
 		}
-		if bit, name := origin(&r.Origin, key); name != nil {
+		if bit, name := originOf(&r.Origin, key); name != nil {
 			return seen.once(afterHeader+10+bit) && d.name(name)
 		}
 		known, ok := d.header(&r.Header, key, &seen)
@@ -232,7 +232,7 @@ func (d *decoder) wait() (floorwatch.Record, bool) {
 		case "error_s":
 			return seen.once(afterHeader+8) && d.float(&r.ErrorS)
 		}
-		if bit, name := origin(&r.Origin, key); name != nil {
+		if bit, name := originOf(&r.Origin, key); name != nil {
 			return seen.once(afterHeader+9+bit) && d.name(name)
 		}
 		known, ok := d.header(&r.Header, key, &seen)
@@ -241,8 +241,8 @@ func (d *decoder) wait() (floorwatch.Record, bool) {
 	return &r.Wait, ok
 }
 
-// origin finds the text that key names, nil when it names none.
-func origin(o *floorwatch.Origin, key []byte) (bit int, text *string) {
+// originOf finds the text that key names, nil when it names none.
+func originOf(o *floorwatch.Origin, key []byte) (bit int, text *string) {
 	switch string(key) {
 	case "source":
 		return 0, &o.Source

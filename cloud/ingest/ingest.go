@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,7 +78,7 @@ type Ingest struct {
 	// while this one instance is away, within its limits. "": it keeps nothing and
 	// the boxes send again, which takes them half a minute.
 	Session   string
-	Registry  site.Registry
+	Sites     *site.Live
 	Store     PointStore
 	Index     SegmentIndex
 	DB        *DB
@@ -98,8 +99,10 @@ type Ingest struct {
 
 	slow atomic.Bool // the last write was
 
+	noScenes atomic.Int64 // ns, until when no scene is kept after one could not be; 0: all is well
+
 	// Of collect's goroutine alone.
-	edges  map[string]site.Edge // by topic
+	known  boxes
 	decode decoder
 }
 
@@ -130,6 +133,7 @@ type job struct {
 	n           int
 	items       []item
 	letters     []Letter
+	later       bool // something of it could not be stored: not acknowledged, so that the box sends it again
 }
 
 func (g *Ingest) log() *slog.Logger {
@@ -152,18 +156,11 @@ func (g *Ingest) Stats() Stats { return g.fig.stats() }
 // Run works until ctx ends and returns when its goroutines are gone; an error
 // only for settings that cannot work.
 func (g *Ingest) Run(ctx context.Context) error {
-	if err := g.Registry.Validate(); err != nil {
-		return fmt.Errorf("read registry: %w", err)
-	}
-	if g.Store == nil || g.Index == nil || g.DB == nil {
-		return errors.New("start ingest: a store, an index and a DB are needed")
+	if g.Sites == nil || g.Store == nil || g.Index == nil || g.DB == nil {
+		return errors.New("start ingest: sites, a store, an index and a DB are needed")
 	}
 	if g.Session != "" && !g.Plain {
 		return errors.New("start ingest: a session belongs to one instance, so it needs a plain subscription")
-	}
-	g.edges = make(map[string]site.Edge, len(g.Registry.Edges))
-	for _, e := range g.Registry.Edges {
-		g.edges[floorwatch.Topic(e.Store, e.ID, floorwatch.LeafUp)] = e
 	}
 	queue := make(chan message, maxMessages)
 	jobs := make(chan []*job)
@@ -321,17 +318,11 @@ func (g *Ingest) retries(ctx context.Context) []message {
 // letters.
 func (g *Ingest) read(m message) *job {
 	j := &job{message: m}
-	edge, known := g.edges[m.topic]
-	if j.store, j.edge = edge.Store, edge.ID; !known {
-		var leaf []string
-		var err error
-		if j.store, j.edge, leaf, err = floorwatch.ParseTopic(m.topic); err == nil && (len(leaf) != 1 || leaf[0] != floorwatch.LeafUp) {
-			err = fmt.Errorf("topic %.200q does not belong to a box", m.topic)
-		}
-		if err != nil {
-			return j.refuse(err)
-		}
+	from, err := g.known.of(g.Sites.Snapshot(), m.topic)
+	if err != nil {
+		return j.refuse(err)
 	}
+	j.store, j.edge = from.store, from.edge
 	b, recs, err := g.decode.parse(m.payload)
 	if err != nil {
 		return j.refuse(err)
@@ -340,15 +331,15 @@ func (g *Ingest) read(m message) *job {
 	if b.Store != j.store || b.Edge != j.edge {
 		return j.refuse(fmt.Errorf("batch from %s/%s came on the topic of %s/%s", b.Store, b.Edge, j.store, j.edge))
 	}
-	if !known {
-		return j.refuse(fmt.Errorf("box %s of store %s is not registered; add it to the configuration, then retry", j.edge, j.store))
+	if len(from.boxes) == 0 {
+		return j.refuse(fmt.Errorf("box %s of store %s is not registered; floorwatch-cloud site add -box %[1]s -key KEY %[2]s registers it, then dead-letters retry", j.edge, j.store))
 	}
 	now := g.now()
 	w := window{floorwatch.TimeOf(now.Add(-cmp.Or(g.Retention, defaultRetention))), floorwatch.TimeOf(now.Add(maxAhead))}
 	j.items = make([]item, 0, len(recs))
 	for i, r := range recs {
 		it := item{seq: b.First + uint64(i), rec: r.rec, raw: r.raw}
-		if err := it.check(edge, w); err != nil {
+		if err := it.check(from, w); err != nil {
 			j.refuseItem(it, err)
 			continue
 		}
@@ -358,7 +349,7 @@ func (g *Ingest) read(m message) *job {
 }
 
 // check parses a record, unless that is done, and tells why it is refused.
-func (it *item) check(edge site.Edge, w window) (err error) {
+func (it *item) check(from *origin, w window) (err error) {
 	if len(it.raw) > floorwatch.MaxRecordBytes {
 		return fmt.Errorf("record has %d bytes, limit %d", len(it.raw), floorwatch.MaxRecordBytes)
 	}
@@ -368,6 +359,10 @@ func (it *item) check(edge site.Edge, w window) (err error) {
 		}
 	}
 	if err := check(it.rec, w); err != nil {
+		return err
+	}
+	edge, err := from.at(it.rec.Head().At)
+	if err != nil {
 		return err
 	}
 	return checkSeal(it.rec, edge)
@@ -462,11 +457,12 @@ func (g *Ingest) deliverAll(ctx context.Context, pulse *watchdog.Pulse, in <-cha
 // deliver stores what the jobs hold, repeating until it is stored or ctx ends,
 // and then acknowledges each.
 func (g *Ingest) deliver(ctx context.Context, pulse *watchdog.Pulse, jobs []*job) error {
-	for _, step := range []func(context.Context, []*job) error{g.admitNames, g.storePoints, g.indexSegments, g.storeLetters} {
+	for _, step := range []func(context.Context, []*job) error{g.admitNames, g.storePoints, g.indexSegments, g.storeScenes, g.storeLetters} {
 		if err := g.persist(ctx, func() error { pulse.Beat(); return step(ctx, jobs) }); err != nil {
 			return err
 		}
 	}
+	jobs = slices.DeleteFunc(jobs, func(j *job) bool { return j.later })
 	g.fig.confirmed(jobs, g.now())
 	g.acknowledge(jobs)
 	if g.Stored != nil {

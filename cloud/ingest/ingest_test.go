@@ -88,16 +88,16 @@ func startBroker(t testing.TB) string {
 	return "tcp://" + l.Address()
 }
 
-func registry(store string, edges ...string) site.Registry {
+func registry(store string, edges ...string) *site.Live {
 	r := site.Registry{Stores: []site.Store{{ID: store}}}
 	for _, e := range edges {
 		r.Edges = append(r.Edges, site.Edge{Store: store, ID: e})
 	}
-	return r
+	return site.Of(r)
 }
 
 // prepare makes a bench that is not yet running.
-func prepare(t testing.TB, broker string, endpoint func() (influx.Endpoint, error), r site.Registry) *bench {
+func prepare(t testing.TB, broker string, endpoint func() (influx.Endpoint, error), r *site.Live) *bench {
 	t.Helper()
 	dir := t.TempDir()
 	db, err := OpenDB(filepath.Join(dir, "letters.db"))
@@ -112,7 +112,7 @@ func prepare(t testing.TB, broker string, endpoint func() (influx.Endpoint, erro
 	t.Cleanup(func() { c.Close(); _ = db.Close(); _ = index.Close() })
 	return &bench{
 		broker: broker, influx: c, index: index, now: floorwatch.TimeOf(time.Now()),
-		Ingest: &Ingest{Broker: access.Login{URL: broker}, Registry: r, Store: c, Index: index, DB: db},
+		Ingest: &Ingest{Broker: access.Login{URL: broker}, Sites: r, Store: c, Index: index, DB: db},
 	}
 }
 
@@ -503,7 +503,7 @@ func TestInventedZonesAreBounded(t *testing.T) {
 		t.Errorf("%+v letters (%v), want %d", tot, err, 200-MaxNames)
 	}
 	stop() // the names outlive the process
-	c := &Ingest{Broker: b.Broker, Registry: b.Registry, Store: b.influx, Index: b.index, DB: b.DB}
+	c := &Ingest{Broker: b.Broker, Sites: b.Sites, Store: b.influx, Index: b.index, DB: b.DB}
 	b.DB.names = map[name]bool{}
 	b.Ingest = c
 	b.start(t)
@@ -524,7 +524,7 @@ func TestRegisteredLate(t *testing.T) {
 	until(t, "the range in the dead letters", func() bool { return x.has(1, 2) })
 	until(t, "both letters", func() bool { tot, _ := b.DB.Totals(t.Context()); return tot.Letters == 2 })
 	stop()
-	b.Ingest = &Ingest{Broker: b.Broker, Registry: registry("late", "box"), Store: b.influx, Index: b.index, DB: b.DB}
+	b.Ingest = &Ingest{Broker: b.Broker, Sites: registry("late", "box"), Store: b.influx, Index: b.index, DB: b.DB}
 	if n, err := b.DB.Retry(t.Context()); n != 2 || err != nil {
 		t.Fatalf("%d letters marked (%v), want 2", n, err)
 	}
@@ -572,8 +572,10 @@ func TestLettersAreBounded(t *testing.T) {
 // A seal is acknowledged once it is in the index, and only the registered key's.
 func TestSegmentsReachTheIndex(t *testing.T) {
 	mine, other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
-	r := registry("seals", "box")
-	r.Edges[0].Key = site.KeyOf(mine.Public().(ed25519.PublicKey))
+	r := site.Of(site.Registry{
+		Stores: []site.Store{{ID: "seals"}},
+		Edges:  []site.Edge{{Store: "seals", ID: "box", Key: site.KeyOf(mine.Public().(ed25519.PublicKey))}},
+	})
 	b := prepare(t, startBroker(t), realDatabase(t), r)
 	b.start(t)
 	x := newBox(t, b.broker, "seals", "box")
@@ -599,8 +601,10 @@ func TestSegmentsReachTheIndex(t *testing.T) {
 // holes; a record that says something else than its seal is refused.
 func TestSealsOfGapsAndDeletionsReachTheIndex(t *testing.T) {
 	mine, other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
-	r := registry("seals", "box")
-	r.Edges[0].Key = site.KeyOf(mine.Public().(ed25519.PublicKey))
+	r := site.Of(site.Registry{
+		Stores: []site.Store{{ID: "seals"}},
+		Edges:  []site.Edge{{Store: "seals", ID: "box", Key: site.KeyOf(mine.Public().(ed25519.PublicKey))}},
+	})
 	b := prepare(t, startBroker(t), realDatabase(t), r)
 	b.start(t)
 	x := newBox(t, b.broker, "seals", "box")
@@ -722,8 +726,7 @@ func TestSessionOutlivesUs(t *testing.T) {
 func TestRunRefusesSettings(t *testing.T) {
 	for name, g := range map[string]*Ingest{
 		"no stores":      {},
-		"shared session": {Session: "x", Store: new(influx.Client), Index: new(vault.Index), DB: new(DB)},
-		"bad registry":   {Registry: site.Registry{Stores: []site.Store{{ID: "A"}, {ID: "b"}, {ID: "b"}}, Edges: []site.Edge{{Store: "c", ID: "x", Key: "AQ=="}}}},
+		"shared session": {Sites: registry("x"), Session: "x", Store: new(influx.Client), Index: new(vault.Index), DB: new(DB)},
 	} {
 		if g.Run(t.Context()) == nil {
 			t.Errorf("%s: Run began", name)

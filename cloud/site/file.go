@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"floorwatch"
 	"floorwatch/internal/config"
 )
@@ -403,6 +405,9 @@ func overlayBoxes(old, in []Box, now floorwatch.Time) []Box {
 func parse(name string, b []byte, format string, tree Tree, now floorwatch.Time) ([]string, error) {
 	switch format {
 	case "yaml":
+		if old, ok := formerFile(b); ok {
+			b = old
+		}
 		y := &yamlFile{in: reading{tree: tree, now: now}}
 		err := config.ParseUpTo(name, b, MaxFile, y)
 		return y.in.ids, err
@@ -422,4 +427,36 @@ type yamlFile struct {
 func (y *yamlFile) Check(r *config.Report) {
 	y.in.file, y.in.source = &y.file, r
 	y.in.merge()
+}
+
+// formerFile turns a cloud.yaml of the time when sites stood in it into a file of
+// sites: its stores and boxes, all else left out. False: b is no such file.
+func formerFile(b []byte) ([]byte, bool) {
+	var former struct {
+		Stores []struct {
+			ID       string           `yaml:"id"`
+			Label    floorwatch.Label `yaml:"label"`
+			TimeZone string           `yaml:"time_zone,omitempty"`
+			Opening  []Opening        `yaml:"opening,omitempty"`
+			Boxes    []map[string]any `yaml:"boxes,omitempty"`
+		} `yaml:"stores"`
+		Edges []struct {
+			Store string           `yaml:"store"`
+			ID    string           `yaml:"id"`
+			Label floorwatch.Label `yaml:"label"`
+			Key   string           `yaml:"key"`
+		} `yaml:"edges"`
+	}
+	if yaml.Unmarshal(b, &former) != nil || former.Stores == nil {
+		return nil, false
+	}
+	for _, e := range former.Edges {
+		for i := range former.Stores { // one whose store was not listed was refused then
+			if s := &former.Stores[i]; s.ID == e.Store {
+				s.Boxes = append(s.Boxes, map[string]any{"id": e.ID, "label": e.Label, "key": e.Key})
+			}
+		}
+	}
+	out, err := yaml.Marshal(map[string]any{"halls": former.Stores})
+	return out, err == nil
 }

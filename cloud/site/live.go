@@ -2,11 +2,13 @@ package site
 
 import (
 	"context"
+	"crypto/ed25519"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"floorwatch"
 	"floorwatch/cloud/metadata"
 	"floorwatch/internal/retry"
 )
@@ -35,8 +37,36 @@ func Open(ctx context.Context, db *metadata.DB, log *slog.Logger) (*Live, error)
 	return l, nil
 }
 
+// Of returns what never changes and lies in no database.
+func Of(r Registry) *Live {
+	l := &Live{log: slog.New(slog.DiscardHandler)}
+	l.now.Store(r.snapshot())
+	return l
+}
+
 // Snapshot returns the newest snapshot.
 func (l *Live) Snapshot() *Snapshot { return l.now.Load() }
+
+// Now is the sites at this moment.
+func (l *Live) Now() At { return l.At(floorwatch.TimeOf(time.Now())) }
+
+// At is the sites as they were at a moment, which may be in the future.
+func (l *Live) At(t floorwatch.Time) At { return l.Snapshot().At(t) }
+
+// Edge returns a box that is registered now.
+func (l *Live) Edge(store, id string) (Edge, bool) { return l.Now().Edge(store, id) }
+
+// Key returns the public key of a box that is registered now.
+func (l *Live) Key(store, edge string) (ed25519.PublicKey, bool) { return l.Now().Key(store, edge) }
+
+// PutScenes is the function of that name; where there is no database nothing is
+// kept.
+func (l *Live) PutScenes(ctx context.Context, told ...SceneVersion) error {
+	if l.db == nil {
+		return nil
+	}
+	return PutScenes(ctx, l.db, told...)
+}
 
 // Age returns how long ago the store last said that nothing is newer than the
 // snapshot, and why it does not say so now.
@@ -48,6 +78,10 @@ func (l *Live) Age() (time.Duration, error) {
 
 // Run asks the store until ctx ends.
 func (l *Live) Run(ctx context.Context) error {
+	if l.db == nil {
+		<-ctx.Done()
+		return nil
+	}
 	for retry.Pause(ctx, l.Every) {
 		_ = l.Refresh(ctx) // told in the log, and by Age
 	}

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"floorwatch"
 )
 
 // Opening is a span in which a store is open on some days of the week.
@@ -50,20 +48,4 @@ func (o Opening) on(day time.Weekday) bool {
 		}
 	}
 	return false
-}
-
-// Hours returns whether the store is open at a moment; one whose hours are not
-// known counts as open.
-func (s Store) Hours() func(floorwatch.Time) bool {
-	zone, err := time.LoadLocation(s.TimeZone)
-	if len(s.Opening) == 0 || err != nil {
-		return func(floorwatch.Time) bool { return true }
-	}
-	return func(t floorwatch.Time) bool {
-		local := t.Time().In(zone)
-		clock := local.Format("15:04")
-		return slices.ContainsFunc(s.Opening, func(o Opening) bool {
-			return o.on(local.Weekday()) && o.From <= clock && clock < o.To
-		})
-	}
 }

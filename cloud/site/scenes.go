@@ -3,9 +3,12 @@ package site
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"sync"
 
 	"floorwatch"
 	"floorwatch/cloud/metadata"
@@ -22,28 +25,65 @@ type SceneVersion struct {
 	Rev         string
 	First, Last floorwatch.Time
 	Record      []byte // the scene record as it came, with the newest labels
+
+	read *readScene // of a snapshot
 }
 
-// PutScene books that a box told a scene at a moment, and returns once that is
-// durable. Records may come late and in any order, and more than once.
-func PutScene(ctx context.Context, db *metadata.DB, camera Source, rev string, at floorwatch.Time, record []byte) error {
-	if rev == "" || at <= 0 {
-		return fmt.Errorf("keep scene of %s/%s/%s: it names no rev or no time", camera.Store, camera.Edge, camera.Camera)
+// readScene is a record that is read once, when somebody first asks.
+type readScene struct {
+	once sync.Once
+	floorwatch.CameraScene
+}
+
+// told returns the record; an empty one where nothing is known.
+func (v SceneVersion) told() *floorwatch.CameraScene {
+	if v.read == nil {
+		return new(floorwatch.CameraScene)
+	}
+	// What cannot be read was not let in.
+	v.read.once.Do(func() { _ = json.Unmarshal(v.Record, &v.read.CameraScene) })
+	return &v.read.CameraScene
+}
+
+func (v SceneVersion) camera() Camera {
+	t := v.told()
+	return Camera{
+		Name: v.Source.Camera, Label: t.Label, Notice: t.Notice, Scene: t.Scene(), Rev: v.Rev, Since: v.First, Stream: t.Stream, Masks: t.Masks,
+	}
+}
+
+// Told is the version that a box's scene record, with its bytes, stands for.
+func Told(store, edge string, r *floorwatch.CameraScene, record []byte) SceneVersion {
+	return SceneVersion{Source: Source{store, edge, r.Camera}, Rev: r.Rev, First: r.At, Last: r.At, Record: record}
+}
+
+// PutScenes books what boxes told, and returns once that is durable. It may come
+// late and in any order, and more than once.
+func PutScenes(ctx context.Context, db *metadata.DB, told ...SceneVersion) error {
+	for _, v := range told {
+		if v.Rev == "" || v.First <= 0 {
+			return fmt.Errorf("keep scene of %s/%s/%s: it names no rev or no time", v.Store, v.Edge, v.Camera)
+		}
 	}
 	err := db.Write(ctx, SceneTopic, func(tx *metadata.Tx) error {
-		p := scenePut{ctx, tx, SceneVersion{camera, rev, at, at, record}}
-		before, err := p.neighbour(`first <= $4 ORDER BY first DESC`)
-		if err != nil {
-			return err
+		for _, v := range told {
+			p := scenePut{ctx, tx, v}
+			before, err := p.neighbour(`first <= $4 ORDER BY first DESC`)
+			if err != nil {
+				return err
+			}
+			after, err := p.neighbour(`first > $4 ORDER BY first`)
+			if err != nil {
+				return err
+			}
+			if err := p.between(before, after); err != nil {
+				return err
+			}
 		}
-		after, err := p.neighbour(`first > $4 ORDER BY first`)
-		if err != nil {
-			return err
-		}
-		return p.between(before, after)
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("keep scene of %s/%s/%s: %w", camera.Store, camera.Edge, camera.Camera, err)
+		return fmt.Errorf("keep %d scenes: %w", len(told), err)
 	}
 	return nil
 }
@@ -111,19 +151,6 @@ func (p scenePut) insert(v SceneVersion) error {
 		int64(v.First), int64(v.Last), v.Rev, v.Record, p.tx.Changed())
 }
 
-// SceneRecord returns the record of a version, which a snapshot holds of the
-// newest alone.
-func SceneRecord(ctx context.Context, db *metadata.DB, v SceneVersion) (record []byte, err error) {
-	err = db.Read(ctx, func(tx *metadata.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT record FROM scene WHERE store = $1 AND edge = $2 AND camera = $3 AND first = $4`,
-			v.Store, v.Edge, v.Camera, int64(v.First)).Scan(&record)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read scene %s of %s/%s/%s: %w", v.Rev, v.Store, v.Edge, v.Camera, err)
-	}
-	return record, nil
-}
-
 // readScenes reads the cameras that have changed since an older snapshot.
 func (s *Snapshot) readScenes(ctx context.Context, tx *metadata.Tx, old *Snapshot) (err error) {
 	var since int64
@@ -131,21 +158,21 @@ func (s *Snapshot) readScenes(ctx context.Context, tx *metadata.Tx, old *Snapsho
 	if old != nil {
 		since, scenes = old.SceneVersion, old.scenes
 	}
-	if s.SceneVersion, err = tx.Version(ctx, SceneTopic); err != nil || s.SceneVersion == since {
-		s.scenes = scenes
+	if s.SceneVersion, err = tx.Version(ctx, SceneTopic); err != nil || old != nil && s.SceneVersion == since {
+		if old != nil {
+			s.scenes, s.told = old.scenes, old.told
+		}
 		return err
 	}
-	// All versions of a camera of which one has changed; the record of its newest.
+	// All versions of a camera of which one has changed.
 	fresh := map[Source][]SceneVersion{}
 	where := `WHERE EXISTS (SELECT 1 FROM scene c WHERE c.store = s.store AND c.edge = s.edge AND c.camera = s.camera AND c.change > $1)`
 	if since == 0 {
 		where = `WHERE $1 = 0` // all of them
 	}
-	err = each(ctx, tx, `SELECT s.store, s.edge, s.camera, s.rev, s.first, s.last, CASE WHEN NOT EXISTS (SELECT 1 FROM scene n
-			WHERE n.store = s.store AND n.edge = s.edge AND n.camera = s.camera AND n.first > s.first) THEN s.record END
-		FROM scene s `+where+` ORDER BY s.store, s.edge, s.camera, s.first`, func(rows *sql.Rows) error {
-		var v SceneVersion
-		if err := rows.Scan(&v.Store, &v.Edge, &v.Camera, &v.Rev, &v.First, &v.Last, &v.Record); err != nil {
+	err = each(ctx, tx, `SELECT s.store, s.edge, s.camera, s.rev, s.first, s.last, s.record FROM scene s `+where+` ORDER BY s.store, s.edge, s.camera, s.first`, func(rows *sql.Rows) error {
+		v := SceneVersion{read: new(readScene)}
+		if err := rows.Scan(&v.Store, &v.Edge, &v.Source.Camera, &v.Rev, &v.First, &v.Last, &v.Record); err != nil {
 			return err
 		}
 		fresh[v.Source] = append(fresh[v.Source], v)
@@ -156,5 +183,15 @@ func (s *Snapshot) readScenes(ctx context.Context, tx *metadata.Tx, old *Snapsho
 	}
 	s.scenes = maps.Clone(scenes)
 	maps.Copy(s.scenes, fresh)
+	s.told = map[[2]string][]string{}
+	for c := range s.scenes {
+		if c.Camera != "" {
+			at := [2]string{c.Store, c.Edge}
+			s.told[at] = append(s.told[at], c.Camera)
+		}
+	}
+	for _, names := range s.told {
+		slices.Sort(names)
+	}
 	return nil
 }

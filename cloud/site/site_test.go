@@ -24,7 +24,7 @@ func TestNamesAreCompleted(t *testing.T) {
 		{in: two, from: Source{Store: "s2"}, fault: NameError{"edge", ""}},
 		{in: two, from: Source{Store: "s1", Edge: "b2"}, fault: NameError{"edge", "b2"}},
 	} {
-		got, err := c.in.CompleteCamera(c.from)
+		got, err := Of(c.in).Now().CompleteCamera(c.from)
 		var fault *NameError
 		if errors.As(err, &fault) != (c.fault.What != "") || fault != nil && *fault != c.fault || err == nil && got != c.want {
 			t.Errorf("%+v: %+v %v", c.from, got, err)
@@ -33,7 +33,7 @@ func TestNamesAreCompleted(t *testing.T) {
 }
 
 func TestHoursAreOfTheStore(t *testing.T) {
-	s := Store{TimeZone: "Asia/Shanghai", Opening: []Opening{{"mon-fri", "09:00", "17:30"}, {"sat, sun", "10:00", "24:00"}}}
+	sites := Of(Registry{Stores: []Store{{ID: "s2"}, {ID: "s1", TimeZone: "Asia/Shanghai", Opening: []Opening{{"mon-fri", "09:00", "17:30"}, {"sat, sun", "10:00", "24:00"}}}}})
 	for at, want := range map[string]bool{
 		"2025-11-21T00:59:59Z": false, "2025-11-21T01:00:00Z": true, "2025-11-21T09:29:59Z": true, "2025-11-21T09:30:00Z": false,
 		"2025-11-22T15:59:59Z": true, "2025-11-22T16:00:00Z": false, "2025-11-23T02:00:00Z": true,
@@ -42,11 +42,11 @@ func TestHoursAreOfTheStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := s.Hours()(floorwatch.TimeOf(when)); got != want {
+		if got := sites.Snapshot().Open("s1", floorwatch.TimeOf(when)); got != want {
 			t.Errorf("%s: open %v, want %v", at, got, want)
 		}
 	}
-	if !(Store{}).Hours()(0) {
+	if !sites.Snapshot().Open("s2", 1) {
 		t.Error("a store whose hours are not known is closed")
 	}
 }

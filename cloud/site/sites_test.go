@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -241,7 +240,7 @@ func sceneSuite(t *testing.T, db *metadata.DB) {
 	camera := Source{"h1", "box-1", "lobby"}
 	put := func(rev string, at floorwatch.Time, record string) {
 		t.Helper()
-		kit.Must(t, PutScene(ctx, db, camera, rev, at, []byte(record)))
+		kit.Must(t, PutScenes(ctx, db, SceneVersion{Source: camera, Rev: rev, First: at, Last: at, Record: []byte(record)}))
 	}
 	put("b", 200, `b`)
 	live, err := Open(ctx, db, slog.New(slog.DiscardHandler))
@@ -271,13 +270,13 @@ func sceneSuite(t *testing.T, db *metadata.DB) {
 		t.Errorf("record %s", v.Record)
 	}
 	old, _ := s.At(350).Scene(camera)
-	if record, err := SceneRecord(ctx, db, old); err != nil || string(record) != "c" {
-		t.Errorf("%s %v", record, err)
+	if string(old.Record) != "c" {
+		t.Errorf("record %s", old.Record)
 	}
 	if all := snapshot(t, db); !reflect.DeepEqual(all.scenes, s.scenes) {
 		t.Errorf("read at once: %v\nbit by bit: %v", all.scenes, s.scenes)
 	}
-	if err := PutScene(ctx, db, camera, "", 1, nil); err == nil {
+	if err := PutScenes(ctx, db, SceneVersion{Source: camera, First: 1}); err == nil {
 		t.Error("a scene without rev is kept")
 	}
 }
@@ -685,13 +684,18 @@ func fleet(t testing.TB, db *metadata.DB, halls int) {
 	_, err := Import(t.Context(), db, "fleet.csv", "csv", file.Bytes(), 1)
 	kit.Must(t, err)
 	t.Logf("%d halls: a file of %d kB imported in %s", halls, file.Len()>>10, time.Since(began).Round(time.Millisecond))
-	record, err := os.ReadFile(kit.Repository(t, "deploy/cloud.yaml")) // of about the size of two zones
+	var zones []floorwatch.Zone
+	for _, name := range []string{"queue", "counter-1", "counter-2", "counter-3"} {
+		z := floorwatch.NewZone(name, floorwatch.RoleQueue, floorwatch.Point{X: 300, Y: 400}, floorwatch.Point{X: 700, Y: 400}, floorwatch.Point{X: 700, Y: 700})
+		z.Label = floorwatch.Label{ZH: "排队区", EN: "Queue"}
+		zones = append(zones, z)
+	}
+	record, err := floorwatch.MarshalRecord(floorwatch.TellScene("lobby", floorwatch.Scene{Zones: zones}))
 	kit.Must(t, err)
-	record = record[:900]
 	kit.Must(t, db.Write(t.Context(), SceneTopic, func(tx *metadata.Tx) error {
 		for i := range halls {
 			for _, camera := range []string{"lobby", "counters"} {
-				v := SceneVersion{Source{fmt.Sprintf("hall-%05d", i), "box-1", camera}, "0123456789ab", 1000, 2000, record}
+				v := SceneVersion{Source{fmt.Sprintf("hall-%05d", i), "box-1", camera}, "0123456789ab", 1000, 2000, record.JSON, nil}
 				if err := (scenePut{t.Context(), tx, v}).insert(v); err != nil {
 					return err
 				}
@@ -759,5 +763,65 @@ func BenchmarkTenThousandHalls(b *testing.B) {
 				}
 			})
 		})
+	}
+}
+
+// TestFormerFileIsTakenOver: a cloud.yaml of the time when stores and boxes stood
+// in it, with all that stands beside them.
+func TestFormerFileIsTakenOver(t *testing.T) {
+	db, err := metadata.Open(t.Context(), filepath.Join(t.TempDir(), "m.sqlite"))
+	kit.Must(t, err)
+	defer func() { kit.Must(t, db.Close()) }()
+	former := `data: /var/lib/x
+stores:
+  - {id: s1, label: {zh: 店, en: Shop}, time_zone: Europe/Berlin, opening: [{days: mon-fri, from: "09:00", to: "17:30"}]}
+  - {id: s2}
+edges:
+  - {store: s2, id: b, key: ` + string(key(2)) + `, cameras: [{name: lobby, zones: [{name: q, polygon: [[0, 0], [1, 0], [1, 1]]}]}]}
+  - {store: s1, id: b, label: {en: Box}, key: ` + string(key(1)) + `}
+broker: {url: "tls://x"}
+`
+	changes, err := Import(t.Context(), db, "cloud.yaml", "yaml", []byte(former), 1000)
+	if err != nil || changes.New != 2 {
+		t.Fatal(changes, err)
+	}
+	at := snapshot(t, db).At(5)
+	s1, _ := at.Store("s1")
+	b1, _ := at.Edge("s1", "b")
+	b2, _ := at.Edge("s2", "b")
+	if s1.TimeZone != "Europe/Berlin" || s1.Label.ZH != "店" || len(s1.Opening) != 1 || b1.Label.EN != "Box" || b1.Key != key(1) || b2.Key != key(2) {
+		t.Errorf("%+v %+v %+v", s1, b1, b2)
+	}
+}
+
+// TestOneMachineSetsItself: the list is what there is, whoever left keeps a past.
+func TestOneMachineSetsItself(t *testing.T) {
+	db, err := metadata.Open(t.Context(), filepath.Join(t.TempDir(), "m.sqlite"))
+	kit.Must(t, err)
+	defer func() { kit.Must(t, db.Close()) }()
+	list := func(store, zone string, k Key) Registry {
+		return Registry{Stores: []Store{{ID: store, TimeZone: zone}}, Edges: []Edge{{Store: store, ID: "box", Key: k}}}
+	}
+	kit.Must(t, Set(t.Context(), db, list("a", "UTC", key(1)), 1000))
+	kit.Must(t, Set(t.Context(), db, list("a", "UTC", key(1)), 2000))
+	if n := snapshot(t, db).Version; n != 1 {
+		t.Errorf("the same again is change %d", n)
+	}
+	kit.Must(t, Set(t.Context(), db, list("a", "Asia/Shanghai", key(2)), 3000)) // another zone, another key
+	kit.Must(t, Set(t.Context(), db, list("b", "UTC", key(3)), 4000))           // another name
+	kit.Must(t, Set(t.Context(), db, list("a", "UTC", key(2)), 5000))           // and back
+	s := snapshot(t, db)
+	for at, want := range map[floorwatch.Time]string{
+		500: "a UTC 1", 2999: "a UTC 1", 3000: "a Asia/Shanghai 2", 4000: "b UTC 3", 5000: "a UTC 2",
+	} {
+		r := s.At(at).Registry()
+		if len(r.Stores) != 1 || len(r.Edges) != 1 {
+			t.Errorf("at %d: %+v", at, r)
+			continue
+		}
+		n := slices.Index([]Key{"", key(1), key(2), key(3)}, r.Edges[0].Key)
+		if got := fmt.Sprint(r.Stores[0].ID, " ", r.Stores[0].TimeZone, " ", n); got != want {
+			t.Errorf("at %d: %s, want %s", at, got, want)
+		}
 	}
 }

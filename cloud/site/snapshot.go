@@ -3,7 +3,7 @@ package site
 import (
 	"cmp"
 	"context"
-	"maps"
+	"crypto/ed25519"
 	"slices"
 	"time"
 
@@ -19,7 +19,8 @@ type Snapshot struct {
 	nodes  Tree
 	below  map[string][]string // by parent, whenever it was one
 	zones  map[string]*time.Location
-	scenes map[Source][]SceneVersion // in order of time
+	scenes map[Source][]SceneVersion // in order of time; without Camera: of the box
+	told   map[[2]string][]string    // by store and box: cameras whose scenes are known
 }
 
 func newSnapshot(version int64, tree Tree) *Snapshot {
@@ -181,6 +182,17 @@ func (a At) Open(id string) bool {
 	})
 }
 
+// Open tells whether a hall was open at a moment, by what held then.
+func (s *Snapshot) Open(store string, t floorwatch.Time) bool { return s.At(t).Open(store) }
+
+// Boxes returns the boxes of a hall over all time, in order of id and span.
+func (s *Snapshot) Boxes(store string) []Box {
+	if n := s.nodes[store]; n != nil {
+		return n.Boxes
+	}
+	return nil
+}
+
 // Edges returns the boxes of a hall.
 func (a At) Edges(store string) (edges []Edge) {
 	n, ok := a.Node(store)
@@ -205,18 +217,29 @@ func (a At) Edge(store, id string) (Edge, bool) {
 	return edges[i], true
 }
 
-// Registry returns the halls and boxes for those who want them all.
+// Registry returns the halls and boxes, with their cameras, for those who want
+// them all.
 func (a At) Registry() (r Registry) {
 	for _, id := range a.Halls("") {
 		store, _ := a.Store(id)
 		r.Stores = append(r.Stores, store)
-		r.Edges = append(r.Edges, a.Edges(id)...)
+		for _, e := range a.Edges(id) {
+			e.Cameras = a.Cameras(id, e.ID)
+			r.Edges = append(r.Edges, e)
+		}
 	}
 	return r
 }
 
+// Key returns the public key of a box, for those who check what it signs now.
+func (a At) Key(store, edge string) (ed25519.PublicKey, bool) {
+	e, _ := a.Edge(store, edge)
+	key, err := e.Key.Public()
+	return key, err == nil && len(key) > 0
+}
+
 // Scene returns what a camera's scene was: the newest version that was told by
-// then, or the first where it was told later. Record is of the newest alone.
+// then, or the first where it was told later.
 func (a At) Scene(camera Source) (SceneVersion, bool) {
 	all := a.s.scenes[camera]
 	if len(all) == 0 {
@@ -231,15 +254,77 @@ func (a At) Scene(camera Source) (SceneVersion, bool) {
 	return all[max(i-1, 0)], true
 }
 
+// Cameras returns the cameras of a box, in the order in which it names them; those
+// of which it has told nothing yet have a name alone.
+func (a At) Cameras(store, edge string) (all []Camera) {
+	names := a.s.told[[2]string{store, edge}]
+	if v, ok := a.Scene(Source{Store: store, Edge: edge}); ok {
+		names = v.told().Cameras
+	}
+	for _, name := range names {
+		c, _ := a.Camera(Source{store, edge, name})
+		all = append(all, c)
+	}
+	return all
+}
+
+// Counters returns the lines and areas of a box's people counters.
+func (a At) Counters(store, edge string) []floorwatch.SceneCounter {
+	v, _ := a.Scene(Source{Store: store, Edge: edge})
+	return v.told().Counters
+}
+
+// Camera returns what is known of a camera; false where its box has not told it.
+func (a At) Camera(c Source) (Camera, bool) {
+	v, ok := a.Scene(c)
+	if !ok {
+		return Camera{Name: c.Camera}, false
+	}
+	return v.camera(), true
+}
+
+// Complete checks a store and a box, and names the only one there is where c names
+// none; an error is a *NameError. Whoever is named may be closed since: its past
+// stays. A camera is left as it is.
+func (a At) Complete(c Source) (Source, error) {
+	n := a.s.nodes[c.Store]
+	if c.Store == "" {
+		halls := a.Halls("")
+		if len(halls) != 1 {
+			return c, &NameError{"store", ""}
+		}
+		c.Store, n = halls[0], a.s.nodes[halls[0]]
+	}
+	if n == nil || !n.Hall() {
+		return c, &NameError{"store", c.Store}
+	}
+	switch edges := a.Edges(c.Store); {
+	case c.Edge == "" && len(edges) == 1:
+		c.Edge = edges[0].ID
+	case c.Edge == "" || !slices.ContainsFunc(n.Boxes, func(b Box) bool { return b.ID == c.Edge }):
+		return c, &NameError{"edge", c.Edge}
+	}
+	return c, nil
+}
+
+// CompleteCamera is Complete for those who need a camera.
+func (a At) CompleteCamera(c Source) (Source, error) {
+	c, err := a.Complete(c)
+	if err != nil {
+		return c, err
+	}
+	cameras := a.Cameras(c.Store, c.Edge)
+	switch known := len(a.s.scenes[c]) > 0 || slices.ContainsFunc(cameras, func(x Camera) bool { return x.Name == c.Camera }); {
+	case c.Camera == "" && len(cameras) == 1:
+		c.Camera = cameras[0].Name
+	case c.Camera == "" || !known:
+		return c, &NameError{"camera", c.Camera}
+	}
+	return c, nil
+}
+
 // Scenes returns every version of a camera's scene, in order of time.
 func (s *Snapshot) Scenes(camera Source) []SceneVersion { return s.scenes[camera] }
-
-// Cameras returns the cameras whose scenes are known.
-func (s *Snapshot) Cameras() []Source {
-	return slices.SortedFunc(maps.Keys(s.scenes), func(a, b Source) int {
-		return cmp.Or(cmp.Compare(a.Store, b.Store), cmp.Compare(a.Edge, b.Edge), cmp.Compare(a.Camera, b.Camera))
-	})
-}
 
 // Read reads a snapshot. Live keeps one.
 func Read(ctx context.Context, db *metadata.DB) (*Snapshot, error) { return read(ctx, db, nil) }

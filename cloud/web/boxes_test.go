@@ -106,7 +106,7 @@ func checkFetch(t *testing.T, ctx context.Context) {
 	boxes := fleet.NewLive()
 	hub := api.NewHub(boxes)
 	srv := httptest.NewServer(api.New(api.Settings{
-		Registry: d.registry(), Figures: d, Footage: d, Archive: d, Pictures: d, Hub: hub, Pages: web.Handler(),
+		Sites: site.Of(d.registry()), Figures: d, Footage: d, Archive: d, Pictures: d, Hub: hub, Pages: web.Handler(),
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
@@ -230,7 +230,7 @@ func checkBoxes(t *testing.T, ctx context.Context) {
 	boxes := fleet.NewLive()
 	hub := api.NewHub(boxes)
 	registry := chain(t, hub, boxes)
-	srv := httptest.NewServer(api.New(api.Settings{Registry: registry, Figures: nothing{}, Hub: hub, Fleet: &fleet.Fleet{Registry: registry, Records: nothing{}, Live: boxes}, Pages: web.Handler()}))
+	srv := httptest.NewServer(api.New(api.Settings{Sites: site.Of(registry), Figures: nothing{}, Hub: hub, Fleet: &fleet.Fleet{Sites: site.Of(registry), Records: nothing{}, Live: boxes}, Pages: web.Handler()}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
 	var bad webtest.Faults

@@ -51,7 +51,7 @@ func TestPageInChromium(t *testing.T) {
 	boxes := fleet.NewLive()
 	hub := api.NewHub(boxes)
 	srv := httptest.NewServer(api.New(api.Settings{
-		Registry: s.registry(), Figures: s, Footage: s, Pictures: s, Hub: hub, Pages: web.Handler(),
+		Sites: site.Of(s.registry()), Figures: s, Footage: s, Pictures: s, Hub: hub, Pages: web.Handler(),
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
@@ -226,7 +226,7 @@ func TestEmptyPageExplainsItself(t *testing.T) {
 	hub := api.NewHub(boxes)
 	pages := web.Handler()
 	srv := httptest.NewServer(api.New(api.Settings{
-		Registry: s.registry(), Figures: nothing{}, Hub: hub,
+		Sites: site.Of(s.registry()), Figures: nothing{}, Hub: hub,
 		Pages: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasPrefix(r.URL.Path, "/vendor/") {
 				http.NotFound(w, r)

@@ -16,6 +16,7 @@ import (
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/lab/webtest"
 )
@@ -76,8 +77,8 @@ func TestCountsInChromium(t *testing.T) {
 	box := &registry.Edges[0]
 	box.Cameras = box.Cameras[1:] // the camera without a queue
 	box.Cameras[0].Name = "hall"
-	box.Cameras[0].Lines = []floorwatch.Line{{Name: "door", From: floorwatch.Point{X: 100, Y: 300}, To: floorwatch.Point{X: 400, Y: 350}}}
-	srv := httptest.NewServer(api.New(api.Settings{Registry: registry, Figures: d, Footage: d, Pictures: d, Hub: hub, Pages: web.Handler()}))
+	box.Cameras[0].Scene.Lines = []floorwatch.Line{{Name: "door", From: floorwatch.Point{X: 100, Y: 300}, To: floorwatch.Point{X: 400, Y: 350}}}
+	srv := httptest.NewServer(api.New(api.Settings{Sites: site.Of(registry), Figures: d, Footage: d, Pictures: d, Hub: hub, Pages: web.Handler()}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
 	show(t, boxes.PutState, "demo", "box1", floorwatch.State{V: 1, State: floorwatch.StateOnline})

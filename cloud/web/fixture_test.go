@@ -19,7 +19,6 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
-	"floorwatch/internal/config"
 	"floorwatch/internal/fmp4"
 	"floorwatch/internal/lab/kit"
 )
@@ -273,8 +272,8 @@ func (s *shop) registry() site.Registry {
 			Store: "demo", ID: "box1", Label: floorwatch.Label{ZH: "一号设备", EN: "Box 1"},
 			Cameras: []site.Camera{{
 				Name: "cam1", Label: floorwatch.Label{ZH: "街口", EN: "Street"},
-				SceneKeys: config.KeysOf(floorwatch.Scene{Zones: s.zones, Picture: floorwatch.Size{Width: 768, Height: 576}}),
-				Stream:    floorwatch.Size{Width: 768, Height: 576},
+				Scene:  floorwatch.Scene{Zones: s.zones, Picture: floorwatch.Size{Width: 768, Height: 576}},
+				Stream: floorwatch.Size{Width: 768, Height: 576},
 				Notice: floorwatch.Label{
 					ZH: "演示录像是街口：没有柜台，因此没有等候时间，只有停留。",
 					EN: "The demonstration film shows a street crossing. It has no counter, so there are stays but no waits.",

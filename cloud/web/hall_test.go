@@ -280,9 +280,9 @@ func (h *hall) registry() site.Registry {
 	return site.Registry{
 		Stores: []site.Store{{ID: "demo", Label: floorwatch.Label{ZH: "演示门店", EN: "Demo store"}, TimeZone: "Asia/Shanghai"}},
 		Edges: []site.Edge{{Store: "demo", ID: "box1", Label: floorwatch.Label{ZH: "一号设备", EN: "Box 1"}, Cameras: []site.Camera{
-			{Name: "hall", Label: floorwatch.Label{ZH: "大厅", EN: "Hall"}, SceneKeys: config.KeysOf(h.scene), Stream: h.scene.Picture},
-			{Name: "kiosk", Label: floorwatch.Label{ZH: "取票机", EN: "Kiosk"}, SceneKeys: config.KeysOf(floorwatch.Scene{Zones: kiosk}), Stream: h.scene.Picture},
-			{Name: "yard", Label: floorwatch.Label{ZH: "院子", EN: "Yard"}, SceneKeys: config.KeysOf(floorwatch.Scene{Zones: yard}), Stream: h.scene.Picture},
+			{Name: "hall", Label: floorwatch.Label{ZH: "大厅", EN: "Hall"}, Scene: h.scene, Stream: h.scene.Picture},
+			{Name: "kiosk", Label: floorwatch.Label{ZH: "取票机", EN: "Kiosk"}, Scene: floorwatch.Scene{Zones: kiosk}, Stream: h.scene.Picture},
+			{Name: "yard", Label: floorwatch.Label{ZH: "院子", EN: "Yard"}, Scene: floorwatch.Scene{Zones: yard}, Stream: h.scene.Picture},
 		}}},
 	}
 }
@@ -295,7 +295,7 @@ func TestWaitsInChromium(t *testing.T) {
 	boxes := fleet.NewLive()
 	hub := api.NewHub(boxes)
 	srv := httptest.NewServer(api.New(api.Settings{
-		Registry: h.registry(), Figures: h, Footage: h, Pictures: h, Hub: hub, Pages: web.Handler(),
+		Sites: site.Of(h.registry()), Figures: h, Footage: h, Pictures: h, Hub: hub, Pages: web.Handler(),
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)

@@ -8,13 +8,17 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"time"
 	_ "time/tzdata" // stores name their time zones; a minimal Debian has none
 
 	"floorwatch"
 	"floorwatch/cloud"
 	"floorwatch/cloud/ingest"
+	"floorwatch/cloud/metadata"
+	"floorwatch/cloud/site"
 	"floorwatch/internal/config"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/program"
@@ -32,7 +36,7 @@ const help = `floorwatch-cloud %s takes what the boxes deliver, stores it, and s
 Usage: floorwatch-cloud [run|check|acl|site|dead-letters|version] [-config FILE]
   run                            works until it is stopped (the default)
   check                          reads the configuration and all that it names, and starts nothing
-  acl                            prints Mosquitto's access list for the boxes of the registry
+  acl                            prints Mosquitto's access list for the boxes of all halls
   site import|export|list|add|move|close  halls, their boxes and the org tree; site -h explains
   dead-letters list [-n N]       what was refused and why, oldest first
   dead-letters show ID           the bytes of one, as they came
@@ -97,13 +101,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "run":
 		return runCloud(ctx, o, stderr)
 	case "check":
-		return check(o, stdout)
+		return check(ctx, o, stdout)
 	case "acl":
-		cfg, err := load(o.config)
-		if err == nil {
-			_, err = io.WriteString(stdout, cfg.ACL())
-		}
-		return err
+		return withSites(ctx, siteOptions{config: o.config}, func(db *metadata.DB) error {
+			sites, err := site.Read(ctx, db)
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(stdout, sites.At(floorwatch.TimeOf(time.Now())).ACL())
+			return err
+		})
 	case "version":
 		fmt.Fprintln(stdout, floorwatch.BuildVersion)
 		return nil
@@ -133,15 +140,33 @@ func open(o options, log *slog.Logger) (*cloud.Service, cloud.Config, error) {
 	return s, cfg, nil
 }
 
-func check(o options, stdout io.Writer) error {
+func check(ctx context.Context, o options, stdout io.Writer) error {
 	_, cfg, err := open(o, nil)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "%s is in order: %d store(s), %d box(es), broker %s, pages on %s\n",
-		o.config, len(cfg.Stores), len(cfg.Edges), cfg.Broker.URL, cfg.Pages.Listen)
-	return nil
+	fmt.Fprintf(stdout, "%s is in order: broker %s, pages on %s\n", o.config, cfg.Broker.URL, cfg.Pages.Listen)
+	if _, err := os.Stat(cfg.MetadataAt()); !metadata.IsPostgres(cfg.MetadataAt()) && errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintln(stdout, noHalls)
+		return nil
+	}
+	return withSites(ctx, siteOptions{config: o.config}, func(db *metadata.DB) error {
+		sites, err := site.Read(ctx, db)
+		if err != nil {
+			return err
+		}
+		r := sites.At(floorwatch.TimeOf(time.Now())).Registry()
+		if len(r.Edges) == 0 {
+			fmt.Fprintln(stdout, noHalls)
+			return nil
+		}
+		fmt.Fprintf(stdout, "%d hall(s), %d box(es) in %s\n", len(r.Stores), len(r.Edges), db)
+		return nil
+	})
 }
+
+// noHalls is said where no box is registered.
+const noHalls = "no box is registered yet: floorwatch-cloud site add -box BOX -key KEY HALL, also while the cloud runs"
 
 func runCloud(ctx context.Context, o options, stderr io.Writer) error {
 	log := slog.New(slog.NewTextHandler(stderr, nil))
@@ -153,7 +178,7 @@ func runCloud(ctx context.Context, o options, stderr io.Writer) error {
 		return err
 	}
 	return s.Run(ctx, func(address string) {
-		log.Info("floorwatch-cloud starts", "version", floorwatch.BuildVersion, "pages", address, "boxes", len(cfg.Edges))
+		log.Info("floorwatch-cloud starts", "version", floorwatch.BuildVersion, "pages", address, "metadata", metadata.Redact(cfg.MetadataAt()))
 		if cfg.Pages.Token != "" && cfg.Pages.Cert == "" {
 			log.Warn("the pages' token travels in the clear; set pages.cert and pages.key, or put a TLS proxy before them")
 		}

@@ -31,8 +31,8 @@ Usage: floorwatch-cloud site COMMAND [FLAGS] [ARGUMENTS]
   move ID PARENT     puts a hall or a node below another one, from a moment on
   close ID           ends a hall with its boxes, or a node, at a moment; its past stays
 
-Planned: the running cloud reads what is kept here. Today it still takes stores and
-boxes from its configuration, so a change here changes nothing there. Flags stand before arguments.
+A running cloud sees a change within a second; nothing restarts, nobody else is disturbed.
+A cloud.yaml of the time when stores and boxes stood in it can be imported too. Flags stand before arguments.
 
 `
 
@@ -109,7 +109,7 @@ func withSites(ctx context.Context, o siteOptions, do func(*metadata.DB) error) 
 		if err != nil {
 			return err
 		}
-		at = filepath.Join(cfg.Data, "metadata.sqlite")
+		at = cfg.MetadataAt()
 	}
 	db, err := metadata.Open(ctx, at)
 	if err != nil {

@@ -34,7 +34,7 @@ const help = `floorwatch-edge %s is the agent on a store's box.
 Usage: floorwatch-edge [run|check|key|version] [-config FILE]
   run      records, measures and delivers until it is stopped (the default)
   check    reads the configuration and all that it names, and starts nothing
-  key      prints the box's public key, for the registry of the cloud; makes the key first if there is none
+  key      prints the command that registers the box, with its public key, at the cloud; makes the key first if there is none
   version  prints the version
 
 Exit codes: 0 stopped or in order, 1 it failed, 2 wrong command line or configuration (all problems are
@@ -107,7 +107,7 @@ func printKey(o options, stdout io.Writer) error {
 		return err
 	}
 	public := key.Public().(ed25519.PublicKey)
-	fmt.Fprintf(stdout, "  - {store: %s, id: %s, key: %s}\n", c.Store, c.Edge, base64.StdEncoding.EncodeToString(public))
+	fmt.Fprintf(stdout, "floorwatch-cloud site add -box %s -key %s %s\n", c.Edge, base64.StdEncoding.EncodeToString(public), c.Store)
 	return nil
 }
 

@@ -60,7 +60,7 @@ func TestKeyIsMadeOnceAndPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, _, err := call(t, "key", "-config", path)
-	if err != nil || !regexp.MustCompile(`^  - \{store: shop-1, id: box-1, key: [A-Za-z0-9+/]{43}=\}\n$`).MatchString(first) {
+	if err != nil || !regexp.MustCompile(`^floorwatch-cloud site add -box box-1 -key [A-Za-z0-9+/]{43}= shop-1\n$`).MatchString(first) {
 		t.Fatalf("%q %v", first, err)
 	}
 	again, _, err := call(t, "key", "-config", path)

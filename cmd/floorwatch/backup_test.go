@@ -166,8 +166,8 @@ func newBackup(t *testing.T) *backup {
 	}
 	background(t, b.broker.Run)
 	commander := &cloudcommand.Commander{
-		Broker:   access.Login{URL: b.broker.URL(), Username: broker.CloudUser, Password: "c"},
-		Registry: site.Registry{Stores: []site.Store{{ID: "s1"}}, Edges: []site.Edge{{Store: "s1", ID: "box"}}},
+		Broker: access.Login{URL: b.broker.URL(), Username: broker.CloudUser, Password: "c"},
+		Sites:  site.Of(site.Registry{Stores: []site.Store{{ID: "s1"}}, Edges: []site.Edge{{Store: "s1", ID: "box"}}}),
 	}
 	background(t, commander.Run)
 	b.archive = &vault.Archive{Index: b.index, Objects: objects, Boxes: commander, Uploads: b.uploads}

@@ -21,7 +21,6 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/edge/queue"
-	"floorwatch/internal/config"
 	"floorwatch/internal/lab/kit"
 )
 
@@ -179,8 +178,8 @@ func (published) Gaps(context.Context, influx.Query) ([]floorwatch.Gap, error) {
 func ask[T any](t *testing.T, p published, target string) (v T) {
 	t.Helper()
 	h := api.New(api.Settings{
-		Registry: site.Registry{Stores: []site.Store{{ID: "s"}}, Edges: []site.Edge{{Store: "s", ID: "e", Cameras: []site.Camera{{Name: "cam", SceneKeys: config.KeysOf(logScene())}}}}},
-		Figures:  p, Now: func() time.Time { return p.by.Time() },
+		Sites:   site.Of(site.Registry{Stores: []site.Store{{ID: "s"}}, Edges: []site.Edge{{Store: "s", ID: "e", Cameras: []site.Camera{{Name: "cam", Scene: logScene()}}}}}),
+		Figures: p, Now: func() time.Time { return p.by.Time() },
 	})
 	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, target, nil)
 	r.Host = "localhost"

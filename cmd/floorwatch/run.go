@@ -23,6 +23,7 @@ import (
 	"floorwatch/cloud"
 	"floorwatch/cloud/broker"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/metadata"
 	"floorwatch/cloud/site"
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
@@ -118,6 +119,9 @@ func (p *product) run(ctx context.Context) (err error) {
 		}
 	}
 
+	if err := p.register(ctx); err != nil {
+		return err
+	}
 	stack, ctx := newLayers(ctx)
 	stack.add(p.broker.Run, func(ctx context.Context) error { return cloud.KeepInflux(ctx, p.influx, p.log) })
 	fmt.Fprintln(p.out, "Starting the database …")
@@ -231,7 +235,7 @@ func (p *product) aggregator() *cloud.Aggregator {
 	return &cloud.Aggregator{
 		Data:      filepath.Join(e.Data, cloudDir),
 		Broker:    access.Login{URL: p.broker.URL(), Username: broker.CloudUser, Password: p.cloudPassword},
-		Registry:  p.registry(),
+		Metadata:  p.metadata(),
 		Figures:   p.figures(),
 		Retention: p.cfg.Retention,
 		Clips:     own,
@@ -248,16 +252,22 @@ func (p *product) figures() *influx.Client {
 	return &influx.Client{Endpoint: p.influx.Endpoint}
 }
 
-func (p *product) registry() site.Registry {
+func (p *product) metadata() string {
+	return filepath.Join(p.cfg.Edge.Data, cloudDir, cloud.MetadataFile)
+}
+
+// register writes the one hall of this machine, and its box, into the metadata.
+func (p *product) register(ctx context.Context) (err error) {
+	db, err := metadata.Open(ctx, p.metadata())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	e := p.cfg.Edge
-	box := site.Edge{Store: e.Store, ID: e.Edge, Label: floorwatch.Label{ZH: "边缘盒", EN: "Edge box"}, Key: site.KeyOf(p.key)}
-	for _, c := range e.Cameras {
-		box.Cameras = append(box.Cameras, site.Camera{Name: c.Name, Label: c.Label, SceneKeys: c.SceneKeys, Notice: c.Notice})
-	}
-	return site.Registry{
+	return site.Set(ctx, db, site.Registry{
 		Stores: []site.Store{{ID: e.Store, Label: p.cfg.StoreLabel, TimeZone: p.cfg.TimeZone}},
-		Edges:  []site.Edge{box},
-	}
+		Edges:  []site.Edge{{Store: e.Store, ID: e.Edge, Label: floorwatch.Label{ZH: "边缘盒", EN: "Edge box"}, Key: site.KeyOf(p.key)}},
+	}, floorwatch.TimeOf(time.Now()))
 }
 
 func (p *product) agent() *edge.Agent {

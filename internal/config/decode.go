@@ -59,6 +59,10 @@ type Defaulter interface{ SetDefaults() }
 // types. Check reports to r and never stops at the first problem.
 type Checker interface{ Check(r *Report) }
 
+// Retired is a configuration that had other keys once. For each it says where what
+// stood there is now.
+type Retired interface{ Retired() map[string]string }
+
 // Bytes is a size. In a file it has a unit: 500MB, 2GiB.
 type Bytes int64
 
@@ -216,7 +220,11 @@ func (r *Report) decodeStruct(key string, n *yaml.Node, v reflect.Value) {
 		r.nodes[sub] = value
 		field, ok := fieldOf(v, name)
 		if !ok {
-			r.problems = append(r.problems, Problem{r.file, n.Content[i].Line, sub, "", "is not a key here; " + suggest(name, keysOf(v.Type()))})
+			want := "is not a key here; " + suggest(name, keysOf(v.Type()))
+			if old, ok := v.Addr().Interface().(Retired); ok {
+				want = cmp.Or(old.Retired()[name], want)
+			}
+			r.problems = append(r.problems, Problem{r.file, n.Content[i].Line, sub, "", want})
 			continue
 		}
 		r.decode(sub, value, field)

@@ -15,8 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"floorwatch"
+	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/halls"
 	"floorwatch/internal/lab/kit/influxdb"
 )
 
@@ -90,15 +92,12 @@ cameras:
 	kit.Must(t, err)
 	kit.Write(t, d.dir+"/cloud.yaml", `
 data: `+d.dir+`/cloud
-stores: [{id: s1}]
-edges:
-`+string(key)+`
 broker: {url: "tls://10.77.2.1:8884", ca: `+d.dir+`/ca.crt, password_file: `+d.dir+`/cloud-password}
 influx: {child: true}
 `)
+	kit.Must(t, halls.Register(t.Context(), d.dir+"/cloud", halls.One("s1", map[string]site.Key{"box": halls.Key(key)})))
 	newAuthority(t, d.dir).issue(t, "server", "10.77.1.1", "10.77.2.1")
-	cfg := registry(t, "box")
-	brokerFolder(t, d.dir, cfg, map[string]string{"s1/box": "edge"},
+	brokerFolder(t, d.dir, registry("box"), map[string]string{"s1/box": "edge"},
 		"persistence false", "persistence true\npersistence_location "+d.dir+"/mosquitto/\nautosave_interval 1")
 }
 

@@ -28,7 +28,7 @@ func startBroker(t *testing.T) *broker {
 	a := newAuthority(t, dir)
 	a.issue(t, "server", "127.0.0.1")
 	boxes, clouds := kit.FreePort(t), kit.FreePort(t)
-	conf := brokerFolder(t, dir, registry(t, "a", "b"), map[string]string{"s1/a": "password-a", "s1/b": "password-b"},
+	conf := brokerFolder(t, dir, registry("a", "b"), map[string]string{"s1/a": "password-a", "s1/b": "password-b"},
 		"listener 8883", fmt.Sprintf("listener %d 127.0.0.1", boxes), "listener 8884", fmt.Sprintf("listener %d 127.0.0.1", clouds))
 	kit.Run(t, kit.Program{Name: kit.Tool(t, "mosquitto"), Args: []string{"-c", conf}})
 	b := &broker{fmt.Sprintf("127.0.0.1:%d", boxes), fmt.Sprintf("127.0.0.1:%d", clouds), a.trust(t)}

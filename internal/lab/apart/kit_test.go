@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -18,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"floorwatch/cloud"
-	"floorwatch/internal/config"
+	"floorwatch/cloud/site"
 	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/halls"
 )
 
 // authority is a CA for one test.
@@ -85,14 +84,14 @@ func (a *authority) trust(t *testing.T) *tls.Config {
 // brokerFolder fills dir with what deploy/mosquitto/mosquitto.conf names and
 // returns the path of that file, changed to lie there. passwords holds the
 // boxes' by user name; the cloud's is "cloud".
-func brokerFolder(t *testing.T, dir string, cfg *cloud.Config, passwords map[string]string, edits ...string) string {
+func brokerFolder(t *testing.T, dir string, sites *site.Live, passwords map[string]string, edits ...string) string {
 	t.Helper()
 	conf, err := os.ReadFile(kit.Repository(t, "deploy/mosquitto/mosquitto.conf"))
 	kit.Must(t, err)
 	acl, err := os.ReadFile(kit.Repository(t, "deploy/mosquitto/cloud.acl"))
 	kit.Must(t, err)
 	kit.Write(t, dir+"/cloud.acl", string(acl))
-	kit.Write(t, dir+"/boxes.acl", cfg.ACL())
+	kit.Write(t, dir+"/boxes.acl", sites.Now().ACL())
 	add := func(file, user, password string) {
 		out, err := exec.Command(kit.Tool(t, "mosquitto_passwd"), "-b", write0(t, dir+"/"+file), user, password).CombinedOutput()
 		if err != nil {
@@ -108,16 +107,13 @@ func brokerFolder(t *testing.T, dir string, cfg *cloud.Config, passwords map[str
 	return kit.Write(t, dir+"/mosquitto.conf", "user root\n"+text)
 }
 
-// registry returns a cloud's configuration with these boxes of store s1.
-func registry(t *testing.T, boxes ...string) *cloud.Config {
-	t.Helper()
-	text := "stores: [{id: s1}]\nbroker: {url: 'tcp://127.0.0.1:1', password_file: x}\ninflux: {child: true}\nedges:\n"
+// registry returns these boxes of store s1.
+func registry(boxes ...string) *site.Live {
+	keys := map[string]site.Key{}
 	for _, b := range boxes {
-		text += fmt.Sprintf("  - {store: s1, id: %s, key: %s=}\n", b, strings.Repeat("A", 43))
+		keys[b] = ""
 	}
-	cfg := cloud.DefaultConfig()
-	kit.Must(t, config.Parse("registry", []byte(text), &cfg))
-	return &cfg
+	return site.Of(halls.One("s1", keys))
 }
 
 // write0 makes an empty file where there is none.

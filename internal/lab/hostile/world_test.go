@@ -20,9 +20,11 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/site"
 	"floorwatch/edge/relay"
 	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/halls"
 	"floorwatch/internal/lab/kit/influxdb"
 )
 
@@ -235,8 +237,9 @@ esac
 	for _, name := range streams {
 		cameras += cameraConfig(name, "rtsp://"+w.cameras[name].Addr+"/stream")
 	}
-	registry := w.boxConfig(t, "sources", cameras) + w.boxConfig(t, "small", cameraConfig("small", "rtsp://"+w.cameras["small"].Addr+"/stream"))
-	w.cloudConfig(t, registry)
+	sources := w.boxConfig(t, "sources", cameras)
+	small := w.boxConfig(t, "small", cameraConfig("small", "rtsp://"+w.cameras["small"].Addr+"/stream"))
+	w.cloudConfig(t, map[string]site.Key{"sources": sources, "small": small, "evil": ""})
 	kit.Write(t, filepath.Join(w.dir, "mosquitto.conf"), fmt.Sprintf(`user root
 listener %d 127.0.0.1
 allow_anonymous false
@@ -257,8 +260,8 @@ func cameraConfig(name, source string) string {
     zones: [{name: %s-left, polygon: [[0, 0], [200, 0], [200, 240], [0, 240]]}]`, name, source, name)
 }
 
-// boxConfig writes a box's configuration and returns its line of the registry.
-func (w *world) boxConfig(t *testing.T, name, cameras string) string {
+// boxConfig writes a box's configuration and returns its key.
+func (w *world) boxConfig(t *testing.T, name, cameras string) site.Key {
 	t.Helper()
 	file := kit.Write(t, filepath.Join(w.dir, name+".yaml"), fmt.Sprintf(`
 store: s1
@@ -275,20 +278,18 @@ cameras:%s
 	if err != nil {
 		t.Fatalf("make the key of %s: %v: %s", name, err, key)
 	}
-	return string(key)
+	return halls.Key(key)
 }
 
-func (w *world) cloudConfig(t *testing.T, registry string) {
+func (w *world) cloudConfig(t *testing.T, keys map[string]site.Key) {
 	t.Helper()
+	kit.Must(t, halls.Register(t.Context(), filepath.Join(w.dir, "cloud"), halls.One("s1", keys)))
 	kit.Write(t, filepath.Join(w.dir, "cloud.yaml"), fmt.Sprintf(`
 data: %s/cloud
-stores: [{id: s1}]
-edges:
-%s  - {store: s1, id: evil, key: %s=}
 broker: {url: "tcp://127.0.0.1:%d", password_file: %s}
 influx: {url: "http://%s", token_file: %s}
 pages: {listen: "127.0.0.1:%d"}
-`, w.dir, registry, strings.Repeat("A", 43), w.port, kit.Write(t, filepath.Join(w.dir, "cloud.password"), "right"),
+`, w.dir, w.port, kit.Write(t, filepath.Join(w.dir, "cloud.password"), "right"),
 		w.influx.Addr, kit.Write(t, filepath.Join(w.dir, "token"), w.database.Token), kit.FreePort(t)))
 }
 

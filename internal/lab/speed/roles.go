@@ -133,7 +133,7 @@ func playIngest(ctx context.Context, t task, out io.Writer) error {
 	up := make(chan struct{}, 1)
 	g := &ingest.Ingest{
 		Broker: access.Login{URL: "tcp://" + t.Broker}, Plain: t.Session != "", Session: t.Session,
-		Registry: r, Store: store, Index: index, DB: db, Log: slog.New(upHandler{slog.NewTextHandler(os.Stderr, nil), up}),
+		Sites: site.Of(r), Store: store, Index: index, DB: db, Log: slog.New(upHandler{slog.NewTextHandler(os.Stderr, nil), up}),
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.Run(ctx) })

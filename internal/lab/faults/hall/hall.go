@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"floorwatch/cloud/site"
 	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/lab/faults/bench"
 	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/halls"
 	"floorwatch/internal/lab/kit/influxdb"
 )
 
@@ -87,14 +88,17 @@ func (h *Hall) configure(boxes int) (err error) {
 	if h.Pages, err = kit.FreeAddress(); err != nil {
 		return err
 	}
-	var edges strings.Builder
+	keys := map[string]site.Key{}
 	for i := range boxes {
-		fmt.Fprintf(&edges, "  - {store: %s, id: %s, key: %s=}\n", hallStore, BoxName(i), strings.Repeat("A", 43))
+		keys[BoxName(i)] = ""
+	}
+	if err := halls.Register(context.Background(), filepath.Join(h.Dir, "cloud"), halls.One(hallStore, keys)); err != nil {
+		return err
 	}
 	for name, text := range map[string]string{
 		"password": "any", "token": at.Token,
-		"cloud.yaml": fmt.Sprintf("data: %s/cloud\nstores: [{id: %s}]\nedges:\n%sbroker: {url: \"tcp://%s\", password_file: %s/password}\n"+
-			"influx: {url: %q, token_file: %s/token}\npages: {listen: %q}\n", h.Dir, hallStore, edges.String(), h.Behind.Addr, h.Dir, h.Gate.url, h.Dir, h.Pages),
+		"cloud.yaml": fmt.Sprintf("data: %s/cloud\nbroker: {url: \"tcp://%s\", password_file: %s/password}\n"+
+			"influx: {url: %q, token_file: %s/token}\npages: {listen: %q}\n", h.Dir, h.Behind.Addr, h.Dir, h.Gate.url, h.Dir, h.Pages),
 	} {
 		if err := os.WriteFile(filepath.Join(h.Dir, name), []byte(text), 0o600); err != nil {
 			return fmt.Errorf("configure the cloud: %w", err)

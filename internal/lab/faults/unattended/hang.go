@@ -13,9 +13,11 @@ import (
 	"syscall"
 	"time"
 
+	"floorwatch/cloud/site"
 	"floorwatch/internal/lab/faults/bench"
 	"floorwatch/internal/lab/faults/box"
 	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/halls"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -170,8 +172,6 @@ func hangOne(ctx context.Context, b *bench.Bench, x *box.Service, h hang) (time.
 }
 
 const cloudConfig = `data: %s
-stores: [{id: shop, label: {zh: 店, en: Shop}, time_zone: UTC}]
-edges: [{store: shop, id: feeder, label: {zh: 盒, en: Box}, key: %q}]
 broker: {url: "tcp://%s", username: anyone, password_file: %s}
 influx: {child: true}
 pages: {listen: %q}
@@ -188,7 +188,6 @@ func hangCloud(ctx context.Context, b *bench.Bench, broker string, took []time.D
 	if err != nil {
 		return fmt.Errorf("ask for the box's key: %w", err)
 	}
-	_, public, _ := strings.Cut(strings.TrimRight(string(key), "}\n"), "key: ")
 	feeding, log, err := feeder.Manager()
 	if err != nil {
 		return err
@@ -209,9 +208,12 @@ func hangCloud(ctx context.Context, b *bench.Bench, broker string, took []time.D
 	if err != nil {
 		return err
 	}
-	config := fmt.Appendf(nil, cloudConfig, filepath.Join(dir, "data"), public, broker, filepath.Join(feeder.Dir, "password"), page)
+	config := fmt.Appendf(nil, cloudConfig, filepath.Join(dir, "data"), broker, filepath.Join(feeder.Dir, "password"), page)
 	if err := os.WriteFile(x.Config, config, 0o600); err != nil {
 		return fmt.Errorf("configure the cloud: %w", err)
+	}
+	if err := halls.Register(ctx, filepath.Join(dir, "data"), halls.One("shop", map[string]site.Key{"feeder": halls.Key(key)})); err != nil {
+		return err
 	}
 	for i, h := range hangingCloud {
 		if took[i], err = hangOne(ctx, b, x, h); err != nil {

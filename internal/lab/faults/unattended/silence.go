@@ -10,15 +10,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"floorwatch/cloud/site"
 	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/lab/faults/bench"
 	"floorwatch/internal/lab/faults/box"
 	"floorwatch/internal/lab/kit"
+	"floorwatch/internal/lab/kit/halls"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -114,7 +115,7 @@ func noticeFleet(ctx context.Context, b *bench.Bench) (bench.Finding, error) {
 // startFleet starts the cloud and its boxes.
 func startFleet(ctx context.Context, b *bench.Bench, broker string, running *errgroup.Group) (*fleetRow, error) {
 	f := &fleetRow{boxes: map[string]*fleetBox{}, seen: map[string][]string{}}
-	edges := ""
+	keys := map[string]site.Key{}
 	for _, name := range []string{boxKilled, boxCutOff, boxBlind, boxSlow, boxWell} {
 		line, err := chaos.Start(broker)
 		if err != nil {
@@ -129,8 +130,7 @@ func startFleet(ctx context.Context, b *bench.Bench, broker string, running *err
 		if err != nil {
 			return nil, fmt.Errorf("ask for a box's key: %w", err)
 		}
-		_, public, _ := strings.Cut(strings.TrimRight(string(key), "}\n"), "key: ")
-		edges += fmt.Sprintf(fleetEdge, name, public)
+		keys[name] = halls.Key(key)
 		m, log, err := x.Manager()
 		if err != nil {
 			return nil, err
@@ -145,29 +145,16 @@ func startFleet(ctx context.Context, b *bench.Bench, broker string, running *err
 		}
 		running.Go(func() error { return errors.Join(m.Run(ctx), log.Close()) })
 	}
-	return f, startFleetCloud(ctx, b, f, broker, edges, running)
+	return f, startFleetCloud(ctx, b, f, broker, keys, running)
 }
 
-const (
-	fleetEdge = `  - store: shop
-    id: %s
-    label: {zh: 盒, en: Box}
-    key: %s
-    cameras:
-      - name: lobby
-        label: {zh: 大厅, en: Lobby}
-        zones: [{name: queue, role: queue, label: {zh: 排队区, en: Queue}, polygon: [[0, 0], [640, 0], [640, 480], [0, 480]]}]
-`
-	fleetCloud = `data: %s
-stores: [{id: shop, label: {zh: 店, en: Shop}, time_zone: UTC}]
-edges:
-%sbroker: {url: "tcp://%s", username: anyone, password_file: %s}
+const fleetCloud = `data: %s
+broker: {url: "tcp://%s", username: anyone, password_file: %s}
 influx: {child: true}
 pages: {listen: %q}
 `
-)
 
-func startFleetCloud(ctx context.Context, b *bench.Bench, f *fleetRow, broker, edges string, running *errgroup.Group) error {
+func startFleetCloud(ctx context.Context, b *bench.Bench, f *fleetRow, broker string, keys map[string]site.Key, running *errgroup.Group) error {
 	dir, err := b.Sub("cloud")
 	if err != nil {
 		return err
@@ -177,9 +164,12 @@ func startFleetCloud(ctx context.Context, b *bench.Bench, f *fleetRow, broker, e
 	}
 	x := &box.Service{Dir: dir, Exe: filepath.Join(b.Bin, "floorwatch-cloud"), Config: filepath.Join(dir, "cloud.yaml")}
 	x.Args = []string{"run", "-config", x.Config}
-	text := fmt.Appendf(nil, fleetCloud, filepath.Join(dir, "data"), edges, broker, filepath.Join(f.boxes[boxWell].Dir, "password"), f.page)
+	text := fmt.Appendf(nil, fleetCloud, filepath.Join(dir, "data"), broker, filepath.Join(f.boxes[boxWell].Dir, "password"), f.page)
 	if err := os.WriteFile(x.Config, text, 0o600); err != nil {
 		return fmt.Errorf("configure the cloud: %w", err)
+	}
+	if err := halls.Register(ctx, filepath.Join(dir, "data"), halls.One("shop", keys)); err != nil {
+		return err
 	}
 	m, log, err := x.Manager()
 	if err != nil {
