@@ -43,6 +43,8 @@ type Camera struct {
 	FPS      float64          `yaml:"fps"`
 	Record   bool             `yaml:"record"`
 	Masks    Masks            `yaml:"masks"`
+	// SceneFile holds zones, lines and picture, in place of the keys here.
+	SceneFile string `yaml:"scene_file"`
 	config.SceneKeys
 }
 
@@ -210,7 +212,24 @@ func (c *Camera) check(r *config.Report, key string, cameras, zones map[string]s
 			r.Problem(fmt.Sprintf("%s.masks.polygons[%d]", key, i), "want at least 3 points [x, y]")
 		}
 	}
+	if c.SceneFile != "" {
+		c.loadScene(r, key)
+	}
 	c.CheckScene(r, key, zones)
+}
+
+// loadScene takes the scene from a file of its own.
+func (c *Camera) loadScene(r *config.Report, key string) {
+	if len(c.Zones)+len(c.Lines) > 0 || c.Picture != (floorwatch.Size{}) {
+		r.Problem(key+".scene_file", "holds zones, lines and picture; leave these keys out here")
+		return
+	}
+	scene, err := config.LoadScene(c.SceneFile)
+	if err != nil {
+		r.Problem(key+".scene_file", "%v", err)
+		return
+	}
+	c.SceneKeys = config.KeysOf(scene)
 }
 
 func (c *Camera) checkSource(r *config.Report, key string) {

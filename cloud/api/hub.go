@@ -65,6 +65,8 @@ func (h *Hub) PublishStored(store, edge string, recs []floorwatch.Record) {
 			h.send("gap", recordView{store, edge, x})
 		case *floorwatch.Count:
 			h.send("count", recordView{store, edge, x})
+		case *floorwatch.CameraScene:
+			h.send("scene", recordView{store, edge, x.Header})
 		case *floorwatch.Segment:
 			h.send("segment", recordView{store, edge, x.Header})
 		case *floorwatch.Health:

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -152,6 +153,17 @@ func minQuality(v url.Values) (float64, error) {
 		return 0, bad("give a number from 0 to 1", "parameter min_quality is out of range")
 	}
 	return q, nil
+}
+
+var revRE = regexp.MustCompile(`^[0-9A-Za-z_-]{1,200}$`)
+
+// revParam reads rev, the version of a zone's geometry.
+func revParam(v url.Values) (string, error) {
+	rev, err := param(v, "rev")
+	if err == nil && rev != "" && !revRE.MatchString(rev) {
+		err = bad("give a rev as records carry it", "parameter rev is none")
+	}
+	return rev, err
 }
 
 // tracks reads a comma-separated list of track ids.

@@ -27,11 +27,12 @@ func TestMinQualityOfRecords(t *testing.T) {
 	h := queueHandler(doubtful())
 	base := t0.Floor(5 * time.Minute)
 	span := "&zone=line&from=" + ms(base) + "&to=" + ms(base.Add(10*time.Minute))
+	// Of five waits one is of an older rev, which no list has.
 	type answer struct {
 		Waits   []waitView      `json:"waits"`
 		LeftOut figures.LeftOut `json:"left_out"`
 	}
-	for quality, want := range map[string][2]int{"": {5, 0}, "0": {5, 0}, "0.5": {5, 0}, "0.7": {2, 3}, "0.9": {2, 3}, "1": {0, 5}} {
+	for quality, want := range map[string][2]int{"": {4, 0}, "0": {4, 0}, "0.5": {4, 0}, "0.7": {2, 2}, "0.9": {2, 2}, "1": {0, 4}} {
 		got := decode[answer](t, get(t, h, "/api/waits?min_quality="+quality+span))
 		if len(got.Waits) != want[0] || got.LeftOut.Records != want[1] {
 			t.Errorf("min_quality %q: %d waits, %d left out, want %v", quality, len(got.Waits), got.LeftOut.Records, want)
@@ -44,7 +45,7 @@ func TestMinQualityOfRecords(t *testing.T) {
 	}
 	w := get(t, h, "/api/waits?format=csv&min_quality=0.7"+span)
 	rows, err := csv.NewReader(w.Body).ReadAll()
-	if err != nil || len(rows) != 3 || w.Header().Get("Floorwatch-Left-Out") != "3" {
+	if err != nil || len(rows) != 3 || w.Header().Get("Floorwatch-Left-Out") != "2" {
 		t.Errorf("%d rows, header %q, %v", len(rows), w.Header().Get("Floorwatch-Left-Out"), err)
 	}
 	for _, column := range []string{"bridged_s", "bridges", "standard_error_s"} {

@@ -31,6 +31,9 @@ func list[T any, P record[T]](s *server, w http.ResponseWriter, r *http.Request,
 	if err != nil {
 		return err
 	}
+	if q.Rev, err = revParam(v); err != nil {
+		return err
+	}
 	least, err := minQuality(v)
 	if err != nil {
 		return err
@@ -39,7 +42,11 @@ func list[T any, P record[T]](s *server, w http.ResponseWriter, r *http.Request,
 	if err != nil {
 		return err
 	}
+	breaks := append([]figures.Break{}, all.Breaks...)
 	if csv {
+		if len(breaks) > 0 {
+			w.Header().Set("Floorwatch-Redrawn", breaks[0].T.String())
+		}
 		w.Header().Set("Floorwatch-Left-Out", strconv.Itoa(all.LeftOut.Records))
 		return writeTable(w, csvName(l.name, q), recordColumns[T, P](q, l.skip...), all.Records)
 	}
@@ -48,7 +55,7 @@ func list[T any, P record[T]](s *server, w http.ResponseWriter, r *http.Request,
 		views = append(views, l.view(x))
 	}
 	return writeJSON(w, map[string]any{
-		"from": q.From, "to": q.To, "limit_reached": all.Cut, "min_quality": least, "left_out": all.LeftOut, l.name: views,
+		"from": q.From, "to": q.To, "limit_reached": all.Cut, "min_quality": least, "left_out": all.LeftOut, "breaks": breaks, l.name: views,
 	})
 }
 

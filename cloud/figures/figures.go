@@ -104,6 +104,17 @@ type Listed[T any] struct {
 	Records []T
 	Cut     bool // there may be more
 	LeftOut LeftOut
+	Breaks  []Break
+}
+
+// Break says that a zone was redrawn: of it the list has the records since then
+// alone, or of the rev that was asked for. They are never mixed.
+type Break struct {
+	Camera  string          `json:"camera"`
+	Zone    string          `json:"zone"`
+	Rev     string          `json:"rev"`      // that is left out
+	T       floorwatch.Time `json:"t"`        // the end of its newest record in the span
+	Records int             `json:"left_out"` // of this rev in the span, as far as they were read
 }
 
 // Stays lists the stays that ended in the span, newest first.
@@ -138,6 +149,46 @@ func Length(r floorwatch.Record) float64 {
 	return floorwatch.Seconds(End(r).Sub(from))
 }
 
+// ofOneRev keeps the records of one rev of each zone: of the one that is named, else
+// of the newest record's.
+func ofOneRev[T any, P interface {
+	*T
+	floorwatch.Record
+}](all []T, rev string, at func(P) floorwatch.Time) (kept []T, breaks []Break) {
+	newest := map[zoneKey]struct {
+		t   floorwatch.Time
+		rev string
+	}{}
+	key := func(x *T) (zoneKey, string) { h := P(x).Head(); return zoneKey{h.Camera, h.Zone}, h.Rev }
+	for i := range all {
+		k, of := key(&all[i])
+		n, known := newest[k]
+		if t := at(&all[i]); rev == "" && (!known || t > n.t) {
+			n.t, n.rev = t, of
+		} else if rev != "" {
+			n.rev = rev
+		}
+		newest[k] = n
+	}
+	kept = slices.DeleteFunc(all, func(x T) bool {
+		k, of := key(&x)
+		if of == newest[k].rev {
+			return false
+		}
+		i := slices.IndexFunc(breaks, func(b Break) bool { return b.Camera == k.camera && b.Zone == k.zone && b.Rev == of })
+		if i < 0 {
+			i, breaks = len(breaks), append(breaks, Break{Camera: k.camera, Zone: k.zone, Rev: of})
+		}
+		breaks[i].T = max(breaks[i].T, at(&x))
+		breaks[i].Records++
+		return true
+	})
+	slices.SortFunc(breaks, func(a, b Break) int {
+		return cmp.Or(cmp.Compare(b.T, a.T), cmp.Compare(a.Camera, b.Camera), cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Rev, b.Rev))
+	})
+	return kept, breaks
+}
+
 // list reads the records of q, leaves out those below the quality, and keeps the
 // newest by at.
 func list[T any, P interface {
@@ -159,8 +210,9 @@ func list[T any, P interface {
 	if err != nil {
 		return out, err
 	}
+	all, out.Breaks = ofOneRev(slices.Clone(all), q.Rev, at)
 	n := len(all)
-	all = slices.DeleteFunc(slices.Clone(all), func(x T) bool { return !known.holds(*P(&x).Head(), at(&x)) })
+	all = slices.DeleteFunc(all, func(x T) bool { return !known.holds(*P(&x).Head(), at(&x)) })
 	out.LeftOut.Records = n - len(all)
 	slices.SortStableFunc(all, func(a, b T) int { return cmp.Compare(at(&b), at(&a)) })
 	out.Records, out.Cut = all[:min(len(all), limit)], len(all) >= limit

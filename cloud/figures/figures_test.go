@@ -87,6 +87,36 @@ func hall() *Figures {
 	}
 }
 
+// TestListsNeverMixRevs: a redrawn zone's records since then, or those of the rev
+// that is named, and a word on what is left out.
+func TestListsNeverMixRevs(t *testing.T) {
+	f := hall()
+	q := influx.Query{Store: "s1", Edge: "box", From: noon, To: noon.Add(time.Hour), Limit: 100}
+	stay := func(zone, rev string, minute int) floorwatch.Stay {
+		end := noon.Add(time.Duration(minute) * time.Minute)
+		return floorwatch.Stay{Header: floorwatch.Header{Kind: floorwatch.KindStay, Camera: "cam", Zone: zone, Rev: rev}, Enter: end - 1000, Exit: &end}
+	}
+	all := []floorwatch.Stay{stay("line", "old", 1), stay("line", "old", 2), stay("line", "new", 3), stay("till", "old", 2), stay("line", "new", 4)}
+	f.Reader = revs{f.Reader, all}
+	got, err := f.Stays(t.Context(), q, 0)
+	if err != nil || len(got.Records) != 3 || got.Records[0].Rev != "new" || len(got.Breaks) != 1 ||
+		got.Breaks[0] != (Break{"cam", "line", "old", noon.Add(2 * time.Minute), 2}) {
+		t.Errorf("%+v %v", got, err)
+	}
+	q.Rev = "old"
+	got, err = f.Stays(t.Context(), q, 0)
+	if err != nil || len(got.Records) != 3 || got.Records[0].Rev != "old" {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
+type revs struct {
+	Reader
+	all []floorwatch.Stay
+}
+
+func (r revs) Stays(context.Context, influx.Query) ([]floorwatch.Stay, error) { return r.all, nil }
+
 // TestEveryQuestion asks as a report or a command does: with no server.
 func TestEveryQuestion(t *testing.T) {
 	f, ctx := hall(), t.Context()

@@ -27,6 +27,7 @@ var ErrTooMany = errors.New("more than 100000 rows; ask for a shorter window")
 type Query struct {
 	Store, Edge  string
 	Camera, Zone string
+	Rev          string // of the zone's geometry; "": any
 	From, To     floorwatch.Time
 	Limit        int
 }
@@ -78,6 +79,12 @@ func (q Query) where() (string, error) {
 			return "", fmt.Errorf("%s %.50q: a name is %s", t[0], t[1], floorwatch.NameRule)
 		}
 		fmt.Fprintf(&b, ` AND "%s" = '%s'`, t[0], t[1]) // a valid name needs no escape
+	}
+	if q.Rev != "" {
+		if strings.ContainsAny(q.Rev, "'\\\n") {
+			return "", fmt.Errorf("rev %.50q is none", q.Rev)
+		}
+		fmt.Fprintf(&b, ` AND "rev" = '%s'`, q.Rev)
 	}
 	if q.From < 0 || q.To < q.From || q.To > maxQueryTime {
 		return "", fmt.Errorf("window from %d to %d is no span of Unix milliseconds", q.From, q.To)

@@ -17,7 +17,9 @@ import { drawTrust, leastQuality, startTrust } from "./trust.js";
 import { clear as clearCompare, drawCompare, offerPlaces, startCompare } from "./compare.js";
 import { clearCounts, counted, drawCounts, drawInsideNow, loadCounts, startCounts, takeLevel } from "./counts.js";
 
-let choices = [];
+let choices = []; // every camera of every store, by names
+const whole = new Map(); // store -> all that is known of it, once it was looked at
+const few = 20; // stores of which all is read at once
 let connected = null; // null: not yet
 const edges = new Map(); // store/edge -> state
 
@@ -38,10 +40,52 @@ async function loadSites() {
   const got = await get("/api/sites");
   setServerTime(got.t);
   choices = got.stores.flatMap((store) => store.edges.flatMap((edge) => edge.cameras.map((camera) => ({ store, edge, camera }))));
+  if (got.stores.length <= few) await Promise.all(got.stores.map((s) => loadStore(s.name)));
 }
 
-function choose(i) {
-  Object.assign(at, choices[i]);
+async function loadStore(name) {
+  const got = await get("/api/sites", { store: name });
+  whole.set(name, got.stores[0]);
+}
+
+// find looks a camera up in what is known of its store.
+function find({ store, edge, camera }) {
+  const s = whole.get(store.name), e = s?.edges.find((x) => x.name === edge.name), c = e?.cameras.find((x) => x.name === camera.name);
+  return c && { store: s, edge: e, camera: c };
+}
+
+// told takes up what a box has told anew of its cameras.
+async function told({ store, edge }) {
+  if (!whole.has(store)) return;
+  await loadStore(store);
+  const here = at.store?.name === store && at.edge.name === edge && find(at);
+  if (!here) return;
+  const redrawn = here.camera.rev !== at.camera.rev;
+  Object.assign(at, here);
+  offerPlaces(places(), at.camera);
+  drawAll();
+  if (redrawn) choose(choices.findIndex((c) => c.camera.name === at.camera.name && c.edge.name === edge && c.store.name === store));
+}
+
+const places = () => choices.map(find).filter(Boolean);
+
+// asked is the camera that the address names, as far as it does.
+function asked() {
+  const q = new URLSearchParams(location.search);
+  const fits = (c) => ["store", "edge", "camera"].every((k) => !q.get(k) || c[k].name === q.get(k));
+  return Math.max(0, choices.findIndex(fits));
+}
+
+function remember() {
+  const q = new URLSearchParams(location.search);
+  for (const k of ["store", "edge", "camera"]) q.set(k, at[k].name);
+  if (choices.length > 1) history.replaceState(null, "", "?" + q);
+}
+
+async function choose(i) {
+  if (!find(choices[i])) await loadStore(choices[i].store.name);
+  Object.assign(at, find(choices[i]));
+  remember();
   setZone(at.store.time_zone);
   clearLive();
   resetScene();
@@ -50,10 +94,10 @@ function choose(i) {
   clearCounts();
   clearCharts();
   clearTimeline();
-  offerPlaces(choices, at.camera);
+  offerPlaces(places(), at.camera);
   drawWhere();
   drawDefs();
-  refreshAll();
+  await refreshAll();
 }
 
 const refreshAll = () => attempt(loadStill, loadLive, loadStays, loadWaits, loadCounts, loadCharts, loadTimeline);
@@ -70,15 +114,30 @@ function drawWhere() {
   const names = (c) => [label(c.store), label(c.edge), label(c.camera)];
   if (!choices.length) $("where").replaceChildren();
   else if (choices.length === 1) $("where").replaceChildren(...names(at).flatMap((n, i) => (i ? [el("i", {}, "/"), el("b", {}, n)] : [el("b", {}, n)])));
-  else {
-    $("where").replaceChildren(el("select", { "aria-label": t("where.label"), onchange: (e) => choose(Number(e.target.value)) },
-      ...choices.map((c, i) => el("option", { value: i, selected: c.camera === at.camera }, names(c).join(" / ")))));
-  }
+  else if (choices.length <= 200) {
+    $("where").replaceChildren(el("select", { "aria-label": t("where.label"), onchange: (e) => attempt(() => choose(Number(e.target.value))) },
+      ...choices.map((c, i) => el("option", { value: i, selected: isChosen(c) }, names(c).join(" / ")))));
+  } else drawSearch(names);
   const notice = at.camera?.notice?.[language()] || at.camera?.notice?.en || at.camera?.notice?.zh || "";
   $("notice").textContent = notice;
   $("notice").hidden = !notice;
   $("zone-note").textContent = at.store ? t("tz", { zone: timeZone(), offset: offset() }) : "";
   document.title = at.camera ? t("title", { camera: label(at.camera) }) : "floorwatch";
+}
+
+const isChosen = (c) => ["store", "edge", "camera"].every((k) => c[k].name === at[k]?.name);
+
+// drawSearch offers so many cameras by typing: the browser lists those that fit.
+function drawSearch(names) {
+  if (!$("where-list")) {
+    const list = el("datalist", { id: "where-list" }, ...choices.map((c) => el("option", { value: names(c).join(" / ") })));
+    const pick = (e) => {
+      const i = choices.findIndex((c) => names(c).join(" / ") === e.target.value);
+      if (i >= 0) attempt(() => choose(i));
+    };
+    $("where").replaceChildren(el("input", { id: "where-search", list: "where-list", "aria-label": t("where.search"), onchange: pick, onfocus: (e) => e.target.select() }), list);
+  }
+  if (at.camera && document.activeElement !== $("where-search")) $("where-search").value = names(at).join(" / ");
 }
 
 function drawConnection() {
@@ -156,6 +215,7 @@ function startEvents() {
       if (isHere(v)) charts = soon(charts, () => { charts = 0; attempt(() => loadCharts(refreshEvery()), () => loadWaits(refreshEvery()), ...(leastQuality() ? [loadStays] : [])); });
     },
     count: (v) => { if (isHere(v)) counts = soon(counts, () => { counts = 0; attempt(() => loadCounts(2 * refreshEvery())); }); },
+    scene: (v) => attempt(() => told(v)),
     segment: (v) => { if (isHere(v)) footage = soon(footage, () => { footage = 0; attempt(loadTimeline); }); },
     gap: (v) => { if (isHere(v)) footage = soon(footage, () => { footage = 0; attempt(loadTimeline); }); },
   }, (ok) => {
@@ -189,18 +249,20 @@ async function start() {
     clearTimeline();
     attempt(loadCharts, loadWaits, loadCounts, loadTimeline);
   });
-  for (let wait = 1000; ; wait = Math.min(wait * 2, 15000)) {
+  // Until the first camera is known: its box may be on its way.
+  for (let wait = 1000; !choices.length; wait = Math.min(wait * 2, 15000)) {
     try {
       await loadSites();
-      break;
+      if (choices.length) break;
+      trouble(new Failure(0, t("none.sites"), ""));
+      wait = 1000;
     } catch (e) {
       trouble(e);
-      await new Promise((f) => setTimeout(f, wait));
     }
+    await new Promise((f) => setTimeout(f, wait));
   }
   trouble(null);
-  if (!choices.length) return trouble(new Failure(0, t("none.sites"), ""));
-  choose(0);
+  await choose(asked());
   drawScene();
   startEvents();
   startTimers();

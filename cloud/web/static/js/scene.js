@@ -131,6 +131,7 @@ function stopDrawing() {
 
 function refresh() {
   $("still").classList.toggle("drawing", drawing);
+  offerRoles();
   $("drawbar").hidden = !drawing;
   $("draw").setAttribute("aria-pressed", drawing);
   $("draw").textContent = t(drawing ? "draw.stop" : "draw.start");
@@ -165,18 +166,35 @@ function selfCrossing(p) {
   return false;
 }
 
+// yaml is the whole scene as a file of its own: what there is, with the new zone in
+// place of one of its name.
 function yaml() {
   const size = pictureSize($("still-img"));
-  const name = $("draw-name").value;
-  return `zones:
-  - name: ${name}
-    label: {zh: ${JSON.stringify(name)}, en: ${JSON.stringify(name)}}
-    role: area            # area | queue | service | staff
-    polygon: [${points.map(([x, y]) => `[${x}, ${y}]`).join(", ")}]
-    min_stay: 1s
-    merge_gap: 1s
-picture: {width: ${size.width}, height: ${size.height}}
+  const name = $("draw-name").value, role = $("draw-role").value;
+  const old = at.camera.zones.find((z) => z.name === name) ?? { label: { zh: name, en: name }, serves: [] };
+  const zones = [...at.camera.zones.filter((z) => z.name !== name && z.name !== "all"), { ...old, name, role, polygon: points }];
+  const quoted = (l) => `{zh: ${JSON.stringify(l?.zh ?? "")}, en: ${JSON.stringify(l?.en ?? "")}}`;
+  const said = (key, l) => (l?.zh || l?.en ? `    ${key}: ${quoted(l)}\n` : "");
+  const corner = ([x, y]) => `[${x}, ${y}]`;
+  const time = (key, s) => (s == null ? "" : `    ${key}: ${s}s\n`);
+  const zone = (z) => `  - name: ${z.name}
+    label: ${quoted(z.label)}
+    role: ${z.role}
+${said("responsible", z.responsible)}${said("duty", z.duty)}    polygon: [${z.polygon.map(corner).join(", ")}]
+${time("min_stay", z.min_stay_s)}${time("merge_gap", z.merge_gap_s)}${time("bridge", z.bridge_s)}${time("reach", z.reach_s)}${z.role === "service" && z.serves.length ? `    serves: [${z.serves.join(", ")}]\n` : ""}`;
+  const line = (l) => `  - name: ${l.name}
+${said("label", l.label)}${l.role ? `    role: ${l.role}\n` : ""}${said("responsible", l.responsible)}${said("duty", l.duty)}    from: ${corner(l.from)}
+    to: ${corner(l.to)}
 `;
+  return `picture: {width: ${size.width}, height: ${size.height}}
+zones:
+${zones.map(zone).join("")}lines:${(at.camera.lines ?? []).length ? "\n" + at.camera.lines.map(line).join("") : " []\n"}`;
+}
+
+function offerRoles() {
+  const roles = ["area", "queue", "service", "rest", "greet", "prepare", "self-service", "staff"];
+  const chosen = $("draw-role").value || "queue";
+  $("draw-role").replaceChildren(...roles.map((r) => el("option", { value: r, selected: r === chosen }, t("role." + r))));
 }
 
 async function copy() {
@@ -230,6 +248,7 @@ export function startScene() {
   $("draw-close").onclick = close;
   $("draw-copy").onclick = copy;
   $("draw-name").oninput = refresh;
+  $("draw-role").onchange = refresh;
 }
 
 export const redrawScene = refresh;

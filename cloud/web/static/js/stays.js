@@ -4,12 +4,13 @@ import { t } from "./i18n.js";
 import { clock, day, figure, now, span } from "./format.js";
 import { address, get } from "./net.js";
 import { at, isHere, params, zoneClass, zoneLabel } from "./state.js";
-import { leastQuality, leftOutOf, trust } from "./trust.js";
+import { leastQuality, leftOutOf, redrawnOf, trust } from "./trust.js";
 import { playStay } from "./player.js";
 
 const most = 100; // rows
 let rows = [];
 let loading = 0;
+let breaks = []; // zones that were redrawn
 let left = null; // what min_quality kept out
 
 export async function loadStays() {
@@ -17,7 +18,7 @@ export async function loadStays() {
   const to = Date.now() + 60000; // a record may carry a stamp slightly ahead of this clock
   const got = await get("/api/stays", { ...params(), ...trust(), from: to - 24 * 3600e3, to, limit: most });
   if (turn !== loading) return;
-  [rows, left] = [got.stays, got.left_out];
+  [rows, left, breaks] = [got.stays, got.left_out, got.breaks];
   drawStays();
 }
 
@@ -33,6 +34,7 @@ export function takeStay(v) {
 
 export function clearStays() {
   rows = [];
+  breaks = [];
   drawStays();
 }
 
@@ -40,7 +42,7 @@ export function drawStays() {
   const here = document.activeElement?.closest("#stays li")?.dataset.key;
   $("stays").replaceChildren(...rows.map(row));
   $("stays-empty").hidden = rows.length > 0;
-  $("stays-left").textContent = leftOutOf(left);
+  $("stays-left").textContent = [leftOutOf(left), redrawnOf(breaks)].filter(Boolean).join(" ");
   if (here) [...$("stays").children].find((e) => e.dataset.key === here)?.querySelector("button")?.focus();
   const to = Date.now();
   $("stays-csv").href = at.camera ? address("/api/stays", { ...params(), ...trust(), from: to - 24 * 3600e3, to, format: "csv" }) : "#";

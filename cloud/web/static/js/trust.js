@@ -1,7 +1,8 @@
 // How well something must be measured to be shown: one choice for the whole page.
 import { $, el } from "./dom.js";
 import { t } from "./i18n.js";
-import { figure, percent, span } from "./format.js";
+import { clock, day, figure, percent, span } from "./format.js";
+import { zoneLabel } from "./state.js";
 
 const steps = [0, 0.5, 0.7, 0.8, 0.9, 0.95];
 let least = 0;
@@ -27,3 +28,6 @@ export function leftOut(left) {
 export function leftOutOf(left) {
   return least ? t("quality.leftlist", { least: percent(least), n: figure(left?.records ?? 0, 0) }) : "";
 }
+
+// redrawnOf says which zones a list has only since they were redrawn.
+export const redrawnOf = (breaks) => (breaks ?? []).map((b) => t("list.redrawn", { zone: zoneLabel(b.zone), time: `${day(b.t)} ${clock(b.t)}`, n: figure(b.left_out, 0) })).join(" ");

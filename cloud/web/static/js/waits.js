@@ -7,7 +7,7 @@ import { address, get } from "./net.js";
 import { at, isHere, params, zoneClass, zoneLabel } from "./state.js";
 import { chartRange } from "./charts.js";
 import { liveOf, quality } from "./live.js";
-import { leastQuality, leftOut, leftOutOf, trust } from "./trust.js";
+import { leastQuality, leftOut, leftOutOf, redrawnOf, trust } from "./trust.js";
 import { playStay } from "./player.js";
 import { clearWaitCharts, drawWaitCharts, loadWaitCharts, waitFrames } from "./waitcharts.js";
 
@@ -16,6 +16,7 @@ const targets = [60, 120, 180, 300, 600, 900, 1800];
 const outcomes = { served: "waits.served", abandoned: "waits.abandoned", left: "waits.left", unknown: "waits.unknown" };
 let rows = [];
 let left = null; // what min_quality kept out
+let breaks = []; // zones that were redrawn
 let known = new Map(); // zone -> summary
 let cohort = "finished", target = 300;
 let turn = 0, last = 0;
@@ -35,7 +36,7 @@ export async function loadWaits(every = 0) {
     loadWaitCharts(from, to, target),
   ]);
   if (mine !== turn) return;
-  [rows, left] = [list.waits, list.left_out];
+  [rows, left, breaks] = [list.waits, list.left_out, list.breaks];
   known = new Map(queues().map((z, i) => [z.name, sums[i]]));
   drawWaits();
 }
@@ -202,7 +203,7 @@ function drawList() {
   const here = document.activeElement?.closest("#waitlist li")?.dataset.key;
   $("waitlist").replaceChildren(...rows.map(row));
   $("waits-empty").hidden = rows.length > 0;
-  $("waits-left").textContent = leftOutOf(left);
+  $("waits-left").textContent = [leftOutOf(left), redrawnOf(breaks)].filter(Boolean).join(" ");
   if (here) [...$("waitlist").children].find((e) => e.dataset.key === here)?.querySelector("button")?.focus();
   const to = Date.now();
   $("waits-csv").href = address("/api/waits", { ...params(), ...trust(), from: to - 24 * 3600e3, to, format: "csv" });
