@@ -294,7 +294,7 @@ floorwatch %s is running.
               figures, footage (at most %.1f GB), keys; the log is %s
   Your own    make run SOURCE=rtsp://user:password@camera/path
   camera      also a video file or a device number; its whole picture is one zone until you
-              draw zones: click on the page's still, copy the YAML into deploy/floorwatch.yaml
+              draw zones: click on the page's still, save its text as a file, name it in deploy/floorwatch.yaml
   Stop        Ctrl-C
 `, floorwatch.BuildVersion, p.ln.Addr(), data, float64(p.cfg.Edge.Footage.MaxBytes)/1e9, logFile)
 }

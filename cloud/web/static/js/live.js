@@ -1,6 +1,6 @@
 // Live figures: a badge in each zone over the still, and a tile per zone.
 import { $, el } from "./dom.js";
-import { t } from "./i18n.js";
+import { has, label, t } from "./i18n.js";
 import { ago, figure, now, percent, span } from "./format.js";
 import { at, isHere, pictureSize, zoneClass, zoneLabel } from "./state.js";
 
@@ -70,5 +70,11 @@ function tile(z, v) {
     el("div", { class: "nums" },
       number(known ? figure(v.occupancy, 0) : "–", t("tile.now")),
       number(known && v.occupancy > 0 && !(queue && !v.longest_wait_s) ? span(v.longest_wait_s) : "–", t(queue ? "waits.longest" : "tile.longest"))),
-    el("div", { class: "foot" }, quality(v)));
+    el("div", { class: "foot" }, quality(v)),
+    el("div", { class: "foot" }, whose(z)));
 }
+
+// whose says what a zone is for, who looks after it and what they do there.
+export const whose = (z) => [
+  has("role." + z.role) ? t("role." + z.role) : z.role, label({ label: z.responsible }), label({ label: z.duty }),
+].filter(Boolean).join(" · ");

@@ -1,10 +1,10 @@
 // The still of the camera with its zones, and the drawing of a new one.
 import { $, el, svg } from "./dom.js";
-import { t } from "./i18n.js";
+import { label, t } from "./i18n.js";
 import { ago, figure } from "./format.js";
 import { address } from "./net.js";
 import { at, params, pictureSize, zoneClass } from "./state.js";
-import { drawLive } from "./live.js";
+import { drawLive, whose } from "./live.js";
 
 let taken = 0; // capture time of the still
 let url = "";
@@ -63,12 +63,14 @@ export function drawScene() {
 }
 
 // gate is a line with an arrow to its right, which is inwards.
-function gate({ from: [x1, y1], to: [x2, y2] }, size) {
+function gate(line, size) {
+  const { from: [x1, y1], to: [x2, y2] } = line;
   const long = Math.hypot(x2 - x1, y2 - y1) || 1, r = size.width / 40;
   const [ux, uy] = [(x2 - x1) / long, (y2 - y1) / long];
   const [mx, my] = [(x1 + x2) / 2, (y1 + y2) / 2];
   const tip = [[mx + ux * r * 0.7, my + uy * r * 0.7], [mx - ux * r * 0.7, my - uy * r * 0.7], [mx - uy * r, my + ux * r]];
-  return [svg("line", { x1, y1, x2, y2, class: "gate" }), svg("polygon", { points: tip.join(" "), class: "inward" })];
+  const name = svg("title", {}, [label(line), line.role && whose(line)].filter(Boolean).join(" · "));
+  return [svg("line", { x1, y1, x2, y2, class: "gate" }, name), svg("polygon", { points: tip.join(" "), class: "inward" })];
 }
 
 function draft(size) {
