@@ -23,6 +23,7 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/web"
+	"floorwatch/internal/config"
 	"floorwatch/internal/lab/webtest"
 )
 
@@ -116,6 +117,15 @@ func checkDrawing(t *testing.T, ctx context.Context) {
 	corners := regexp.MustCompile(`polygon: \[\[(99|10[01]), (99|10[01])\], \[(299|30[01]), (99|10[01])\], \[(299|30[01]), (249|25[01])\]\]`)
 	if !corners.MatchString(yaml) || !strings.Contains(yaml, "picture: {width: 768, height: 576}") {
 		t.Errorf("yaml of the drawn zone:\n%s", yaml)
+	}
+	// It is the file that a camera's scene_file names, with the zones that were there.
+	file := filepath.Join(t.TempDir(), "scene.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	scene, err := config.LoadScene(file)
+	if err != nil || len(scene.Zones) < 2 || scene.Zones[len(scene.Zones)-1].Role != floorwatch.RoleQueue {
+		t.Errorf("what the page gives is no scene of a box: %d zones, %v\n%s", len(scene.Zones), err, yaml)
 	}
 	shot(t, ctx, "drawing", false)
 	webtest.Run(t, ctx, "stop drawing", chromedp.Click(`#draw`))
