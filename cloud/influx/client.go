@@ -237,6 +237,7 @@ func (e *statusError) Error() string {
 
 // series is one table of an InfluxQL answer.
 type series struct {
+	Name    string            `json:"name"` // of the measurement
 	Tags    map[string]string `json:"tags"` // of a statement that groups by them
 	Columns []string          `json:"columns"`
 	Values  [][]any           `json:"values"`

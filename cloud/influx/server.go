@@ -2,6 +2,7 @@ package influx
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -44,6 +45,7 @@ type Server struct {
 	Database  string        // DefaultDatabase
 	Policy    string        // the retention policy's name, DefaultPolicy
 	Retention time.Duration // DefaultRetention; at least one hour
+	Seed      string        // folder that Dump made: a Dir without a database begins with it
 	Log       *slog.Logger  // nil discards
 
 	mu      sync.Mutex
@@ -110,7 +112,11 @@ func (s *Server) Run(ctx context.Context) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	bin, password, err := s.prepare()
+	rpc, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	bin, password, err := s.prepare(rpc)
 	if err != nil {
 		return err
 	}
@@ -127,7 +133,7 @@ func (s *Server) Run(ctx context.Context) error {
 	setup := make(chan struct{})
 	go func() {
 		defer close(setup)
-		if err := s.setUp(childCtx, lines.addr, password); err != nil {
+		if err := s.setUp(childCtx, bin, lines.addr, rpc, password); err != nil {
 			cancel(err)
 		}
 	}()
@@ -148,12 +154,9 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // prepare makes the folder, the password and the configuration file.
-func (s *Server) prepare() (bin, password string, err error) {
-	if bin = s.Bin; bin == "" {
-		bin = "influxd"
-	}
-	if bin, err = exec.LookPath(bin); err != nil {
-		return "", "", fmt.Errorf("find influxd: %w; run make test or make run, which install it", err)
+func (s *Server) prepare(rpc string) (bin, password string, err error) {
+	if bin, err = find(s.Bin); err != nil {
+		return "", "", err
 	}
 	if err := durable.MkdirAll(s.Dir, 0o700); err != nil {
 		return "", "", fmt.Errorf("prepare influxd: %w", err)
@@ -161,10 +164,19 @@ func (s *Server) prepare() (bin, password string, err error) {
 	if password, err = s.password(); err != nil {
 		return "", "", err
 	}
-	if err := os.WriteFile(filepath.Join(s.Dir, configFile), s.config(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.Dir, configFile), s.config(rpc), 0o600); err != nil {
 		return "", "", fmt.Errorf("prepare influxd: %w", err)
 	}
 	return bin, password, nil
+}
+
+// find looks for influxd, "" on PATH.
+func find(bin string) (string, error) {
+	path, err := exec.LookPath(cmp.Or(bin, "influxd"))
+	if err != nil {
+		return "", fmt.Errorf("find influxd: %w; run make test or make run, which install it", err)
+	}
+	return path, nil
 }
 
 // password reads the admin's password, or makes one before the user exists.
@@ -187,11 +199,11 @@ func (s *Server) password() (string, error) {
 // nothing phoned home, caches for a box that does other work too. Flux stays
 // off: 1.8 spends 6 s of processor time at every start to type-check its
 // library (0.01 s without), and all that asks this child asks in InfluxQL.
-func (s *Server) config() []byte {
+func (s *Server) config(rpc string) []byte {
 	dir := func(name string) string { return strconv.Quote(filepath.Join(s.Dir, name)) }
 	return fmt.Appendf(nil, `# written by floorwatch at every start
 reporting-disabled = true
-bind-address = "127.0.0.1:0"
+bind-address = %q
 [meta]
 dir = %s
 retention-autocreate = false
@@ -226,22 +238,34 @@ store-enabled = false
 enabled = false
 [subscriber]
 enabled = false
-`, dir("meta"), dir("data"), dir("wal"))
+`, rpc, dir("meta"), dir("data"), dir("wal"))
 }
 
-// setUp waits for the port, makes user, database and retention policy, and
-// publishes the endpoint.
-func (s *Server) setUp(ctx context.Context, addr <-chan string, password string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("influxd did not come up within a minute; look at the disk"))
-	defer cancel()
+// setUp waits for the port, puts back what Seed holds, makes user, database and
+// retention policy, and publishes the endpoint.
+func (s *Server) setUp(ctx context.Context, bin string, addr <-chan string, rpc, password string) error {
 	at := Endpoint{Token: adminUser + ":" + password}
+	late := time.NewTimer(startTimeout)
+	defer late.Stop()
 	select {
 	case a := <-addr:
 		at.URL = "http://" + a
+	case <-late.C:
+		return errors.New("influxd did not come up within a minute; look at the disk")
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if s.Seed != "" {
+		if err := s.load(ctx, bin, rpc); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("influxd did not answer within a minute; look at the disk"))
+	defer cancel()
 	if err := s.createDatabase(ctx, at, password); err != nil {
+		return err
+	}
+	if err := s.tell(at.URL, rpc); err != nil {
 		return err
 	}
 	s.setEndpoint(at)
