@@ -218,7 +218,7 @@ const (
 
 // Gap is a span [From, To) without footage or without observation, with its
 // cause. To is nil while it lasts. A gap of lost records (Of "records") names
-// the range of sequence numbers instead.
+// the range of sequence numbers instead, but for one of CauseRestored.
 type Gap struct {
 	Header
 	Of    string `json:"of"`
@@ -236,6 +236,11 @@ func (r *Gap) Span() (from Time, to *Time) { return r.From, r.To }
 
 // OfRecords marks a gap in the sequence of an outbox.
 const OfRecords = "records"
+
+// CauseRestored is the cause of a gap of records that the cloud books itself: it
+// was put back from a backup, and what the box handed over and forgot in the span
+// may be missing. Which numbers those had nobody knows.
+const CauseRestored = "restored"
 
 // Segment says that a piece of footage was sealed. Seal holds the seal's bytes
 // verbatim (docs/seal.md); the other fields repeat what it says, for queries.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"floorwatch/cloud/account"
+	"floorwatch/cloud/backup"
 	"floorwatch/cloud/influx"
 	"floorwatch/internal/access"
 
@@ -41,32 +42,38 @@ func Open(cfg Config, log *slog.Logger) (*Service, error) {
 		Broker: login,
 		Hosts:  cfg.Pages.hosts(),
 	}}
-	if err := errors.Join(brokerErr, s.openFigures(), s.openToken(), s.openCertificate()); err != nil {
+	if err := errors.Join(backup.Whole(cfg.Data), brokerErr, s.openFigures(), s.openToken(), s.openCertificate()); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Service) openFigures() error {
-	in := s.cfg.Influx
-	s.set.Figures = &influx.Client{Flavour: in.Flavour, Org: in.Org, Database: in.Database, Policy: in.Policy}
+func (s *Service) openFigures() (err error) {
+	s.set.Figures, s.child, err = s.cfg.figures(s.set.Log)
+	return err
+}
+
+// figures returns the database, and where it is a child of ours that too.
+func (c *Config) figures(log *slog.Logger) (*influx.Client, *influx.Server, error) {
+	in := c.Influx
+	client := &influx.Client{Flavour: in.Flavour, Org: in.Org, Database: in.Database, Policy: in.Policy}
 	if in.Child {
-		s.child = &influx.Server{
-			Dir: filepath.Join(s.cfg.Data, InfluxDir), Database: in.Database, Policy: in.Policy,
-			Retention: s.cfg.Retention, Log: s.set.Log,
+		child := &influx.Server{
+			Dir: filepath.Join(c.Data, InfluxDir), Database: in.Database, Policy: in.Policy,
+			Retention: c.Retention, Log: log,
 		}
-		s.set.Figures.Endpoint = s.child.Endpoint
-		return nil
+		client.Endpoint = child.Endpoint
+		return client, child, nil
 	}
 	token := ""
 	if in.Token != "" {
 		var err error
 		if token, err = access.ReadSecret(in.Token); err != nil {
-			return fmt.Errorf("influx.token_file: %w", err)
+			return nil, nil, fmt.Errorf("influx.token_file: %w", err)
 		}
 	}
-	s.set.Figures.Endpoint = influx.At(in.URL, token)
-	return nil
+	client.Endpoint = influx.At(in.URL, token)
+	return client, nil, nil
 }
 
 func (s *Service) openToken() (err error) {

@@ -394,6 +394,7 @@ func TestTimelineExplainsAllTime(t *testing.T) {
 			{Header: floorwatch.Header{Camera: "cam"}, Of: "footage", From: min(3), To: new(min(5)), Cause: "stall"},
 			{Header: floorwatch.Header{Camera: "other"}, Of: "footage", From: min(3), To: new(min(5)), Cause: "no"},
 			{Of: "observation", From: min(4), Cause: "down"},
+			{Of: "records", From: 0, To: new(min(2)), Cause: floorwatch.CauseRestored},
 		},
 	}
 	h, _, _ := handler(m)
@@ -401,8 +402,12 @@ func TestTimelineExplainsAllTime(t *testing.T) {
 		Footage     []spanView `json:"footage"`
 		Gaps        []spanView `json:"footage_gaps"`
 		Observation []spanView `json:"observation_gaps"`
+		Records     []spanView `json:"record_gaps"`
 	}](t, get(t, h, "/api/timeline?from="+ms(t0)+"&to="+ms(min(10))))
 	want := []spanView{{min(3), min(5), "stall"}, {min(6), min(7), causeUnexplained}, {min(9), min(10), causeOpen}}
+	if len(got.Records) != 1 || (got.Records[0] != spanView{t0, min(2), floorwatch.CauseRestored}) {
+		t.Errorf("records that may be missing: %+v", got.Records)
+	}
 	if len(got.Footage) != 3 || len(got.Gaps) != 3 || len(got.Observation) != 1 || got.Observation[0].End != min(10) {
 		t.Fatalf("%+v", got)
 	}

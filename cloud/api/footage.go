@@ -87,6 +87,7 @@ func (s *server) timeline(w http.ResponseWriter, r *http.Request) error {
 		"holds": holds,
 		"from":  from, "to": to, "footage": spans, "footage_gaps": footage,
 		"observation_gaps": clipGaps(gaps, floorwatch.OfObservation, c.Camera, from, min(to, now)),
+		"record_gaps":      clipGaps(gaps, floorwatch.OfRecords, c.Camera, from, min(to, now)),
 	})
 }
 

@@ -14,7 +14,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -219,38 +218,4 @@ func (tx *Tx) Version(ctx context.Context, topic string) (n int64, err error) {
 		return 0, nil
 	}
 	return n, err
-}
-
-// Backup writes a copy of a SQLite store, as of one moment, while others go on
-// with it. The path must not be there yet. A Postgres is copied with its own tool,
-// which the error names.
-func (db *DB) Backup(ctx context.Context, path string) error {
-	if db.postgres {
-		return fmt.Errorf("back up %s: Postgres has its own tool; run: pg_dump --format=custom --file=%s '%s'", db.name, path, db.name)
-	}
-	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("back up metadata %s to %s: it is there already; name a new file", db.name, path)
-	}
-	half := path + ".half"
-	defer func() { _ = os.Remove(half) }()
-	_ = os.Remove(half)
-	if _, err := db.sql.ExecContext(ctx, `VACUUM INTO $1`, half); err != nil {
-		return db.explain("back up to "+path, err)
-	}
-	if err := syncFile(half); err != nil {
-		return fmt.Errorf("back up metadata %s: %w", db.name, err)
-	}
-	if err := os.Rename(half, path); err != nil {
-		return fmt.Errorf("back up metadata %s: %w", db.name, err)
-	}
-	return durable.SyncDir(filepath.Dir(path))
-}
-
-// syncFile makes a file durable, and the owner's alone.
-func syncFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Chmod(0o600), f.Sync(), f.Close())
 }

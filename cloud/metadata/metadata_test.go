@@ -51,12 +51,6 @@ func TestPostgres(t *testing.T) {
 			t.Errorf("has %s", got)
 		}
 	})
-	t.Run("no backup of ours", func(t *testing.T) {
-		db := open(t, server.Database(t))
-		if err := db.Backup(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), "pg_dump") {
-			t.Errorf("%v", err)
-		}
-	})
 }
 
 // put writes a row into a table that every store has.
@@ -289,21 +283,6 @@ func TestTwoProcesses(t *testing.T) {
 	}
 	if n, err := db.Version(t.Context(), "test"); n != 100 || err != nil {
 		t.Errorf("counted %d, want 100; %v", n, err)
-	}
-}
-
-func TestBackup(t *testing.T) {
-	dir := t.TempDir()
-	db := open(t, filepath.Join(dir, "metadata.db"))
-	kit.Must(t, put(t, db, "a"))
-	to := filepath.Join(dir, "copy.db")
-	kit.Must(t, db.Backup(t.Context(), to))
-	kit.Must(t, put(t, db, "b"))
-	if got := leases(t, open(t, to)); got != "a" {
-		t.Errorf("the copy has %q", got)
-	}
-	if err := db.Backup(t.Context(), to); err == nil || !strings.Contains(err.Error(), "there already") {
-		t.Errorf("%v", err)
 	}
 }
 

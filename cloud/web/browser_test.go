@@ -99,6 +99,8 @@ func checkFigures(t *testing.T, ctx context.Context, s *shop, hub *api.Hub, boxe
 	webtest.Until(t, ctx, `document.querySelectorAll('[data-key="crossing/just-ended"]').length === 1`)
 	webtest.Run(t, ctx, "gap", chromedp.Click(`#timeline .track:not(.thin) .gap:not(.open)`))
 	webtest.Until(t, ctx, `document.querySelector('#gapinfo').innerText.includes('the camera stopped sending pictures')`)
+	webtest.Run(t, ctx, "records", chromedp.Evaluate(`[...document.querySelectorAll('#timeline .lane')].find(e => e.innerText.includes('Records')).querySelector('.gap').click()`, nil))
+	webtest.Until(t, ctx, `document.querySelector('#gapinfo').innerText.includes('put back from a backup')`)
 	webtest.Run(t, ctx, "definition", chromedp.Click(`#chart-p90 .q`))
 	webtest.Until(t, ctx, `document.querySelector('#defs').open && document.querySelector('#def-p90').classList.contains('here')`)
 	webtest.Run(t, ctx, "close", chromedp.KeyEvent("\x1b"))

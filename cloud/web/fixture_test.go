@@ -217,6 +217,7 @@ func (s *shop) Gaps(context.Context, influx.Query) ([]floorwatch.Gap, error) {
 	return []floorwatch.Gap{
 		{Header: floorwatch.Header{Camera: "cam1"}, Of: floorwatch.OfFootage, From: from, To: &to, Cause: "stall"},
 		{Header: floorwatch.Header{Camera: "cam1"}, Of: floorwatch.OfObservation, From: from, To: &to, Cause: "stall"},
+		{Of: floorwatch.OfRecords, From: from, To: &to, Cause: floorwatch.CauseRestored},
 	}, nil
 }
 

@@ -33,7 +33,7 @@ func main() {
 
 const help = `floorwatch-cloud %s takes what the boxes deliver, stores it, and serves the pages.
 
-Usage: floorwatch-cloud [run|check|acl|site|dead-letters|version] [-config FILE]
+Usage: floorwatch-cloud [run|check|acl|site|dead-letters|backup|restore|version] [-config FILE]
   run                            works until it is stopped (the default)
   check                          reads the configuration and all that it names, and starts nothing
   acl                            prints Mosquitto's access list for the boxes of all halls
@@ -42,6 +42,8 @@ Usage: floorwatch-cloud [run|check|acl|site|dead-letters|version] [-config FILE]
   dead-letters show ID           the bytes of one, as they came
   dead-letters retry [ID…]       gives these (or all) to the running cloud again, as after a store was registered late
   dead-letters drop ID…|-all     removes them for good
+  backup DIR                     copies all that the cloud keeps, while it works; backup -h explains
+  restore DIR                    puts that back into an empty data folder
   version                        prints the version
 
 Flags stand before IDs. Exit codes: 0 stopped or in order, 1 it failed, 2 wrong command line or
@@ -86,6 +88,9 @@ func parse(args []string, stderr io.Writer) (command string, o options, err erro
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == "site" {
 		return runSite(ctx, args[1:], stdout, stderr)
+	}
+	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore") {
+		return runBackup(ctx, args[0], args[1:], stdout, stderr)
 	}
 	command, o, err := parse(args, stderr)
 	if err != nil {

@@ -37,10 +37,11 @@ export function drawTimeline() {
   $("footage-hint").hidden = !data?.footage.length;
   drawHeld(data?.holds);
   if (!data) return host.replaceChildren();
-  if (!data.footage.length && !data.footage_gaps.length && !data.holds?.length) return host.replaceChildren(el("p", { class: "empty" }, t("footage.empty")));
+  if (!data.footage.length && !data.footage_gaps.length && !data.record_gaps.length && !data.holds?.length) return host.replaceChildren(el("p", { class: "empty" }, t("footage.empty")));
   host.replaceChildren(
     lane(t("footage.lane"), "track", data.footage.map(piece), data.footage_gaps.map(gap)),
     ...(data.observation_gaps.length ? [lane(t("footage.watch"), "track thin", [], data.observation_gaps.map(gap))] : []),
+    ...(data.record_gaps.length ? [lane(t("footage.records"), "track thin", [], data.record_gaps.map(gap))] : []),
     ...(data.holds?.length ? [lane(t("hold.lane"), "track thin", data.holds.map(held), [])] : []),
     el("div", { class: "lane" }, el("span"), ticks()));
   const real = data.footage_gaps.filter((g) => g.cause !== "open");
