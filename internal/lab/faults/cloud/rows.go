@@ -24,5 +24,9 @@ func Rows() []bench.Row {
 		{
 			ID: "H6", Property: "Far more comes than the database takes", Goal: "10 times the load for 10 min: 0 lost, ≤ 256 MB, boxes wait instead of sending again and again", Run: overload,
 		},
+		{
+			ID: "H7", Property: "The cloud's disk is gone and a backup that was taken at work is put back", Run: restoreDrill,
+			Goal: "0 acknowledged records missing without a word: each is in the database or lies in a span that the cloud has booked for its box",
+		},
 	}
 }

@@ -36,6 +36,7 @@ type Boxes struct {
 	Preset int     // records in each outbox before the uplink starts
 	Seq    uint64  // number of the first record of each box
 	Max    int64   // bytes of each outbox; 0: the least
+	Health bool    // each second each box says how far it is
 }
 
 // Said is what such a process says, ten times a second.
@@ -195,6 +196,9 @@ func playBoxes(args []string) error {
 		if t.Rate > 0 {
 			group.Go(func() error { return b.feed(feeding, t.Rate, next) })
 		}
+		if t.Health {
+			group.Go(func() error { return b.report(feeding) })
+		}
 	}
 	for tick := time.NewTicker(100 * time.Millisecond); ; <-tick.C {
 		if ctx.Err() != nil {
@@ -224,6 +228,27 @@ func (t *Boxes) open(n int, broker string) (b *lightBox, err error) {
 		Broker: "tcp://" + broker, Store: hallStore, Edge: BoxName(n), Outbox: b, OutboxID: b.Log, Changed: b.Changed(),
 	})
 	return b, err
+}
+
+// report stores a record of the box's health each second until ctx ends, as a box
+// does each minute.
+func (b *lightBox) report(ctx context.Context) error {
+	for kit.Pause(ctx, time.Second) == nil {
+		now, backlog := time.Now(), 0.0
+		if st := b.Stats(); st.Records > 0 && st.Oldest > 0 {
+			backlog = now.Sub(st.Oldest.Time()).Seconds()
+		}
+		rec, err := floorwatch.MarshalRecord(&floorwatch.Health{
+			Header: floorwatch.Header{Kind: floorwatch.KindHealth, At: floorwatch.TimeOf(now)}, Figures: map[string]float64{string(floorwatch.FigureBacklog): backlog},
+		})
+		if err == nil {
+			err = b.Append(rec)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // feed stores records at a rate until ctx ends.

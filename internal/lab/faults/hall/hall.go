@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"floorwatch/cloud"
+	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/internal/lab/chaos"
 	"floorwatch/internal/lab/faults/bench"
@@ -22,10 +24,10 @@ type Hall struct {
 	Bench    *bench.Bench
 	Dir      string
 	Broker   *kit.Broker
-	Database *influxdb.Database
-	Gate     *Gate
-	Line     *chaos.Proxy // boxes to broker
-	Behind   *chaos.Proxy // cloud to broker
+	Database *influxdb.Database // nil: it is the cloud's child
+	Gate     *Gate              // nil with it
+	Line     *chaos.Proxy       // boxes to broker
+	Behind   *chaos.Proxy       // cloud to broker
 	Cloud    *kit.Process
 	Pages    string // address
 	ends     []func()
@@ -37,7 +39,17 @@ const hallStore = "s1"
 func BoxName(i int) string { return fmt.Sprintf("box%d", i) }
 
 // New starts one for so many boxes.
-func New(ctx context.Context, b *bench.Bench, dir string, boxes int) (h *Hall, err error) {
+func New(ctx context.Context, b *bench.Bench, dir string, boxes int) (*Hall, error) {
+	return start(ctx, b, dir, boxes, false)
+}
+
+// NewWhole starts one whose cloud keeps everything in its own folder, the database
+// too.
+func NewWhole(ctx context.Context, b *bench.Bench, dir string, boxes int) (*Hall, error) {
+	return start(ctx, b, dir, boxes, true)
+}
+
+func start(ctx context.Context, b *bench.Bench, dir string, boxes int, child bool) (h *Hall, err error) {
 	h = &Hall{Bench: b, Dir: dir}
 	defer func() {
 		if err != nil {
@@ -48,15 +60,11 @@ func New(ctx context.Context, b *bench.Bench, dir string, boxes int) (h *Hall, e
 		return h, err
 	}
 	h.ends = append(h.ends, func() { h.Broker.End() })
-	if h.Database, err = influxdb.Start(ctx, dir); err != nil {
-		return h, err
+	if !child {
+		if err = h.startDatabase(ctx); err != nil {
+			return h, err
+		}
 	}
-	h.ends = append(h.ends, h.Database.End)
-	h.Gate, err = newGate(func() (string, error) { at, err := h.Database.Endpoint(); return at.URL, err })
-	if err != nil {
-		return h, err
-	}
-	h.ends = append(h.ends, h.Gate.end)
 	for _, line := range []**chaos.Proxy{&h.Line, &h.Behind} {
 		if *line, err = chaos.Start(h.Broker.Address); err != nil {
 			return h, err
@@ -72,6 +80,30 @@ func New(ctx context.Context, b *bench.Bench, dir string, boxes int) (h *Hall, e
 	return h, err
 }
 
+func (h *Hall) startDatabase(ctx context.Context) (err error) {
+	if h.Database, err = influxdb.Start(ctx, h.Dir); err != nil {
+		return err
+	}
+	h.ends = append(h.ends, h.Database.End)
+	h.Gate, err = newGate(func() (string, error) { at, err := h.Database.Endpoint(); return at.URL, err })
+	if err == nil {
+		h.ends = append(h.ends, h.Gate.end)
+	}
+	return err
+}
+
+// Endpoint is where the hall's database answers.
+func (h *Hall) Endpoint() (influx.Endpoint, error) {
+	if h.Database != nil {
+		return h.Database.Endpoint()
+	}
+	at, _, err := (&influx.Server{Dir: filepath.Join(h.Data(), cloud.InfluxDir)}).Running()
+	return at, err
+}
+
+// Data is the cloud's folder.
+func (h *Hall) Data() string { return filepath.Join(h.Dir, "cloud") }
+
 // End ends everything.
 func (h *Hall) End() {
 	for len(h.ends) > 0 {
@@ -81,9 +113,13 @@ func (h *Hall) End() {
 }
 
 func (h *Hall) configure(boxes int) (err error) {
-	at, err := h.Database.Endpoint()
-	if err != nil {
-		return err
+	database, token := "influx: {child: true}", ""
+	if h.Database != nil {
+		at, err := h.Database.Endpoint()
+		if err != nil {
+			return err
+		}
+		database, token = fmt.Sprintf("influx: {url: %q, token_file: %s/token}", h.Gate.url, h.Dir), at.Token
 	}
 	if h.Pages, err = kit.FreeAddress(); err != nil {
 		return err
@@ -92,13 +128,13 @@ func (h *Hall) configure(boxes int) (err error) {
 	for i := range boxes {
 		keys[BoxName(i)] = ""
 	}
-	if err := halls.Register(context.Background(), filepath.Join(h.Dir, "cloud"), halls.One(hallStore, keys)); err != nil {
+	if err := halls.Register(context.Background(), h.Data(), halls.One(hallStore, keys)); err != nil {
 		return err
 	}
 	for name, text := range map[string]string{
-		"password": "any", "token": at.Token,
-		"cloud.yaml": fmt.Sprintf("data: %s/cloud\nbroker: {url: \"tcp://%s\", password_file: %s/password}\n"+
-			"influx: {url: %q, token_file: %s/token}\npages: {listen: %q}\n", h.Dir, h.Behind.Addr, h.Dir, h.Gate.url, h.Dir, h.Pages),
+		"password": "any", "token": token,
+		"cloud.yaml": fmt.Sprintf("data: %s\nbroker: {url: \"tcp://%s\", password_file: %s/password}\n"+
+			"%s\npages: {listen: %q}\n", h.Data(), h.Behind.Addr, h.Dir, database, h.Pages),
 	} {
 		if err := os.WriteFile(filepath.Join(h.Dir, name), []byte(text), 0o600); err != nil {
 			return fmt.Errorf("configure the cloud: %w", err)
