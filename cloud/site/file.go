@@ -44,12 +44,12 @@ type entry struct {
 }
 
 type spanEntry struct {
-	Since      string      `yaml:"since"`
-	Until      string      `yaml:"until"`
-	Parent     string      `yaml:"parent"`
-	TimeZone   string      `yaml:"time_zone"`
-	Opening    []Opening   `yaml:"opening"`
-	Exceptions []Exception `yaml:"exceptions"`
+	Since      string                 `yaml:"since"`
+	Until      string                 `yaml:"until"`
+	Parent     string                 `yaml:"parent"`
+	TimeZone   string                 `yaml:"time_zone"`
+	Opening    []floorwatch.Opening   `yaml:"opening"`
+	Exceptions []floorwatch.Exception `yaml:"exceptions"`
 }
 
 type boxEntry struct {
@@ -434,11 +434,11 @@ func (y *yamlFile) Check(r *config.Report) {
 func formerFile(b []byte) ([]byte, bool) {
 	var former struct {
 		Stores []struct {
-			ID       string           `yaml:"id"`
-			Label    floorwatch.Label `yaml:"label"`
-			TimeZone string           `yaml:"time_zone,omitempty"`
-			Opening  []Opening        `yaml:"opening,omitempty"`
-			Boxes    []map[string]any `yaml:"boxes,omitempty"`
+			ID       string               `yaml:"id"`
+			Label    floorwatch.Label     `yaml:"label"`
+			TimeZone string               `yaml:"time_zone,omitempty"`
+			Opening  []floorwatch.Opening `yaml:"opening,omitempty"`
+			Boxes    []map[string]any     `yaml:"boxes,omitempty"`
 		} `yaml:"stores"`
 		Edges []struct {
 			Store string           `yaml:"store"`

@@ -121,7 +121,11 @@ func (l *Live) refresh(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if site == old.Version && scene == old.SceneVersion {
+		standard, err := l.db.Version(ctx, StandardTopic)
+		if err != nil {
+			return err
+		}
+		if site == old.Version && scene == old.SceneVersion && standard == old.StandardsVersion {
 			return nil
 		}
 	}

@@ -26,7 +26,7 @@ type Store struct {
 	ID       string
 	Label    floorwatch.Label
 	TimeZone string
-	Opening  []Opening
+	Opening  []floorwatch.Opening
 }
 
 // Edge is a box in a store. Without Key any well-signed seal of it is taken.

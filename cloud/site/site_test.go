@@ -33,7 +33,7 @@ func TestNamesAreCompleted(t *testing.T) {
 }
 
 func TestHoursAreOfTheStore(t *testing.T) {
-	sites := Of(Registry{Stores: []Store{{ID: "s2"}, {ID: "s1", TimeZone: "Asia/Shanghai", Opening: []Opening{{"mon-fri", "09:00", "17:30"}, {"sat, sun", "10:00", "24:00"}}}}})
+	sites := Of(Registry{Stores: []Store{{ID: "s2"}, {ID: "s1", TimeZone: "Asia/Shanghai", Opening: []floorwatch.Opening{{Days: "mon-fri", From: "09:00", To: "17:30"}, {Days: "sat, sun", From: "10:00", To: "24:00"}}}}})
 	for at, want := range map[string]bool{
 		"2025-11-21T00:59:59Z": false, "2025-11-21T01:00:00Z": true, "2025-11-21T09:29:59Z": true, "2025-11-21T09:30:00Z": false,
 		"2025-11-22T15:59:59Z": true, "2025-11-22T16:00:00Z": false, "2025-11-23T02:00:00Z": true,

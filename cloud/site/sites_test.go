@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -281,34 +280,6 @@ func sceneSuite(t *testing.T, db *metadata.DB) {
 	}
 }
 
-func standardSuite(t *testing.T, db *metadata.DB) {
-	ctx := t.Context()
-	version := func(node string, serial, from int64, body string) StandardVersion {
-		sum := sha256.Sum256([]byte(body))
-		return StandardVersion{node, serial, floorwatch.Time(from), hex.EncodeToString(sum[:]), []byte("signature"), []byte(body)}
-	}
-	first := version("acme", 1, 100, "one")
-	kit.Must(t, PutStandard(ctx, db, first))
-	kit.Must(t, PutStandard(ctx, db, first))
-	kit.Must(t, PutStandard(ctx, db, version("acme", 3, 300, "three")))
-	forged := version("acme", 4, 400, "four")
-	forged.Hash = first.Hash
-	for _, bad := range []StandardVersion{version("acme", 1, 100, "other"), version("acme", 2, 200, "two"), forged} {
-		if err := PutStandard(ctx, db, bad); err == nil {
-			t.Errorf("kept: %+v", bad)
-		}
-	}
-	all, err := Standards(ctx, db)
-	if kit.Must(t, err); len(all) != 2 || !reflect.DeepEqual(all[0], first) {
-		t.Errorf("%+v", all)
-	}
-	for at, want := range map[floorwatch.Time]int64{99: 0, 100: 1, 299: 1, 300: 3} {
-		if got := InForce(all, at)["acme"].Serial; got != want {
-			t.Errorf("%d: serial %d, want %d", at, got, want)
-		}
-	}
-}
-
 // identity: what is exported is imported to the same, into an empty store and into
 // its own.
 func identity(t *testing.T, fresh func(t testing.TB) *metadata.DB) {
@@ -346,8 +317,8 @@ func randomTree(r *rand.Rand) Tree {
 	span := func(since, until floorwatch.Time, parent string) Span {
 		s := Span{Since: since, Until: until, Parent: parent, TimeZone: pick("", "Asia/Urumqi", "Europe/Berlin")}
 		if r.IntN(2) == 0 {
-			s.Opening = []Opening{{"mon-fri", "09:00", "17:30"}, {"sat,sun", "10:00", "24:00"}}[:1+r.IntN(2)]
-			s.Exceptions = []Exception{{Dates: "2026-10-01..2026-10-07"}, {"2026-10-10", "09:00", "17:00"}}[r.IntN(2):]
+			s.Opening = []floorwatch.Opening{{Days: "mon-fri", From: "09:00", To: "17:30"}, {Days: "sat,sun", From: "10:00", To: "24:00"}}[:1+r.IntN(2)]
+			s.Exceptions = []floorwatch.Exception{{Dates: "2026-10-01..2026-10-07"}, {Dates: "2026-10-10", From: "09:00", To: "17:00"}}[r.IntN(2):]
 		}
 		return s
 	}
@@ -663,7 +634,7 @@ func TestImportOntoAFullDisk(t *testing.T) {
 // fleet fills a store with halls of 2 cameras and 4 zones.
 func fleet(t testing.TB, db *metadata.DB, halls int) {
 	t.Helper()
-	tree := Tree{"acme": {ID: "acme", Level: "chain", Spans: []Span{{TimeZone: "Asia/Shanghai", Opening: []Opening{{"mon-fri", "09:00", "17:30"}, {"sat,sun", "10:00", "16:00"}}}}}}
+	tree := Tree{"acme": {ID: "acme", Level: "chain", Spans: []Span{{TimeZone: "Asia/Shanghai", Opening: []floorwatch.Opening{{Days: "mon-fri", From: "09:00", To: "17:30"}, {Days: "sat,sun", From: "10:00", To: "16:00"}}}}}}
 	for i := range 300 {
 		id, parent := fmt.Sprintf("n%d", i), "acme"
 		if i >= 30 {

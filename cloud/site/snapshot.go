@@ -14,13 +14,14 @@ import (
 // Snapshot is all that is known of the sites at one moment of the store, over all
 // time. It is never changed.
 type Snapshot struct {
-	Version, SceneVersion int64 // of the store's topics
+	Version, SceneVersion, StandardsVersion int64 // of the store's topics
 
 	nodes  Tree
 	below  map[string][]string // by parent, whenever it was one
 	zones  map[string]*time.Location
 	scenes map[Source][]SceneVersion // in order of time; without Camera: of the box
 	told   map[[2]string][]string    // by store and box: cameras whose scenes are known
+	issued map[string][]Issued       // by node, in order of serial
 }
 
 func newSnapshot(version int64, tree Tree) *Snapshot {
@@ -145,12 +146,26 @@ func (a At) Store(id string) (Store, bool) {
 	return Store{ID: id, Label: n.Label, TimeZone: name, Opening: a.opening(id)}, true
 }
 
-func (a At) opening(id string) (hours []Opening) {
+func (a At) opening(id string) (hours []floorwatch.Opening) {
 	a.up(id, func(_ *Node, s *Span) bool {
 		hours = s.Opening
 		return len(hours) == 0
 	})
 	return hours
+}
+
+// Hours returns when a hall is open: by the nearest opening hours of the week, and
+// the exceptions of it and of all above it.
+func (a At) Hours(id string) (h floorwatch.Hours) {
+	h.TimeZone, _ = a.zone(id)
+	h.Opening = a.opening(id)
+	a.up(id, func(_ *Node, s *Span) bool {
+		if len(s.Exceptions) > 0 {
+			h.Exceptions = append(h.Exceptions, s.Exceptions)
+		}
+		return true
+	})
+	return h
 }
 
 // Open tells whether a hall was open: by its own exceptions of that day, else by
@@ -161,25 +176,7 @@ func (a At) Open(id string) bool {
 		return false
 	}
 	_, zone := a.zone(id)
-	local := a.t.Time().In(zone)
-	date, clock := local.Format(time.DateOnly), local.Format("15:04")
-	excepted, open := false, false
-	a.up(id, func(_ *Node, s *Span) bool {
-		for _, e := range s.Exceptions {
-			if e.on(date) {
-				excepted = true
-				open = open || !e.closed() && e.From <= clock && clock < e.To
-			}
-		}
-		return !excepted
-	})
-	if excepted {
-		return open
-	}
-	hours := a.opening(id)
-	return len(hours) == 0 || slices.ContainsFunc(hours, func(o Opening) bool {
-		return o.on(local.Weekday()) && o.From <= clock && clock < o.To
-	})
+	return a.Hours(id).Open(a.t.Time().In(zone))
 }
 
 // Open tells whether a hall was open at a moment, by what held then.
@@ -345,6 +342,9 @@ func read(ctx context.Context, db *metadata.DB, old *Snapshot) (s *Snapshot, err
 				return err
 			}
 			s = newSnapshot(version, tree)
+		}
+		if err := s.readStandards(ctx, tx, old); err != nil {
+			return err
 		}
 		return s.readScenes(ctx, tx, old)
 	})

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"floorwatch"
 )
@@ -34,8 +33,8 @@ type Span struct {
 	Since, Until floorwatch.Time // half-open; 0: from ever, without end
 	Parent       string          // "": the top
 	TimeZone     string
-	Opening      []Opening
-	Exceptions   []Exception
+	Opening      []floorwatch.Opening
+	Exceptions   []floorwatch.Exception
 }
 
 // Box is a box with one key, for a while.
@@ -82,41 +81,12 @@ func (s Span) same(o Span) bool {
 // ids returns all ids in order.
 func (t Tree) ids() []string { return slices.Sorted(maps.Keys(t)) }
 
-// Exception is a day, or several, with hours of its own: a holiday, or a working
-// day at a weekend. The hall's own go before those of the nodes above it.
-type Exception struct {
-	Dates string `yaml:"dates"` // 2026-10-01, or both included 2026-10-01..2026-10-07
-	From  string `yaml:"from"`  // "" with To: closed
-	To    string `yaml:"to"`
-}
-
-// on tells whether a date, as 2026-10-01, is one of its days.
-func (e Exception) on(date string) bool {
-	first, last, several := strings.Cut(e.Dates, "..")
-	return date == first || several && first <= date && date <= last
-}
-
-func (e Exception) closed() bool { return e.From == "" && e.To == "" }
-
-func (e Exception) validDates() bool {
-	first, last, several := strings.Cut(e.Dates, "..")
-	_, err := time.Parse(time.DateOnly, first)
-	if several && err == nil {
-		_, err = time.Parse(time.DateOnly, last)
-	}
-	return err == nil && (!several || first <= last)
-}
-
-func (e Exception) validHours() bool {
-	return e.closed() || Opening{From: e.From, To: e.To}.validHours()
-}
-
 // The texts of opening hours and exceptions in a table's cell:
 //
 //	mon-fri 09:00-17:30; sat,sun 10:00-16:00
 //	2026-10-01..2026-10-07 closed; 2026-10-10 09:00-17:00
 
-func openingText(all []Opening) string {
+func openingText(all []floorwatch.Opening) string {
 	var parts []string
 	for _, o := range all {
 		parts = append(parts, strings.ReplaceAll(o.Days, " ", "")+" "+o.From+"-"+o.To)
@@ -124,10 +94,10 @@ func openingText(all []Opening) string {
 	return strings.Join(parts, "; ")
 }
 
-func exceptionsText(all []Exception) string {
+func exceptionsText(all []floorwatch.Exception) string {
 	var parts []string
 	for _, e := range all {
-		if e.closed() {
+		if e.Closed() {
 			parts = append(parts, e.Dates+" closed")
 		} else {
 			parts = append(parts, e.Dates+" "+e.From+"-"+e.To)
@@ -155,19 +125,19 @@ func cells(text string) (parts [][3]string) {
 	return parts
 }
 
-func parseOpening(text string) (all []Opening) {
+func parseOpening(text string) (all []floorwatch.Opening) {
 	for _, p := range cells(text) {
-		all = append(all, Opening{strings.ReplaceAll(p[0], " ", ""), p[1], p[2]})
+		all = append(all, floorwatch.Opening{Days: strings.ReplaceAll(p[0], " ", ""), From: p[1], To: p[2]})
 	}
 	return all
 }
 
-func parseExceptions(text string) (all []Exception) {
+func parseExceptions(text string) (all []floorwatch.Exception) {
 	for _, p := range cells(text) {
 		if p[1] == "closed" {
 			p[1] = ""
 		}
-		all = append(all, Exception{p[0], p[1], p[2]})
+		all = append(all, floorwatch.Exception{Dates: p[0], From: p[1], To: p[2]})
 	}
 	return all
 }

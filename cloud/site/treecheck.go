@@ -119,19 +119,19 @@ func (c checking) span(n *Node, i int) {
 	}
 	for i, o := range s.Opening {
 		at := indexed(key+".opening", i)
-		if !o.validDays() {
+		if !o.ValidDays() {
 			c.Problem(at+".days", "want days of mon, tue, wed, thu, fri, sat, sun: a span mon-fri or a list sat,sun")
 		}
-		if !o.validHours() {
+		if !o.ValidHours() {
 			c.Problem(at, "want from before to, both like \"09:00\"; over midnight takes two entries")
 		}
 	}
 	for i, e := range s.Exceptions {
 		at := indexed(key+".exceptions", i)
-		if !e.validDates() {
+		if !e.ValidDates() {
 			c.Problem(at+".dates", "want a day 2026-10-01 or days 2026-10-01..2026-10-07")
 		}
-		if !e.validHours() {
+		if !e.ValidHours() {
 			c.Problem(at, "want from before to, both like \"09:00\", or neither: closed")
 		}
 	}
