@@ -2,6 +2,7 @@ package floorwatch
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -12,6 +13,8 @@ const (
 	DoSend    = "send"    // upload the footage of a span now
 	DoHold    = "hold"    // never delete the footage of a span
 	DoRelease = "release" // end the hold that Hold names
+
+	DoStandard = "standard" // keep what holds in the hall
 )
 
 // Command is a request of the cloud to one box (leaf cmd). It may come more than
@@ -26,6 +29,8 @@ type Command struct {
 	From    Time   `json:"from,omitempty"` // [From, To), capture time
 	To      Time   `json:"to,omitempty"`
 	Hold    string `json:"hold,omitempty"` // id of the hold, as ID is written
+	// Standard is a HallStandard, of DoStandard alone.
+	Standard *Signed `json:"standard,omitempty"`
 }
 
 // How a box took a command.
@@ -52,11 +57,12 @@ type Reply struct {
 
 // Limits of commands and replies.
 const (
-	MaxCommandBytes = 2 << 10
-	MaxReplyBytes   = 256 << 10
-	MaxReplyObjects = 2000
-	MaxSendSpan     = 24 * time.Hour
-	MaxHoldSpan     = 32 * 24 * time.Hour
+	MaxCommandBytes         = 2 << 10
+	MaxStandardCommandBytes = 2*MaxStandardBytes + MaxCommandBytes // as JSON in JSON has more quotes
+	MaxReplyBytes           = 256 << 10
+	MaxReplyObjects         = 2000
+	MaxSendSpan             = 24 * time.Hour
+	MaxHoldSpan             = 32 * 24 * time.Hour
 )
 
 var commandRE = regexp.MustCompile(`^[0-9a-f]{16,40}$`)
@@ -67,11 +73,14 @@ func ValidCommandID(s string) bool { return commandRE.MatchString(s) }
 // ParseCommand reads a command and checks that it can be meant.
 func ParseCommand(b []byte) (Command, error) {
 	var c Command
-	if len(b) > MaxCommandBytes {
-		return c, fmt.Errorf("command has %d bytes, limit %d", len(b), MaxCommandBytes)
+	if len(b) > MaxStandardCommandBytes {
+		return c, fmt.Errorf("command has %d bytes, limit %d", len(b), MaxStandardCommandBytes)
 	}
 	if err := json.Unmarshal(b, &c); err != nil {
 		return c, fmt.Errorf("parse command: %w", err)
+	}
+	if len(b) > MaxCommandBytes && c.Do != DoStandard {
+		return c, fmt.Errorf("command has %d bytes, limit %d", len(b), MaxCommandBytes)
 	}
 	return c, c.Check()
 }
@@ -89,8 +98,12 @@ func (c Command) Check() error {
 		return fmt.Errorf("command id %.60q is not 16 to 40 of 0-9, a-f", c.ID)
 	case c.Expires <= 0 || c.Expires > MaxTime:
 		return fmt.Errorf("command expires at %d, which is no time", c.Expires)
+	case c.Do == DoStandard && c.Standard == nil:
+		return errors.New("command standard brings none")
+	case c.Do == DoStandard:
+		return c.Standard.check()
 	case c.Do != DoSend && c.Do != DoHold && c.Do != DoRelease:
-		return fmt.Errorf("command %.50q is none of send, hold, release", c.Do)
+		return fmt.Errorf("command %.50q is none of send, hold, release, standard", c.Do)
 	case c.Do != DoSend && !ValidCommandID(c.Hold):
 		return fmt.Errorf("hold %.60q is not 16 to 40 of 0-9, a-f", c.Hold)
 	case c.Do == DoRelease:

@@ -84,6 +84,9 @@ type State struct {
 	T       Time   `json:"t"`
 	Version string `json:"version,omitempty"`
 	Log     string `json:"log,omitempty"`
+	// Standard is the hash of the standard that the box keeps, "" of none; nil: it
+	// knows of no standards.
+	Standard *string `json:"standard,omitempty"`
 }
 
 // Values of State.State.
