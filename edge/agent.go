@@ -22,6 +22,7 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -36,10 +37,12 @@ import (
 	"floorwatch/edge/health"
 	"floorwatch/edge/outbox"
 	"floorwatch/edge/pipeline"
+	"floorwatch/edge/standard"
 	"floorwatch/edge/trail"
 	"floorwatch/edge/uplink"
 	"floorwatch/edge/upload"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/identity"
 	"floorwatch/internal/metrics"
 	"floorwatch/internal/retry"
 	"floorwatch/internal/watchdog"
@@ -77,6 +80,8 @@ const (
 	FootageDir = "footage"
 	StillDir   = "stills"
 	outboxDir  = "outbox"
+	// standardFile is what the cloud told the hall.
+	standardFile = "standard.json"
 )
 
 // run is a running agent: what its parts are connected by.
@@ -92,6 +97,7 @@ type run struct {
 	meters   *health.Meters
 	kept     pipeline.Kept
 	uploader *upload.Uploader
+	standard *standard.Keeper
 	feeds    *counter.Feeds // of the configuration's counters; nil: none
 	dog      *watchdog.Dog
 	ledger   sync.Mutex // guards the agent's Ledger
@@ -113,6 +119,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if r.key, err = LoadKey(data); err != nil {
 		return err
 	}
+	if r.standard, err = r.openStandard(); err != nil {
+		return err
+	}
 	r.outbox, err = outbox.Open(outbox.Settings{
 		Dir: filepath.Join(data, outboxDir), MaxBytes: int64(r.cfg.Outbox.MaxBytes), Commit: r.cfg.Outbox.Commit, Log: r.log,
 		Found: r.kept.Found,
@@ -130,6 +139,15 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 }
 
 func (r *run) footageDir() string { return filepath.Join(r.cfg.Data, FootageDir) }
+
+// openStandard reads what the cloud told the hall before.
+func (r *run) openStandard() (*standard.Keeper, error) {
+	cloud, err := identity.Parse(r.cfg.CloudKey)
+	if err != nil {
+		return nil, fmt.Errorf("cloud_key: %w", err)
+	}
+	return standard.Open(filepath.Join(r.cfg.Data, standardFile), r.cfg.Store, cloud, r.log), nil
+}
 
 // newClock goes on from the latest stamp that a run before left.
 func (r *run) newClock() (*clock.Clock, error) {
@@ -299,6 +317,14 @@ func (r *run) newUplink() (*uplink.Uplink, error) {
 		Broker: b.URL, Username: b.Username, Password: b.Password, TLS: b.TLS,
 		Store: r.cfg.Store, Edge: r.cfg.Edge, Version: floorwatch.BuildVersion, Log: r.log,
 		Outbox: r.outbox, OutboxID: r.outbox.Log, Changed: r.outbox.Changed(),
-		Command: r.uploader.Command, Pulse: r.dog.Pulse("uplink"),
+		Standard: r.standard.Hash, Command: r.command, Pulse: r.dog.Pulse("uplink"),
 	})
+}
+
+// command does what the cloud asks for.
+func (r *run) command(ctx context.Context, c floorwatch.Command) floorwatch.Reply {
+	if c.Do == floorwatch.DoStandard {
+		return r.standard.Take(*c.Standard)
+	}
+	return r.uploader.Command(ctx, c)
 }

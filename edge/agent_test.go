@@ -44,6 +44,9 @@ func newRun(t *testing.T, read func() floorwatch.Stamp) (*run, *ledger) {
 	if r.key, err = LoadKey(cfg.Data); err != nil {
 		t.Fatal(err)
 	}
+	if r.standard, err = r.openStandard(); err != nil {
+		t.Fatal(err)
+	}
 	if r.outbox, err = outbox.Open(outbox.Settings{Dir: filepath.Join(cfg.Data, outboxDir)}); err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,14 @@ import (
 	"floorwatch/edge/relay"
 	"floorwatch/edge/upload"
 	"floorwatch/internal/config"
+	"floorwatch/internal/identity"
 )
 
 // Config is an edge box's configuration: what stands in its YAML file.
 type Config struct {
 	Store    string        `yaml:"store"`
 	Edge     string        `yaml:"edge"`
+	CloudKey string        `yaml:"cloud_key"` // as floorwatch-cloud key prints it; "": not known
 	Data     string        `yaml:"data"`
 	Models   string        `yaml:"models"`
 	Interval time.Duration `yaml:"interval"`
@@ -119,6 +121,9 @@ func (c *Config) Check(r *config.Report, key string) {
 	}
 	config.CheckName(r, at("store"), c.Store, map[string]string{})
 	config.CheckName(r, at("edge"), c.Edge, map[string]string{})
+	if _, err := identity.Parse(c.CloudKey); err != nil {
+		r.Problem(at("cloud_key"), "want the key that floorwatch-cloud key prints: 44 characters of base64")
+	}
 	if c.Data == "" {
 		r.Problem(at("data"), "want the folder for records and footage")
 	}

@@ -30,6 +30,11 @@ func (r *run) figures() []health.Figure {
 			Help: "Loops of this program that have work and stand still; the service manager restarts it.",
 		},
 	}
+	if in, known := r.standard.At(r.clock.Time()); known && in.Wait != nil {
+		out = append(out, health.Figure{
+			Metric: "floorwatch_wait_target_seconds", Help: "How long people may wait in this hall, by the standard that the box keeps.", Value: float64(in.Wait.WithinS),
+		})
+	}
 	out = append(out, r.outboxFigures()...)
 	out = append(out, r.uplinkFigures()...)
 	out = append(out, r.uploadFigures()...)

@@ -75,6 +75,10 @@ func (s *session) onCommand(ctx context.Context, m mqtt.Message) {
 		u.mu.Lock()
 		u.cmds.end(r)
 		u.mu.Unlock()
+		if c.Do == floorwatch.DoStandard && r.State == floorwatch.ReplyDone {
+			// The box is online since it connected, and keeps another standard now.
+			s.Publish(u.topic(floorwatch.LeafState), 1, true, u.state(floorwatch.StateOnline, u.Stats().Since))
+		}
 		u.set.Log.Info("command done", "do", c.Do, "id", c.ID, "camera", c.Camera, "state", r.State, "reason", r.Reason)
 	}
 	if reply == nil {

@@ -109,6 +109,52 @@ func TestCommandsAreDoneOnceAndAnswered(t *testing.T) {
 	}
 }
 
+// TestStateTellsTheStandard: at once, and again when another is kept, as of the same
+// connection.
+func TestStateTellsTheStandard(t *testing.T) {
+	t.Parallel()
+	_, addr := startBroker(t, "127.0.0.1:0")
+	a := startAsker(t, addr)
+	states := make(chan floorwatch.State, 10)
+	sub := a.cl.Subscribe(floorwatch.Topic("s1", "box", floorwatch.LeafState), 1, func(_ mqtt.Client, m mqtt.Message) {
+		var s floorwatch.State
+		if err := json.Unmarshal(m.Payload(), &s); err != nil {
+			t.Error(err)
+		}
+		states <- s
+	})
+	if !sub.WaitTimeout(5*time.Second) || sub.Error() != nil {
+		t.Fatal(sub.Error())
+	}
+	b := openBox(t, addr, quick)
+	var kept atomic.Value
+	kept.Store("")
+	b.up.set.Standard = func() string { return kept.Load().(string) }
+	b.up.set.Command = func(_ context.Context, c floorwatch.Command) floorwatch.Reply {
+		if c.Standard.Body == "bad" {
+			return floorwatch.Reply{State: floorwatch.ReplyRefused}
+		}
+		kept.Store(c.Standard.Hash())
+		return floorwatch.Reply{State: floorwatch.ReplyDone}
+	}
+	b.run(t)
+	first := <-states
+	if first.State != floorwatch.StateOnline || first.Standard == nil || *first.Standard != "" {
+		t.Fatalf("%+v", first)
+	}
+	eventually(t, "session", func() bool { return !b.up.Stats().Since.IsZero() })
+	for i, body := range []string{"bad", "good"} {
+		s := &floorwatch.Signed{Body: body, Signature: strings.Repeat("0", 128)}
+		p, _ := json.Marshal(floorwatch.Command{V: 1, ID: fmt.Sprintf("%016x", i), Do: floorwatch.DoStandard, Expires: floorwatch.TimeOf(time.Now().Add(time.Minute)), Standard: s})
+		a.ask(p, false)
+		a.reply(t)
+	}
+	second := <-states // none of the one that was refused
+	if *second.Standard != (floorwatch.Signed{Body: "good"}).Hash() || second.State != floorwatch.StateOnline || second.T.Sub(first.T).Abs() > time.Second {
+		t.Errorf("%+v after %+v", second, first)
+	}
+}
+
 func TestRetainedCommandsAreOld(t *testing.T) {
 	t.Parallel()
 	_, addr := startBroker(t, "127.0.0.1:0")

@@ -26,10 +26,17 @@ func (u *Uplink) topic(leaf ...string) string {
 	return floorwatch.Topic(u.set.Store, u.set.Edge, leaf...)
 }
 
-func (u *Uplink) state(value string) []byte {
-	st := floorwatch.State{V: floorwatch.Version, State: value, T: floorwatch.TimeOf(time.Now()), Version: u.set.Version}
+// state is the box's word on its presence; since: zero is now.
+func (u *Uplink) state(value string, since time.Time) []byte {
+	if since.IsZero() {
+		since = time.Now()
+	}
+	st := floorwatch.State{V: floorwatch.Version, State: value, T: floorwatch.TimeOf(since), Version: u.set.Version}
 	if u.set.OutboxID != nil {
 		st.Log = u.set.OutboxID()
+	}
+	if u.set.Standard != nil {
+		st.Standard = new(u.set.Standard())
 	}
 	b, err := json.Marshal(st)
 	if err != nil { // a struct of strings and numbers always encodes
@@ -49,7 +56,7 @@ func (u *Uplink) work(ctx context.Context, l *link.Session) error {
 		return err
 	}
 	s := &session{u, l}
-	online := s.Publish(u.topic(floorwatch.LeafState), 1, true, u.state(floorwatch.StateOnline))
+	online := s.Publish(u.topic(floorwatch.LeafState), 1, true, u.state(floorwatch.StateOnline, time.Time{}))
 	if err := s.Await(ctx, "publish state", online); err != nil {
 		return err
 	}
@@ -122,7 +129,7 @@ func (s *session) pump(ctx context.Context) error {
 
 // farewell says "stopped", so that a clean stop is not taken for a lost box.
 func (s *session) farewell() error {
-	t := s.Publish(s.u.topic(floorwatch.LeafState), 1, true, s.u.state(floorwatch.StateStopped))
+	t := s.Publish(s.u.topic(floorwatch.LeafState), 1, true, s.u.state(floorwatch.StateStopped, time.Time{}))
 	t.WaitTimeout(s.u.time.connect / 10)
 	return t.Error()
 }

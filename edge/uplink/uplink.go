@@ -45,6 +45,7 @@ type Settings struct {
 
 	Outbox   Outbox
 	OutboxID func() string   // the current log, told in the state; nil: not told
+	Standard func() string   // hash of what the hall was told, told in the state; nil: not told
 	Changed  <-chan struct{} // a value says that Next may have more
 	Pulse    *watchdog.Pulse // rests while the broker is waited for
 
@@ -153,7 +154,9 @@ func (u *Uplink) Run(ctx context.Context) error {
 			return access.Login{URL: u.set.Broker, Username: u.set.Username, Password: u.set.Password, TLS: u.set.TLS}, nil
 		},
 		ClientID: u.set.Store + "/" + u.set.Edge, Key: "broker",
-		Will:    func() (string, []byte) { return u.topic(floorwatch.LeafState), u.state(floorwatch.StateOffline) },
+		Will: func() (string, []byte) {
+			return u.topic(floorwatch.LeafState), u.state(floorwatch.StateOffline, time.Time{})
+		},
 		Timeout: u.time.connect, KeepAlive: u.time.keepAlive,
 		Work: u.work, Message: u.hear, Pulse: u.set.Pulse,
 		Pause: func(up bool, lasted time.Duration) time.Duration {
