@@ -133,6 +133,16 @@ func (s HallSpan) check() error {
 	return nil
 }
 
+// Says tells whether it says anything: a target, or hours.
+func (h HallStandard) Says() bool {
+	for _, s := range h.Spans {
+		if s.Wait != nil || len(s.Opening) > 0 || len(s.Exceptions) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // At returns what holds at a moment; of one before the first span, that one.
 func (h HallStandard) At(t Time) HallSpan { return h.Since(t)[0] }
 
