@@ -43,6 +43,11 @@ type Opening struct {
 	To   string `json:"to"`   // 17:30; 24:00 is midnight
 }
 
+// String returns it as a table's cell has it: mon-fri 09:00-17:30.
+func (o Opening) String() string {
+	return strings.ReplaceAll(o.Days, " ", "") + " " + o.From + "-" + o.To
+}
+
 var (
 	weekdays = []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"}
 	clockRE  = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$`)
@@ -89,6 +94,14 @@ type Exception struct {
 	Dates string `json:"dates"`          // 2026-10-01, or both included 2026-10-01..2026-10-07
 	From  string `json:"from,omitempty"` // "" with To: closed
 	To    string `json:"to,omitempty"`
+}
+
+// String returns it as a table's cell has it: 2026-10-01..2026-10-07 closed.
+func (e Exception) String() string {
+	if e.Closed() {
+		return e.Dates + " closed"
+	}
+	return e.Dates + " " + e.From + "-" + e.To
 }
 
 // On tells whether a date, as 2026-10-01, is one of its days.

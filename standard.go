@@ -117,13 +117,13 @@ func (s HallSpan) check() error {
 	}
 	for _, o := range s.Opening {
 		if !o.ValidDays() || !o.ValidHours() {
-			return fmt.Errorf("opening hours %.80q of the standard are none", o)
+			return fmt.Errorf("opening hours %.80q of the standard are none", o.String())
 		}
 	}
 	for _, list := range s.Exceptions {
 		for _, e := range list {
 			if !e.ValidDates() || !e.ValidHours() {
-				return fmt.Errorf("days %.80q of the standard are none", e)
+				return fmt.Errorf("days %.80q of the standard are none", e.String())
 			}
 		}
 	}

@@ -58,6 +58,9 @@ type Aggregator struct {
 	Log   *slog.Logger // nil discards
 }
 
+// KeyFile is the name of the cloud's private key in the data folder.
+const KeyFile = "cloud.key"
+
 // ingestFile lies beside the vault's index.
 const ingestFile = "ingest.sqlite"
 

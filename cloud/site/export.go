@@ -77,7 +77,7 @@ func (t Tree) table(w io.Writer) error {
 				}
 				if i < len(spans) {
 					s := spans[i]
-					copy(row[4:10], []string{s.Parent, s.Since, s.Until, s.TimeZone, openingText(s.Opening), exceptionsText(s.Exceptions)})
+					copy(row[4:10], []string{s.Parent, s.Since, s.Until, s.TimeZone, cell(s.Opening), cell(s.Exceptions)})
 				}
 				if i < len(boxes) {
 					b := boxes[i]

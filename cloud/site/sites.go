@@ -169,7 +169,7 @@ func (w writer) node(ctx context.Context, n *Node, old bool) error {
 	}
 	for _, s := range n.Spans {
 		if _, err := w.span.ExecContext(ctx, n.ID, int64(s.Since), int64(s.Until), s.Parent, s.TimeZone,
-			openingText(s.Opening), exceptionsText(s.Exceptions)); err != nil {
+			cell(s.Opening), cell(s.Exceptions)); err != nil {
 			return err
 		}
 	}

@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"floorwatch"
@@ -99,17 +101,17 @@ func (s *Snapshot) readStandards(ctx context.Context, tx *metadata.Tx, old *Snap
 	})
 }
 
+// Nodes returns the nodes that have issued a standard, in order.
+func (s *Snapshot) Nodes() []string { return slices.Sorted(maps.Keys(s.issued)) }
+
 // Issued returns every version of a node's standard, in order of serial.
 func (s *Snapshot) Issued(node string) []Issued { return s.issued[node] }
 
 // With returns the snapshot as it would be with one more version.
 func (s *Snapshot) With(i Issued) *Snapshot {
 	c := *s
-	c.issued = map[string][]Issued{}
-	for node, all := range s.issued {
-		c.issued[node] = all
-	}
-	c.issued[i.Node] = append(append([]Issued(nil), s.issued[i.Node]...), i)
+	c.issued = maps.Clone(s.issued)
+	c.issued[i.Node] = append(slices.Clone(s.issued[i.Node]), i)
 	return &c
 }
 

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -86,22 +87,10 @@ func (t Tree) ids() []string { return slices.Sorted(maps.Keys(t)) }
 //	mon-fri 09:00-17:30; sat,sun 10:00-16:00
 //	2026-10-01..2026-10-07 closed; 2026-10-10 09:00-17:00
 
-func openingText(all []floorwatch.Opening) string {
+func cell[T fmt.Stringer](all []T) string {
 	var parts []string
-	for _, o := range all {
-		parts = append(parts, strings.ReplaceAll(o.Days, " ", "")+" "+o.From+"-"+o.To)
-	}
-	return strings.Join(parts, "; ")
-}
-
-func exceptionsText(all []floorwatch.Exception) string {
-	var parts []string
-	for _, e := range all {
-		if e.Closed() {
-			parts = append(parts, e.Dates+" closed")
-		} else {
-			parts = append(parts, e.Dates+" "+e.From+"-"+e.To)
-		}
+	for _, x := range all {
+		parts = append(parts, x.String())
 	}
 	return strings.Join(parts, "; ")
 }

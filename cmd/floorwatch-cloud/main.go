@@ -33,11 +33,13 @@ func main() {
 
 const help = `floorwatch-cloud %s takes what the boxes deliver, stores it, and serves the pages.
 
-Usage: floorwatch-cloud [run|check|acl|site|dead-letters|backup|restore|version] [-config FILE]
+Usage: floorwatch-cloud [run|check|acl|key|site|standard|dead-letters|backup|restore|version] [-config FILE]
   run                            works until it is stopped (the default)
   check                          reads the configuration and all that it names, and starts nothing
   acl                            prints Mosquitto's access list for the boxes of all halls
+  key                            prints the cloud's public key, for the boxes; makes the key first if there is none
   site import|export|list|add|move|close  halls, their boxes and the org tree; site -h explains
+  standard set|withdraw|list|show         how long people may wait, by node; standard -h explains
   dead-letters list [-n N]       what was refused and why, oldest first
   dead-letters show ID           the bytes of one, as they came
   dead-letters retry [ID…]       gives these (or all) to the running cloud again, as after a store was registered late
@@ -92,6 +94,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore") {
 		return runBackup(ctx, args[0], args[1:], stdout, stderr)
 	}
+	if len(args) > 0 && args[0] == "standard" {
+		return runStandard(ctx, args[1:], stdout, stderr)
+	}
 	command, o, err := parse(args, stderr)
 	if err != nil {
 		return err
@@ -116,6 +121,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			_, err = io.WriteString(stdout, sites.At(floorwatch.TimeOf(time.Now())).ACL())
 			return err
 		})
+	case "key":
+		return printKey(o, stdout)
 	case "version":
 		fmt.Fprintln(stdout, floorwatch.BuildVersion)
 		return nil
