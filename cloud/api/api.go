@@ -96,6 +96,7 @@ func New(set Settings) http.Handler {
 		answer  func(http.ResponseWriter, *http.Request) error
 	}{
 		{"GET /api/sites", s.sites},
+		{"GET /api/standard", s.standard},
 		{"GET /api/live", s.live},
 		{"GET /api/events", s.events},
 		{"GET /api/stays", s.stays},

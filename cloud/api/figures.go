@@ -37,7 +37,7 @@ func (s *server) waitSeries(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.figures.WaitSeries(r.Context(), a.q, a.step, a.target, a.least)
+	out, err := s.figures.WaitSeries(r.Context(), a.q, a.step, a.whatIf, a.least)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (s *server) waitSummary(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.figures.Summary(r.Context(), a.q, cmp.Or(cohort, waits.CohortFinished), a.target, a.least)
+	out, err := s.figures.Summary(r.Context(), a.q, cmp.Or(cohort, waits.CohortFinished), a.whatIf, a.least)
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ type question struct {
 	q      influx.Query
 	csv    bool
 	step   time.Duration // 0: not given
-	target float64       // s
+	whatIf *int64        // s, to try in place of the standard; nil: not given
 	least  float64       // quality
 }
 
@@ -131,11 +131,14 @@ func (s *server) asked(v url.Values) (a question, err error) {
 	if err != nil {
 		return a, err
 	}
-	target, err := intParam(v, "target", figures.DefaultTarget, 0, 86400)
+	whatIf, err := intParam(v, "target", -1, 0, 86400)
 	if err != nil {
 		return a, err
 	}
-	a.step, a.target = time.Duration(step)*time.Second, float64(target)
+	if whatIf >= 0 {
+		a.whatIf = new(int64(whatIf))
+	}
+	a.step = time.Duration(step) * time.Second
 	a.least, err = minQuality(v)
 	return a, err
 }
@@ -166,7 +169,8 @@ func writeWaitSeries(w http.ResponseWriter, q influx.Query, out figures.WaitSeri
 		figureColumn("wait_mean_s", func(z *zone) []*float64 { return z.Mean }),
 		figureColumn("wait_mean_without_direct_s", func(z *zone) []*float64 { return z.MeanQueue }),
 		figureColumn("wait_p90_s_nearest_rank", func(z *zone) []*float64 { return z.P90 }),
-		numberColumn("target_s", func(row) float64 { return out.TargetS }),
+		{"target_s", func(row) string { return optional(out.TargetS) }},
+		textColumn("judged_by", func(row) string { return out.Judged.By() }),
 		figureColumn("over_target_share", func(z *zone) []*float64 { return z.Over }),
 		figureColumn("served_people", func(z *zone) []*float64 { return z.Served }),
 		figureColumn("abandoned_people", func(z *zone) []*float64 { return z.Abandoned }),

@@ -97,10 +97,14 @@ func TestWaitSummary(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	f := got.Finished
-	if f.Waits.N != 3 || f.Served != 2 || f.Abandoned != 1 || f.Unknown != 1 || f.Waits.Over != 1 {
+	if f.Waits.N != 3 || f.Served != 2 || f.Abandoned != 1 || f.Unknown != 1 || *f.Waits.Over != 1 || *got.Judged.WhatIfS != 60 {
 		t.Errorf("%+v", f)
 	}
 	near(t, "mean", f.Waits.MeanS, 200.0/3)
+	if got := decode[figures.WaitSummary](t, get(t, h, "/api/waits/summary?"+span[1:])); got.Finished.Waits.Over != nil || got.Finished.TargetS != nil ||
+		got.Judged.WhatIfS != nil || len(got.Judged.Standard) != 1 || got.Judged.Standard[0].Wait != nil {
+		t.Errorf("judged where nobody set a target: %+v %+v", got.Judged, got.Finished)
+	}
 	near(t, "coverage", &got.Coverage, 0.75)
 	near(t, "little", got.Little.WaitS, 80)
 	near(t, "disagreement", got.Little.Disagreement, 0.2)

@@ -136,9 +136,9 @@ func TestEveryQuestion(t *testing.T) {
 	is("intervals", len(ivs.Records), 10, err)
 	series, err := f.Series(ctx, hour, time.Hour, 0)
 	is("occupancy", *series.Zones[0].Occupancy[0], 0.5, err)
-	charts, err := f.WaitSeries(ctx, hour, 0, 10, 0)
+	charts, err := f.WaitSeries(ctx, hour, 0, new(int64(10)), 0)
 	is("waits in the first bucket", *charts.Zones[0].N[0], 5.0, err)
-	summary, err := f.Summary(ctx, hour, waits.CohortFinished, 10, 0)
+	summary, err := f.Summary(ctx, hour, waits.CohortFinished, new(int64(10)), 0)
 	is("mean wait", *summary.Finished.Waits.MeanS, 30.0, err)
 	is("mean service", *summary.Service.Times.MeanS, 20.0, err)
 	counts, err := f.Counts(ctx, hour, time.Hour)
@@ -164,8 +164,8 @@ func TestQuestionsThatHaveNoAnswer(t *testing.T) {
 	ask := func(_ any, err error) error { return err }
 	for name, c := range map[string]struct{ got, want error }{
 		"unknown box":    {ask(f.Stays(ctx, with(func(q *influx.Query) { q.Edge = "b2" }), 0)), ErrUnknown},
-		"unknown queue":  {ask(f.Summary(ctx, with(func(q *influx.Query) { q.Zone = "till" }), waits.CohortBegan, 1, 0)), ErrUnknown},
-		"no such cohort": {ask(f.Summary(ctx, good, "all", 1, 0)), ErrQuestion},
+		"unknown queue":  {ask(f.Summary(ctx, with(func(q *influx.Query) { q.Zone = "till" }), waits.CohortBegan, nil, 0)), ErrUnknown},
+		"no such cohort": {ask(f.Summary(ctx, good, "all", nil, 0)), ErrQuestion},
 		"empty range":    {ask(f.Compare(ctx, good, with(func(q *influx.Query) { q.To = q.From }), 0)), ErrQuestion},
 		"odd step":       {ask(f.Series(ctx, good, 7*time.Second, 0)), ErrQuestion},
 		"too many steps": {ask(f.Counts(ctx, with(func(q *influx.Query) { q.From = q.To.Add(-40 * 24 * time.Hour) }), 10*time.Second)), ErrQuestion},
@@ -180,7 +180,7 @@ func TestQuestionsThatHaveNoAnswer(t *testing.T) {
 	for range MaxRecords {
 		r.waits = append(r.waits, r.waits[0])
 	}
-	if _, err := many.WaitSeries(ctx, good, 0, 1, 0); !errors.Is(err, ErrTooMuch) {
+	if _, err := many.WaitSeries(ctx, good, 0, nil, 0); !errors.Is(err, ErrTooMuch) {
 		t.Errorf("more waits than can be read: %v", err)
 	}
 }

@@ -11,10 +11,6 @@ import (
 	"floorwatch/cloud/waits"
 )
 
-// DefaultTarget is the wait in seconds above which one counts as over the target
-// when the caller names none.
-const DefaultTarget = 300
-
 // queueZone is a queue zone and the service zones that serve it.
 type queueZone struct {
 	zoneKey
@@ -60,6 +56,7 @@ type WaitSummary struct {
 	Rev     string           `json:"rev"`
 	Redrawn *floorwatch.Time `json:"redrawn"`
 	Cohort  string           `json:"cohort"`
+	Judged  Judged           `json:"judged"`
 	waits.Window
 	// SettledTo is up to when the figures are known; Coverage is the observed share
 	// of the window up to there. Without coverage there are no figures.
@@ -216,13 +213,13 @@ func (d *queueData) little(w waits.Window) (*waits.Little, *waits.Window) {
 	if whole.To == 0 {
 		return nil, nil
 	}
-	mean := waits.Finish(d.recs, whole, 0).WithoutDirect.MeanS
+	mean := waits.Finish(d.recs, whole, nil).WithoutDirect.MeanS
 	return new(waits.LittlesLaw(d.ivs, whole, mean)), &whole
 }
 
 // Summary answers what the waits of one queue zone were, of a cohort: finished or
 // began. It may be left out which zone where there is only one.
-func (f *Figures) Summary(ctx context.Context, q influx.Query, cohort string, target, least float64) (out WaitSummary, err error) {
+func (f *Figures) Summary(ctx context.Context, q influx.Query, cohort string, whatIf *int64, least float64) (out WaitSummary, err error) {
 	if cohort != waits.CohortFinished && cohort != waits.CohortBegan {
 		return out, bad("use finished or began", "parameter cohort is unknown")
 	}
@@ -243,6 +240,7 @@ func (f *Figures) Summary(ctx context.Context, q influx.Query, cohort string, ta
 		Source: site.Source{Store: q.Store, Edge: q.Edge, Camera: zone.camera}, Zone: zone.zone, Rev: d.rev, Redrawn: d.redrawn,
 		Cohort: cohort, Window: w, SettledTo: min(q.To, d.asOf), MinQuality: least, LeftOut: d.leftOut(w),
 	}
+	targets := f.targets(&out.Judged, q.Store, w, whatIf)
 	out.Quality = meanQuality(d.in(w))
 	out.ObservedS = observed(d.ivs, q.From, out.SettledTo)
 	if out.ObservedS <= 0 {
@@ -250,11 +248,11 @@ func (f *Figures) Summary(ctx context.Context, q influx.Query, cohort string, ta
 	}
 	out.Coverage = min(1, out.ObservedS/floorwatch.Seconds(out.SettledTo.Sub(q.From)))
 	out.Running = new(waits.RunningAt(out.SettledTo, d.recs, d.open))
-	finished := waits.Finish(d.recs, w, target)
+	finished := waits.Finish(d.recs, w, targets)
 	if cohort == waits.CohortFinished {
 		out.Finished, out.Realised = &finished, new(d.people().FinishedIn(w))
 	} else {
-		out.Began, out.Realised = new(waits.Begin(d.recs, d.open, w, d.asOf, target)), new(d.people().BeganIn(w))
+		out.Began, out.Realised = new(waits.Begin(d.recs, d.open, w, d.asOf, targets)), new(d.people().BeganIn(w))
 	}
 	out.Little, out.LittleWindow = d.little(w)
 	stays, ivs, err := f.counters(ctx, q, zone, d.rev)

@@ -21,7 +21,8 @@ type WaitSeries struct {
 	StepS          float64         `json:"step_s"`
 	Cohort         string          `json:"cohort"`
 	QuantileMethod string          `json:"quantile_method"`
-	TargetS        float64         `json:"target_s"`
+	TargetS        *float64        `json:"target_s"` // as of waits.Finished
+	Judged         Judged          `json:"judged"`
 	MinQuality     float64         `json:"min_quality"` // as in Series
 	Zones          []QueueSeries   `json:"zones"`
 }
@@ -63,7 +64,7 @@ type QueueSeries struct {
 const waitStep = waits.LittleMinS * time.Second
 
 // WaitSeries answers what charts of waits draw. A step of 0 is ours to choose.
-func (f *Figures) WaitSeries(ctx context.Context, q influx.Query, step time.Duration, target, least float64) (WaitSeries, error) {
+func (f *Figures) WaitSeries(ctx context.Context, q influx.Query, step time.Duration, whatIf *int64, least float64) (WaitSeries, error) {
 	q, err := f.ask(q)
 	if err == nil {
 		err = checkStep(step, q)
@@ -92,16 +93,19 @@ func (f *Figures) WaitSeries(ctx context.Context, q influx.Query, step time.Dura
 	}
 	out := WaitSeries{
 		Source: site.Source{Store: q.Store, Edge: q.Edge, Camera: q.Camera}, From: q.From, To: q.To, StepS: width.Seconds(),
-		Cohort: waits.CohortFinished, QuantileMethod: waits.QuantileMethod, TargetS: target, MinQuality: least, Zones: []QueueSeries{},
+		Cohort: waits.CohortFinished, QuantileMethod: waits.QuantileMethod, MinQuality: least, Zones: []QueueSeries{},
 	}
+	w := waits.Window{From: q.From, To: q.To}
+	targets := f.targets(&out.Judged, q.Store, w, whatIf)
+	out.TargetS = targets.Of(w)
 	for i, zone := range zones {
-		out.Zones = append(out.Zones, known[i].series(zone, q, width, f.now(), target))
+		out.Zones = append(out.Zones, known[i].series(zone, q, width, f.now(), targets))
 	}
 	return out, nil
 }
 
 // series builds one zone's columns.
-func (d *queueData) series(zone queueZone, q influx.Query, step time.Duration, now floorwatch.Time, target float64) QueueSeries {
+func (d *queueData) series(zone queueZone, q influx.Query, step time.Duration, now floorwatch.Time, targets waits.Targets) QueueSeries {
 	z := QueueSeries{Camera: zone.camera, Zone: zone.zone, Rev: d.rev, Redrawn: d.redrawn}
 	slices.SortFunc(d.recs, func(a, b floorwatch.Wait) int { return cmp.Compare(End(&a), End(&b)) })
 	slices.SortFunc(d.ivs, func(a, b floorwatch.Interval) int { return cmp.Compare(a.Start, b.Start) })
@@ -113,7 +117,7 @@ func (d *queueData) series(zone queueZone, q influx.Query, step time.Duration, n
 		w := waits.Window{From: from, To: from.Add(step)}
 		recs := within(d.recs, w, func(x floorwatch.Wait) floorwatch.Time { return End(&x) })
 		ivs, low := within(d.ivs, w, start), within(d.low, w, start)
-		f := waits.Finish(recs, w, target)
+		f := waits.Finish(recs, w, targets)
 		pending := w.To > d.asOf && now.Sub(w.To) < 2*width+90*time.Second
 		known := !pending && (d.redrawn == nil || from >= *d.redrawn)
 		z.push(w, pending, known, f, waits.LittlesLaw(ivs, w, f.WithoutDirect.MeanS))

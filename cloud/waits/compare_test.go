@@ -90,7 +90,7 @@ func TestCompare(t *testing.T) {
 	if *c.Mean.LowS > 600 || *c.Mean.HighS < 600 {
 		t.Errorf("%v to %v", *c.Mean.LowS, *c.Mean.HighS)
 	}
-	f := waits.Finish(a, shift, 0).Waits
+	f := waits.Finish(a, shift, nil).Waits
 	equal(t, "median of one", c.A.MedianS, *f.MedianS)
 	equal(t, "p90 of one", c.A.P90S, *f.P90S)
 	if again := waits.Compare(a, shift, append(b, unseen, gone), shift); !reflect.DeepEqual(again, c) {

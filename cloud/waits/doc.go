@@ -50,13 +50,14 @@ type Dist struct {
 	MedianS *float64 `json:"median_s"`
 	P90S    *float64 `json:"p90_s"`
 	MaxS    *float64 `json:"max_s"`
-	// Over is how many, and which share, were longer than the target.
-	Over      int      `json:"over_target"`
+	// Over is how many were longer than the target that was in force when they ended,
+	// and which share of those for which there was one; nil where there was none.
+	Over      *int     `json:"over_target"`
 	OverShare *float64 `json:"over_target_share"`
 }
 
 // dist describes durations in milliseconds; it sorts them.
-func dist(ms []floorwatch.Time, target floorwatch.Time) Dist {
+func dist(ms []floorwatch.Time) Dist {
 	d := Dist{N: len(ms)}
 	if d.N == 0 {
 		return d
@@ -65,13 +66,9 @@ func dist(ms []floorwatch.Time, target floorwatch.Time) Dist {
 	var sum floorwatch.Time
 	for _, v := range ms {
 		sum += v
-		if v > target {
-			d.Over++
-		}
 	}
 	d.MeanS = new(float64(sum) / 1000 / float64(d.N))
 	d.MedianS, d.P90S, d.MaxS = rank(ms, 0.5), rank(ms, 0.9), seconds(ms[d.N-1])
-	d.OverShare = new(float64(d.Over) / float64(d.N))
 	return d
 }
 

@@ -4,9 +4,10 @@ import "floorwatch"
 
 // Finished is the cohort of the waits that ended in a window.
 type Finished struct {
-	Cohort         string  `json:"cohort"`
-	QuantileMethod string  `json:"quantile_method"`
-	TargetS        float64 `json:"target_s"`
+	Cohort         string `json:"cohort"`
+	QuantileMethod string `json:"quantile_method"`
+	// TargetS is the target in s; nil: none is set, or another one since within the window.
+	TargetS *float64 `json:"target_s"`
 	// Waits are all that ended with a seen beginning and a known end, also those
 	// of 0 s (direct) and those that were given up.
 	Waits          Dist `json:"waits"`
@@ -22,10 +23,10 @@ type Finished struct {
 	Unseen    int `json:"unseen"`  // beginning not seen: in no duration
 }
 
-// Finish describes the waits that ended in w; target is in seconds.
-func Finish(recs []floorwatch.Wait, w Window, target float64) Finished {
-	f := Finished{Cohort: CohortFinished, QuantileMethod: QuantileMethod, TargetS: target}
-	var all, queued, served, abandoned []floorwatch.Time
+// Finish describes the waits that ended in w, each judged by its target.
+func Finish(recs []floorwatch.Wait, w Window, targets Targets) Finished {
+	f := Finished{Cohort: CohortFinished, QuantileMethod: QuantileMethod, TargetS: targets.Of(w)}
+	var all, queued, served, abandoned lengths
 	for i := range recs {
 		r := &recs[i]
 		if r.End == nil || !w.holds(*r.End) {
@@ -36,21 +37,37 @@ func Finish(recs []floorwatch.Wait, w Window, target float64) Finished {
 			continue
 		}
 		d := *r.End - r.Enter
-		all = append(all, d)
+		all.add(d, *r.End, targets)
 		if !r.Direct {
-			queued = append(queued, d)
+			queued.add(d, *r.End, targets)
 		}
 		switch r.Outcome {
 		case floorwatch.OutcomeServed:
-			served = append(served, d)
+			served.add(d, *r.End, targets)
 		case floorwatch.OutcomeAbandoned:
-			abandoned = append(abandoned, d)
+			abandoned.add(d, *r.End, targets)
 		}
 	}
-	limit := floorwatch.Time(target * 1000)
-	f.Waits, f.WithoutDirect = dist(all, limit), dist(queued, limit)
-	f.ServedWaits, f.AbandonedWaits = dist(served, limit), dist(abandoned, limit)
+	f.Waits, f.WithoutDirect = all.dist(), queued.dist()
+	f.ServedWaits, f.AbandonedWaits = served.dist(), abandoned.dist()
 	return f
+}
+
+// lengths are waits, and how they were judged.
+type lengths struct {
+	ms []floorwatch.Time
+	judged
+}
+
+func (l *lengths) add(d, end floorwatch.Time, t Targets) {
+	l.ms = append(l.ms, d)
+	l.judge(t, end, d)
+}
+
+func (l *lengths) dist() Dist {
+	d := dist(l.ms)
+	l.tell(&d)
+	return d
 }
 
 // count takes a wait's outcome.

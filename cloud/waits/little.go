@@ -99,8 +99,7 @@ func Serve(stays []floorwatch.Stay, ivs []floorwatch.Interval, w Window, served 
 			s.Unsure++
 		}
 	}
-	s.Times = dist(times, floorwatch.MaxTime)
-	s.Times.OverShare = nil // no target is for service
+	s.Times = dist(times)
 	for _, iv := range ivs {
 		if w.holds(iv.Start) {
 			s.BusyS += iv.PersonS

@@ -13,13 +13,13 @@ import (
 // goes to those who waited longer (Kaplan and Meier 1958), so that a figure of
 // the last minutes is not made of short waits only.
 type Began struct {
-	Cohort  string  `json:"cohort"`
-	TargetS float64 `json:"target_s"`
-	N       int     `json:"n"`       // who joined, Direct among them
-	Ended   int     `json:"ended"`   // of N
-	Running int     `json:"running"` // of N, at AsOf
-	Unknown int     `json:"unknown"` // of N: lost in the queue
-	Direct  int     `json:"direct"`  // of N
+	Cohort  string   `json:"cohort"`
+	TargetS *float64 `json:"target_s"` // as of Finished, of the window up to AsOf
+	N       int      `json:"n"`        // who joined, Direct among them
+	Ended   int      `json:"ended"`    // of N
+	Running int      `json:"running"`  // of N, at AsOf
+	Unknown int      `json:"unknown"`  // of N: lost in the queue
+	Direct  int      `json:"direct"`   // of N
 	// RestrictedMeanS is the area under the curve up to RestrictedToS, the longest
 	// observation. LastCensored: that one did not end, so the true mean is higher.
 	RestrictedMeanS *float64 `json:"restricted_mean_s"`
@@ -49,8 +49,8 @@ type Observation struct {
 // Begin describes those who joined in w, as known at asOf: waits that ended
 // before it, and the beginnings (see Open) of those that still run. What ended
 // later still ran at asOf.
-func Begin(recs []floorwatch.Wait, open []floorwatch.Time, w Window, asOf floorwatch.Time, target float64) Began {
-	b := Began{Cohort: CohortBegan, TargetS: target, AsOf: asOf}
+func Begin(recs []floorwatch.Wait, open []floorwatch.Time, w Window, asOf floorwatch.Time, targets Targets) Began {
+	b := Began{Cohort: CohortBegan, TargetS: targets.Of(Window{w.From, max(w.To, asOf)}), AsOf: asOf}
 	var obs []Observation
 	for i := range recs {
 		r := &recs[i]
@@ -69,7 +69,7 @@ func Begin(recs []floorwatch.Wait, open []floorwatch.Time, w Window, asOf floorw
 		}
 	}
 	b.N = len(obs)
-	b.fill(NewCurve(obs), floorwatch.Time(target*1000))
+	b.fill(NewCurve(obs))
 	return b
 }
 
@@ -87,15 +87,17 @@ func (b *Began) observe(r *floorwatch.Wait, asOf floorwatch.Time) Observation {
 	return Observation{*r.End - r.Enter, r.Outcome}
 }
 
-func (b *Began) fill(c Curve, target floorwatch.Time) {
+func (b *Began) fill(c Curve) {
 	if b.N == 0 {
 		return
 	}
 	mean := c.RestrictedMean(c.Last)
 	b.RestrictedMeanS, b.RestrictedToS, b.LastCensored = &mean, seconds(c.Last), c.LastCensored
 	b.MedianS, b.P90S = c.Quantile(0.5), c.Quantile(0.9)
-	if target < c.Last || !c.LastCensored {
-		b.OverShare, b.OverInterval = new(c.At(target)), c.Interval(target)
+	if b.TargetS != nil {
+		if target := floorwatch.Time(*b.TargetS * 1000); target < c.Last || !c.LastCensored {
+			b.OverShare, b.OverInterval = new(c.At(target)), c.Interval(target)
+		}
 	}
 	b.RestrictedErrorS = new(c.RestrictedMeanError(c.Last))
 	b.Outcomes, b.OutcomeIntervals = c.Outcomes, map[string]*Interval{}

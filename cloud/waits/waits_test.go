@@ -50,11 +50,11 @@ func TestFinish(t *testing.T) {
 		wait(130, 190, "left"),     // 60 s
 		direct, unseen, {Enter: 1}, // the last one runs
 	}
-	f := waits.Finish(recs, waits.Window{From: sec(100), To: sec(200)}, 30)
+	f := waits.Finish(recs, waits.Window{From: sec(100), To: sec(200)}, waits.One(30))
 	if f.Cohort != "finished" || f.Served != 4 || f.Abandoned != 1 || f.Left != 1 || f.Unknown != 1 || f.Direct != 1 || f.Unseen != 1 {
 		t.Errorf("%+v", f)
 	}
-	if f.Waits.N != 5 || f.WithoutDirect.N != 4 || f.ServedWaits.N != 3 || f.AbandonedWaits.N != 1 || f.Waits.Over != 2 {
+	if f.Waits.N != 5 || f.WithoutDirect.N != 4 || f.ServedWaits.N != 3 || f.AbandonedWaits.N != 1 || *f.Waits.Over != 2 {
 		t.Errorf("%+v", f)
 	}
 	equal(t, "mean", f.Waits.MeanS, 160.0/5)
@@ -63,7 +63,32 @@ func TestFinish(t *testing.T) {
 	equal(t, "p90", f.Waits.P90S, 60)
 	equal(t, "over", f.Waits.OverShare, 0.4)
 	equal(t, "abandoned after", f.AbandonedWaits.MeanS, 20)
-	if nothing := waits.Finish(nil, waits.Window{To: 1}, 30); nothing.Waits.MeanS != nil || nothing.Waits.OverShare != nil {
+	equal(t, "target", f.TargetS, 30)
+	// Each is judged by what was in force when it ended: none before 120, 30 s from
+	// then on, 60 s from 170.
+	set := func(from float64, s int64) floorwatch.TargetSpan {
+		return floorwatch.TargetSpan{From: sec(from), Wait: &floorwatch.SetTarget{Target: floorwatch.Target{WithinS: s}}}
+	}
+	w, changing := waits.Window{From: sec(100), To: sec(200)}, waits.Targets{set(120, 30), set(170, 60)}
+	if f := waits.Finish(recs, w, changing); *f.Waits.Over != 0 || f.TargetS != nil || f.AbandonedWaits.Over != nil {
+		t.Errorf("%+v", f)
+	}
+	changing = append(changing, set(180, 59), floorwatch.TargetSpan{From: sec(195)})
+	if f := waits.Finish(recs, w, changing); *f.Waits.Over != 1 || f.Waits.N != 5 {
+		t.Errorf("%+v", f)
+	} else {
+		equal(t, "of those with a target", f.Waits.OverShare, 1.0/3)
+	}
+	for _, c := range []struct {
+		t    waits.Targets
+		want float64
+	}{{nil, none}, {waits.One(60), 60}, {waits.Targets{set(0, 30), set(200, 60)}, 30}, {waits.Targets{set(0, 30), set(150, 30)}, 30}, {changing, none}} {
+		equal(t, "the one target", c.t.Of(w), c.want)
+	}
+	if f := waits.Finish(recs, w, nil); f.Waits.Over != nil || f.Waits.OverShare != nil || f.TargetS != nil || f.Waits.N != 5 {
+		t.Errorf("judged by no target: %+v", f.Waits)
+	}
+	if nothing := waits.Finish(nil, waits.Window{To: 1}, waits.One(30)); nothing.Waits.MeanS != nil || nothing.Waits.OverShare != nil {
 		t.Errorf("figures of nothing: %+v", nothing)
 	}
 }
@@ -166,7 +191,7 @@ func TestBegin(t *testing.T) {
 		wait(190, 301, served),    // still ran at 300: at least 110 s
 		direct,
 	}
-	b := waits.Begin(recs, []floorwatch.Time{sec(150), sec(250)}, w, sec(300), 35)
+	b := waits.Begin(recs, []floorwatch.Time{sec(150), sec(250)}, w, sec(300), waits.One(35))
 	if b.N != 6 || b.Ended != 3 || b.Running != 2 || b.Unknown != 1 || b.Direct != 1 || !b.LastCensored {
 		t.Fatalf("%+v", b)
 	}
@@ -178,7 +203,7 @@ func TestBegin(t *testing.T) {
 	equal(t, "over", b.OverShare, 4.0/6)
 	equal(t, "served", new(b.Outcomes[served]), 2.0/6)
 	equal(t, "abandoned", new(b.Outcomes[abandoned]), 1.0/6)
-	if nobody := waits.Begin(nil, nil, w, sec(300), 35); nobody.RestrictedMeanS != nil || nobody.N != 0 {
+	if nobody := waits.Begin(nil, nil, w, sec(300), waits.One(35)); nobody.RestrictedMeanS != nil || nobody.N != 0 {
 		t.Errorf("%+v", nobody)
 	}
 }

@@ -277,11 +277,11 @@ func truthOf(people []person, of func(person) bool, target int64) (x truth) {
 	return x
 }
 
-func got(v *float64) float64 {
-	if v == nil {
-		return 0
+func got[T int | float64](v *T) (x T) {
+	if v != nil {
+		x = *v
 	}
-	return *v
+	return x
 }
 
 // TestWaitsOfRealQueues replays real queues as stays. Every wait that the log
@@ -363,7 +363,7 @@ func checkWindow(t *testing.T, all published, day floorwatch.Time, people []pers
 		return
 	}
 	f := s.Finished
-	have := truth{f.Waits.N, f.Waits.Over, f.Served, f.Abandoned, got(f.Waits.MeanS), got(f.Waits.MedianS), got(f.Waits.P90S)}
+	have := truth{f.Waits.N, got(f.Waits.Over), f.Served, f.Abandoned, got(f.Waits.MeanS), got(f.Waits.MedianS), got(f.Waits.P90S)}
 	if have != want || f.Unknown != 0 {
 		t.Errorf("%s: %+v, want %+v", query, have, want)
 	}

@@ -221,7 +221,7 @@ func (s *logScore) windows(truth []score.Wait, m measured) {
 		from := floorwatch.Time(w.Start * 1000)
 		span := waits.Window{From: from, To: from.Add(window)}
 		near := m.around(span)
-		s.mean.add(value(waits.Finish(near, span, 0).Waits.MeanS), w.Mean)
+		s.mean.add(value(waits.Finish(near, span, nil).Waits.MeanS), w.Mean)
 		s.realised.add(value(waits.NewPeople(near, nil, span.To.Add(time.Hour)).FinishedIn(span).MeanS), w.Mean)
 		ivs := m.queue(span)
 		little := waits.LittlesLaw(ivs, span, nil)

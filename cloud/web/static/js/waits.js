@@ -9,16 +9,16 @@ import { chartRange } from "./charts.js";
 import { liveOf, quality } from "./live.js";
 import { leastQuality, leftOut, leftOutOf, redrawnOf, trust } from "./trust.js";
 import { playStay } from "./player.js";
+import { drawStandard, judgement, loadStandard, rate, startStandard, takeStandard, whatIf } from "./standard.js";
 import { clearWaitCharts, drawWaitCharts, loadWaitCharts, waitFrames } from "./waitcharts.js";
 
 const most = 100; // rows
-const targets = [60, 120, 180, 300, 600, 900, 1800];
 const outcomes = { served: "waits.served", abandoned: "waits.abandoned", left: "waits.left", unknown: "waits.unknown" };
 let rows = [];
 let left = null; // what min_quality kept out
 let breaks = []; // zones that were redrawn
 let known = new Map(); // zone -> summary
-let cohort = "finished", target = 300;
+let cohort = "finished";
 let turn = 0, last = 0;
 
 export const queues = () => at.camera?.zones.filter((z) => z.role === "queue") ?? [];
@@ -32,11 +32,13 @@ export async function loadWaits(every = 0) {
   const soon = to + 60000; // a record may carry a stamp slightly ahead of this clock
   const [list, ...sums] = await Promise.all([
     get("/api/waits", { ...params(), ...trust(), from: soon - 24 * 3600e3, to: soon, limit: most }),
-    ...queues().map((z) => get("/api/waits/summary", { ...params(), ...trust(), zone: z.name, from, to, cohort, target })),
-    loadWaitCharts(from, to, target),
+    ...queues().map((z) => get("/api/waits/summary", { ...params(), ...trust(), zone: z.name, from, to, cohort, target: whatIf() })),
+    loadWaitCharts(from, to, whatIf()),
+    loadStandard(),
   ]);
   if (mine !== turn) return;
   [rows, left, breaks] = [list.waits, list.left_out, list.breaks];
+  takeStandard(sums.at(-1));
   known = new Map(queues().map((z, i) => [z.name, sums[i]]));
   drawWaits();
 }
@@ -56,19 +58,21 @@ export function clearWaits() {
   last = 0;
   rows = [];
   known = new Map();
+  takeStandard(null);
   clearWaitCharts();
   drawWaits();
 }
 
 export function startWaits() {
   $("wait-cohort").onchange = (e) => { cohort = e.target.value; loadWaits(); };
-  $("wait-target").onchange = (e) => { target = Number(e.target.value); loadWaits(); };
+  startStandard(loadWaits);
 }
 
 export function drawWaits() {
   $("waits").hidden = !queues().length;
   if (!queues().length) return;
   drawChoices();
+  drawStandard();
   $("waits-range").textContent = t("range." + chartRange());
   const held = document.activeElement?.closest("#queues [data-def]");
   const def = held?.dataset.def, zone = held?.closest(".queue").dataset.zone;
@@ -79,15 +83,14 @@ export function drawWaits() {
   if (def) $("queues").querySelector(`[data-zone="${zone}"] [data-def="${def}"]`)?.focus();
 }
 
-// drawChoices fills the two lists anew only when their texts change: a list that
-// is open would close.
+// drawChoices fills the list anew only when its texts change: a list that is open
+// would close.
 function drawChoices() {
   const fill = (id, all, chosen) => {
     if ($(id).textContent !== all.map(([, text]) => text).join("")) $(id).replaceChildren(...all.map(([value, text]) => el("option", { value }, text)));
     $(id).value = chosen;
   };
   fill("wait-cohort", [["finished", t("waits.finished")], ["began", t("waits.began")]], cohort);
-  fill("wait-target", targets.map((s) => [s, span(s)]), target);
 }
 
 function block(z) {
@@ -135,7 +138,7 @@ export function drawQueueNow() {
 }
 
 function tiles(s) {
-  const [first, ...rest] = cohort === "began" ? beganTiles(s.began) : finishedTiles(s.finished, s.service);
+  const [first, ...rest] = cohort === "began" ? beganTiles(s) : finishedTiles(s);
   return first ? [first, realisedTile(s.realised), ...rest, ...commonTiles(s)] : commonTiles(s);
 }
 
@@ -147,16 +150,19 @@ function realisedTile(m) {
   return tile(t("waits.realised"), low === high ? low : `${low} – ${high}`, `${t("waits.best", { mean: span(m.mean_s) })} · ${doubt}`, "realised");
 }
 
-const over = (share, s) => tile(t("waits.over", { target: span(target) }), share == null ? "–" : percent(share), s, "target");
+// overTile is the share of those who waited longer than they were to.
+const overTile = (s, of, share, n) => tile(of.target_s == null ? t("waits.overtarget") : t("waits.over", { target: span(of.target_s) }),
+  rate(share), [n, judgement(s.judged, share)].filter(Boolean).join(" · "), "target");
 
-function finishedTiles(f, service) {
+function finishedTiles(s) {
+  const { finished: f, service } = s;
   if (!f) return [];
   const w = f.waits;
   const out = [
     tile(t("waits.mean"), seconds(w.mean_s), `${t("waits.n", { n: figure(w.n, 0) })} · ${t("waits.nodirect", { mean: seconds(f.without_direct.mean_s) })}`, "waitmean"),
     tile(t("waits.median"), seconds(w.median_s), "", "waitquantile"),
     tile(t("waits.p90"), seconds(w.p90_s), "", "waitquantile"),
-    over(w.over_target_share, t("waits.overn", { over: figure(w.over_target, 0), n: figure(w.n, 0) })),
+    overTile(s, f, w.over_target_share, w.over_target == null ? "" : t("waits.overn", { over: figure(w.over_target, 0), n: figure(w.n, 0) })),
   ];
   if (service || f.served || f.abandoned) {
     out.push(tile(t("waits.served"), figure(f.served, 0), t("waits.direct", { n: figure(f.direct, 0) }), "served"),
@@ -166,7 +172,8 @@ function finishedTiles(f, service) {
   return out;
 }
 
-function beganTiles(b) {
+function beganTiles(s) {
+  const b = s.began;
   if (!b) return [];
   const share = (k) => (b.outcomes?.[k] == null ? "–" : percent(b.outcomes[k]));
   return [
@@ -174,7 +181,7 @@ function beganTiles(b) {
       `${t("waits.n", { n: figure(b.n, 0) })} · ${b.last_censored ? t("waits.upto", { limit: seconds(b.restricted_to_s) }) : t("waits.allended")}`, "began"),
     tile(t("waits.median"), seconds(b.median_s), "", "began"),
     tile(t("waits.p90"), seconds(b.p90_s), b.p90_s == null && b.n ? t("waits.notyet") : "", "began"),
-    over(b.over_target_share, ""),
+    overTile(s, b, b.over_target_share, ""),
     tile(t("waits.served"), share("served"), t("waits.direct", { n: figure(b.direct, 0) }), "served"),
     tile(t("waits.abandoned"), share("abandoned"), "", "abandoned"),
     tile(t("waits.unknown"), figure(b.unknown, 0), t("waits.censored"), "unknown"),
