@@ -4,6 +4,7 @@
 //	   ^                 │      ├─> vault (seals)      ├─> api ─> web, programs
 //	   └─ acknowledged ──┘      └─> dead letters       │
 //	broker ─ live, state ─────────> hub ───────────────┘
+//	broker <─ standards, signed ── what holds in each hall
 //
 // Ingest keeps no state of its own and can be killed at any moment.
 package cloud
@@ -29,6 +30,7 @@ import (
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
 	"floorwatch/internal/access"
+	"floorwatch/internal/identity"
 	"floorwatch/internal/layout"
 	"floorwatch/internal/metrics"
 	"floorwatch/internal/retry"
@@ -69,6 +71,10 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	if a.Log == nil {
 		a.Log = slog.New(slog.DiscardHandler)
 	}
+	key, err := identity.Load(filepath.Join(a.Data, KeyFile))
+	if err != nil {
+		return err
+	}
 	meta, err := a.openSites(ctx)
 	if err != nil {
 		return err
@@ -94,15 +100,20 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 		Broker: a.Broker, Sites: a.Sites, Store: a.Figures, Index: index, DB: db,
 		Retention: a.Retention, Stored: a.stored(hub), Dog: dog, Log: a.Log,
 	}
-	watch := &command.Watch{
-		Broker: a.Broker, Sites: a.Sites, OnState: live.PutState, OnLive: live.PutLive, Log: a.Log,
-	}
 	film, err := a.openVault(index)
 	if err != nil {
 		return err
 	}
+	standards := &command.Standards{Sites: a.Sites, DB: meta, Key: key, Do: film.commander.Do, Log: a.Log}
+	watch := &command.Watch{
+		Broker: a.Broker, Sites: a.Sites, OnLive: live.PutLive, Log: a.Log,
+		OnState: func(store, edge string, st floorwatch.State) error {
+			standards.PutState(store, edge, st)
+			return live.PutState(store, edge, st)
+		},
+	}
 	for _, part := range []func(context.Context) error{
-		a.Sites.Run, in.Run, watch.Run, film.commander.Run, film.archive.Run, film.retention.Run,
+		a.Sites.Run, in.Run, watch.Run, film.commander.Run, standards.Run, film.archive.Run, film.retention.Run,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}

@@ -30,6 +30,7 @@ import (
 	"floorwatch/edge/trail"
 	"floorwatch/internal/access"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/identity"
 	"floorwatch/internal/program"
 )
 
@@ -175,6 +176,13 @@ func (p *product) prepare() (err error) {
 		return err
 	}
 	p.key = private.Public().(ed25519.PublicKey)
+	if p.cfg.Edge.CloudKey == "" {
+		key, err := identity.Load(filepath.Join(p.cfg.Edge.Data, cloudDir, cloud.KeyFile))
+		if err != nil {
+			return err
+		}
+		p.cfg.Edge.CloudKey = identity.Text(key.Public().(ed25519.PublicKey))
+	}
 	p.cloudPassword, p.edgePassword = rand.Text(), rand.Text()
 	p.broker, err = broker.New(broker.Settings{
 		Edges:         map[string]string{p.username(): p.edgePassword},
