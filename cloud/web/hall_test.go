@@ -294,8 +294,10 @@ func TestWaitsInChromium(t *testing.T) {
 	checkHall(t, h)
 	boxes := fleet.NewLive()
 	hub := api.NewHub(boxes)
+	rules := h.standards(t)
+	rules.issue(t, "acme", h.end.Add(-2*time.Hour), 300, 0.9)
 	srv := httptest.NewServer(api.New(api.Settings{
-		Sites: site.Of(h.registry()), Figures: h, Footage: h, Pictures: h, Hub: hub, Pages: web.Handler(),
+		Sites: rules.sites, Figures: h, Footage: h, Pictures: h, Hub: hub, Pages: web.Handler(),
 	}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
