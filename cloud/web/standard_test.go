@@ -96,6 +96,9 @@ func TestStandardInChromium(t *testing.T) {
 	open := func(what string) {
 		webtest.Run(t, ctx, what, chromedp.Navigate(srv.URL+"/?lang=en"), chromedp.WaitVisible(`#range [data-range="3600"]`), chromedp.Click(`#range [data-range="3600"]`))
 	}
+	see := func() {
+		webtest.Run(t, ctx, "scroll", chromedp.Evaluate(`document.querySelector('#wait-standard').scrollIntoView({ block: "center" })`, nil))
+	}
 	webtest.Run(t, ctx, "size", clog.Enable(), network.Enable(), chromedp.EmulateViewport(1400, 900))
 
 	open("nobody has set a target")
@@ -112,6 +115,7 @@ func TestStandardInChromium(t *testing.T) {
 	webtest.Until(t, ctx, `/From .* on: 95 % of waits within 2 min/.test(`+line+`)`)
 	webtest.Until(t, ctx, `/Open Mon–Fri 09:00–17:30, Sat, Sun 10:00–16:00 · (open|closed) now/.test(`+line+`)`)
 	webtest.Until(t, ctx, `/^over 5 min [\d.]+ % \d+ of \d+ · target (kept|missed): at most 10 %$/.test(`+fig("target")+`)`)
+	see()
 	shot(t, ctx, "standard-en", false)
 
 	// The viewer's own number is a what-if, and nothing but.
@@ -119,6 +123,7 @@ func TestStandardInChromium(t *testing.T) {
 	webtest.Until(t, ctx, `document.querySelector('#wait-trial').innerText.startsWith('What if the target were 1 min? A trial on this page alone: it is not the standard')`)
 	webtest.Until(t, ctx, `/^over 1 min [\d.]+ % \d+ of \d+ · what if, not the standard$/.test(`+fig("target")+`)`)
 	webtest.Until(t, ctx, line+`.includes('within 5 min, set by Guangdong')`)
+	see()
 	shot(t, ctx, "standard-what-if-en", false)
 	webtest.Run(t, ctx, "back", pick("wait-target", ""))
 	webtest.Until(t, ctx, `document.querySelector('#wait-trial').hidden && `+fig("target")+`.startsWith('over 5 min ')`)
@@ -134,10 +139,11 @@ func TestStandardInChromium(t *testing.T) {
 	webtest.Until(t, ctx, `/营业时间：周一–周五 09:00–17:30，周六、周日 10:00–16:00 · 现在(不)?营业/.test(`+line+`)`)
 	webtest.Run(t, ctx, "what if", pick("wait-target", "600"))
 	webtest.Until(t, ctx, `document.querySelector('#wait-trial').innerText.startsWith('假设目标是 10 分')`)
+	see()
 	shot(t, ctx, "standard-what-if-zh", false)
 	webtest.Run(t, ctx, "phone", chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
 	webtest.Until(t, ctx, `document.documentElement.scrollWidth <= 390`)
-	webtest.Run(t, ctx, "scroll", chromedp.ScrollIntoView(`#waits`))
+	see()
 	shot(t, ctx, "standard-phone-zh", false)
 	for _, f := range bad.All() {
 		t.Error(f)
