@@ -7,11 +7,10 @@ package site
 
 import (
 	"crypto/ed25519"
-	"encoding/base64"
-	"fmt"
 	"time"
 
 	"floorwatch"
+	"floorwatch/internal/identity"
 )
 
 // Registry is a plain list of stores and boxes, at one moment.
@@ -62,18 +61,11 @@ type Source struct {
 type Key string
 
 // KeyOf writes a key down.
-func KeyOf(k ed25519.PublicKey) Key { return Key(base64.StdEncoding.EncodeToString(k)) }
+func KeyOf(k ed25519.PublicKey) Key { return Key(identity.Text(k)) }
 
 // Public reads a key; nil for none.
 func (k Key) Public() (ed25519.PublicKey, error) {
-	b, err := base64.StdEncoding.Strict().DecodeString(string(k))
-	if err != nil {
-		return nil, fmt.Errorf("decode key: %w", err)
-	}
-	if n := len(b); n != 0 && n != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("key has %d bytes, want %d as floorwatch-edge key prints", n, ed25519.PublicKeySize)
-	}
-	return b, nil
+	return identity.Parse(string(k))
 }
 
 // NameError says that a name is missing, where there are several to choose from,
