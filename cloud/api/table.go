@@ -31,10 +31,6 @@ func timeColumn[T any](name string, f func(x T) floorwatch.Time) column[T] {
 	return column[T]{name, func(x T) string { return f(x).String() }}
 }
 
-func numberColumn[T any](name string, f func(x T) float64) column[T] {
-	return column[T]{name, func(x T) string { return number(f(x)) }}
-}
-
 // record is a pointer to one.
 type record[T any] interface {
 	*T

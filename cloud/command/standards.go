@@ -38,12 +38,19 @@ type Standards struct {
 
 	mu       sync.Mutex
 	boxes    map[standardBox]*standardState
-	seen     [2]int64 // versions of sites and standards that were looked at
-	round    int      // grows when they change
-	otherKey bool     // it was said
+	told     map[string]toldHall // by hall, the last
+	seen     [2]int64            // versions of sites and standards that were looked at
+	round    int                 // grows when they change
+	otherKey bool                // it was said
 }
 
 type standardBox struct{ store, edge string }
+
+// toldHall is what a hall was told last, by its hash.
+type toldHall struct {
+	floorwatch.HallStandard
+	hash string
+}
 
 // standardState is what is known of a box that knows of standards.
 type standardState struct {
@@ -161,9 +168,12 @@ func (s *Standards) tell(ctx context.Context, now *site.Snapshot, round int, k s
 // send returns the hash of what the box is to keep; without a reply it keeps that.
 func (s *Standards) send(ctx context.Context, now *site.Snapshot, k standardBox) (r floorwatch.Reply, hash string, err error) {
 	s.mu.Lock()
-	keeps := s.boxes[k].keeps
+	keeps, last := s.boxes[k].keeps, s.told[k.store]
 	s.mu.Unlock()
 	at := floorwatch.TimeOf(time.Now())
+	if keeps != "" && keeps == last.hash && now.Holds(last.HallStandard, at) {
+		return r, keeps, nil // mostly; the store need not be asked
+	}
 	if keeps == "" && !now.HallStandard(k.store, at).Says() {
 		return r, "", nil // nothing was set, and nothing is kept
 	}
@@ -171,8 +181,9 @@ func (s *Standards) send(ctx context.Context, now *site.Snapshot, k standardBox)
 	if err != nil {
 		return r, "", err
 	}
-	s.sayKey(told.OtherKey)
-	if hash = told.Signed.Hash(); hash == keeps {
+	hash = told.Signed.Hash()
+	s.took(k.store, toldHall{told.Hall, hash}, told.OtherKey)
+	if hash == keeps {
 		return r, hash, nil
 	}
 	id := make([]byte, 16)
@@ -184,10 +195,15 @@ func (s *Standards) send(ctx context.Context, now *site.Snapshot, k standardBox)
 	return r, hash, err
 }
 
-// sayKey tells once that the cloud has another key than before.
-func (s *Standards) sayKey(other bool) {
+// took remembers what a hall is told, and says once that the cloud has another key
+// than before.
+func (s *Standards) took(store string, hall toldHall, other bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.told == nil {
+		s.told = map[string]toldHall{}
+	}
+	s.told[store] = hall
 	if other && !s.otherKey {
 		s.otherKey = true
 		s.Log.Error("halls were told their standards with another key of the cloud, and boxes refuse this one; " +

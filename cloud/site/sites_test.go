@@ -231,7 +231,7 @@ func storeSuite(t *testing.T, fresh func(t testing.TB) *metadata.DB) {
 
 	t.Run("scenes", func(t *testing.T) { sceneSuite(t, fresh(t)) })
 	t.Run("standards", func(t *testing.T) { standardSuite(t, fresh(t)) })
-	t.Run("files", func(t *testing.T) { identity(t, fresh) })
+	t.Run("files", func(t *testing.T) { roundTrip(t, fresh) })
 }
 
 func sceneSuite(t *testing.T, db *metadata.DB) {
@@ -280,9 +280,9 @@ func sceneSuite(t *testing.T, db *metadata.DB) {
 	}
 }
 
-// identity: what is exported is imported to the same, into an empty store and into
+// roundTrip: what is exported is imported to the same, into an empty store and into
 // its own.
-func identity(t *testing.T, fresh func(t testing.TB) *metadata.DB) {
+func roundTrip(t *testing.T, fresh func(t testing.TB) *metadata.DB) {
 	seed := rand.Uint64()
 	for n := range 6 {
 		tree := randomTree(rand.New(rand.NewPCG(seed, uint64(n))))

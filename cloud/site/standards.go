@@ -253,11 +253,17 @@ func saysStill(told, holds floorwatch.HallStandard, t floorwatch.Time) bool {
 // HallTold is what a hall's boxes are to hold. OtherKey: what they were told before was
 // signed with another key, so they refuse this until they know the new one.
 type HallTold struct {
+	Hall     floorwatch.HallStandard
 	Signed   floorwatch.Signed
 	OtherKey bool
 
 	serial int64
 	still  bool // it holds
+}
+
+// Holds tells whether what a hall was told is what holds from t on.
+func (s *Snapshot) Holds(told floorwatch.HallStandard, t floorwatch.Time) bool {
+	return saysStill(told, s.HallStandard(told.Store, t), t)
 }
 
 // Tell returns what the boxes of a hall are to hold. It is the same, byte by byte,
@@ -276,6 +282,7 @@ func (s *Snapshot) Tell(ctx context.Context, db *metadata.DB, store string, t fl
 				return err
 			}
 			holds.Serial = max(out.serial+1, int64(t))
+			out.Hall = holds
 			if out.Signed, err = floorwatch.SignHallStandard(holds, key); err != nil {
 				return err
 			}
@@ -306,8 +313,8 @@ func hallTold(ctx context.Context, tx *metadata.Tx, holds floorwatch.HallStandar
 		return HallTold{}, err
 	}
 	out.Signed = floorwatch.Signed{Body: string(body), Signature: hex.EncodeToString(signature)}
-	last, err := floorwatch.ParseHallStandard(out.Signed, key.Public().(ed25519.PublicKey))
+	out.Hall, err = floorwatch.ParseHallStandard(out.Signed, key.Public().(ed25519.PublicKey))
 	out.OtherKey = errors.Is(err, floorwatch.ErrStandardSignature)
-	out.still = err == nil && saysStill(last, holds, t) // what cannot be read is told anew
+	out.still = err == nil && saysStill(out.Hall, holds, t) // what cannot be read is told anew
 	return out, nil
 }

@@ -3,6 +3,7 @@ package site
 import (
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -144,5 +145,38 @@ func standardSuite(t *testing.T, db *metadata.DB) {
 	}
 	if all := snapshot(t, db); all.StandardsVersion == 0 || len(all.Issued("h1")) != 1 {
 		t.Errorf("%d", all.StandardsVersion)
+	}
+}
+
+// BenchmarkTell works out, signs and keeps what 10,000 halls are told, and then finds
+// that nothing has changed.
+func BenchmarkTell(b *testing.B) {
+	db, key := newStore(b), cloudKey(1)
+	var table strings.Builder
+	table.WriteString("id,level,parent,opening,exceptions\nacme,chain,,mon-fri 09:00-17:30,2026-10-01..2026-10-07 closed\ngd,province,acme,,\nsz,city,gd,,\n")
+	const halls = 10_000
+	for i := range halls {
+		fmt.Fprintf(&table, "h%d,,sz,,\n", i)
+	}
+	mustImport(b, db, "csv", table.String(), "2026-01-01T00:00:00Z")
+	now := when(b, "2026-03-01T00:00:00Z")
+	_, err := Issue(b.Context(), db, floorwatch.Standard{Node: "acme", ValidFrom: now, Wait: &floorwatch.Target{WithinS: 600, Share: 0.95}}, now, key)
+	kit.Must(b, err)
+	s := snapshot(b, db)
+	b.Run("in memory", func(b *testing.B) {
+		told := s.HallStandard("h1", now)
+		for b.Loop() {
+			if !s.Holds(told, now) {
+				b.Fatal("it does not hold")
+			}
+		}
+	})
+	for _, name := range []string{"anew", "as it was"} {
+		b.Run(name, func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				_, err := s.Tell(b.Context(), db, fmt.Sprintf("h%d", i%halls), now, key)
+				kit.Must(b, err)
+			}
+		})
 	}
 }
