@@ -84,6 +84,9 @@ type State struct {
 	T       Time   `json:"t"`
 	Version string `json:"version,omitempty"`
 	Log     string `json:"log,omitempty"`
+	// Does lists the commands that the box knows; a box of an earlier version does
+	// not say.
+	Does []string `json:"does,omitempty"`
 }
 
 // Values of State.State.

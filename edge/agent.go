@@ -13,8 +13,8 @@
 //	                              retention
 //
 // All go by one clock, and health tells of all of them. What is said of one
-// camera stands in camera.go, of the other sources and the vault in sources.go,
-// of the figures in figures.go.
+// camera stands in camera.go, of what it shows to the cloud in pictures.go, of the
+// other sources and the vault in sources.go, of the figures in figures.go.
 package edge
 
 import (
@@ -299,6 +299,6 @@ func (r *run) newUplink() (*uplink.Uplink, error) {
 		Broker: b.URL, Username: b.Username, Password: b.Password, TLS: b.TLS,
 		Store: r.cfg.Store, Edge: r.cfg.Edge, Version: floorwatch.BuildVersion, Log: r.log,
 		Outbox: r.outbox, OutboxID: r.outbox.Log, Changed: r.outbox.Changed(),
-		Command: r.uploader.Command, Pulse: r.dog.Pulse("uplink"),
+		Command: r.command, Pulse: r.dog.Pulse("uplink"),
 	})
 }

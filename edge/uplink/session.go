@@ -31,6 +31,9 @@ func (u *Uplink) state(value string) []byte {
 	if u.set.OutboxID != nil {
 		st.Log = u.set.OutboxID()
 	}
+	if u.set.Command != nil {
+		st.Does = floorwatch.Commands()
+	}
 	b, err := json.Marshal(st)
 	if err != nil { // a struct of strings and numbers always encodes
 		panic(fmt.Sprintf("encode state: %v", err))
