@@ -21,16 +21,27 @@ func TestSignedReplyIsGoodForItsQuestion(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, forge := range map[string]func(r *Reply) (store, edge string, key ed25519.PublicKey){
-		"another box's name":  func(*Reply) (string, string, ed25519.PublicKey) { return "s1", "other", pub },
-		"another store's":     func(*Reply) (string, string, ed25519.PublicKey) { return "s2", "box", pub },
-		"another box's key":   func(*Reply) (string, string, ed25519.PublicKey) { return "s1", "box", other.Public().(ed25519.PublicKey) },
-		"another question":    func(r *Reply) (string, string, ed25519.PublicKey) { r.ID = NewCommandID(); return "s1", "box", pub },
-		"another time":        func(r *Reply) (string, string, ed25519.PublicKey) { r.At++; return "s1", "box", pub },
-		"another picture":     func(r *Reply) (string, string, ed25519.PublicKey) { r.Data = []byte("b picture"); return "s1", "box", pub },
-		"signed by another":   func(r *Reply) (string, string, ed25519.PublicKey) { r.Sign("s1", "box", other); return "s1", "box", pub },
-		"not signed":          func(r *Reply) (string, string, ed25519.PublicKey) { r.Signature = ""; return "s1", "box", pub },
-		"signed with nothing": func(r *Reply) (string, string, ed25519.PublicKey) { r.Signature = strings.Repeat("0", 128); return "s1", "box", pub },
-		"no key":              func(*Reply) (string, string, ed25519.PublicKey) { return "s1", "box", nil },
+		"another box's name": func(*Reply) (string, string, ed25519.PublicKey) { return "s1", "other", pub },
+		"another store's":    func(*Reply) (string, string, ed25519.PublicKey) { return "s2", "box", pub },
+		"another box's key": func(*Reply) (string, string, ed25519.PublicKey) {
+			return "s1", "box", other.Public().(ed25519.PublicKey)
+		},
+		"another question": func(r *Reply) (string, string, ed25519.PublicKey) { r.ID = NewCommandID(); return "s1", "box", pub },
+		"another time":     func(r *Reply) (string, string, ed25519.PublicKey) { r.At++; return "s1", "box", pub },
+		"another picture": func(r *Reply) (string, string, ed25519.PublicKey) {
+			r.Data = []byte("b picture")
+			return "s1", "box", pub
+		},
+		"signed by another": func(r *Reply) (string, string, ed25519.PublicKey) {
+			r.Sign("s1", "box", other)
+			return "s1", "box", pub
+		},
+		"not signed": func(r *Reply) (string, string, ed25519.PublicKey) { r.Signature = ""; return "s1", "box", pub },
+		"signed with nothing": func(r *Reply) (string, string, ed25519.PublicKey) {
+			r.Signature = strings.Repeat("0", 128)
+			return "s1", "box", pub
+		},
+		"no key": func(*Reply) (string, string, ed25519.PublicKey) { return "s1", "box", nil },
 	} {
 		r := good
 		store, edge, with := forge(&r)
