@@ -228,7 +228,7 @@ function startEvents() {
 
 function startTimers() {
   setInterval(() => { drawLive(); drawQueueNow(); drawInsideNow(); ageStill(); drawConnection(); }, 1000);
-  setInterval(renewStill, 2000);
+  setInterval(renewStill, 1000);
   setInterval(() => { if (!document.hidden) attempt(() => loadCharts(refreshEvery()), () => loadWaits(refreshEvery()), () => loadCounts(2 * refreshEvery()), loadTimeline); }, 15000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden && at.camera) refreshAll(); });
 }
