@@ -53,7 +53,7 @@ func (r Reply) CheckSignature(store, edge string, key ed25519.PublicKey) error {
 // Bounds of packed lines.
 const (
 	maxPackedLines = 200_000
-	maxUnpacked    = 64 << 20 // bytes
+	maxUnpacked    = 16 << 20 // bytes
 )
 
 // PackFrames writes camera lines as gzip of JSON lines, in at most limit bytes.
@@ -61,8 +61,8 @@ const (
 // stay, as they say where track ids start anew.
 func PackFrames(all []Frame, limit int) ([]byte, error) {
 	for {
-		b, err := packAll(all)
-		if err != nil || len(b) <= limit {
+		b, size, err := packAll(all)
+		if err != nil || len(b) <= limit && size < maxUnpacked && len(all) <= maxPackedLines {
 			return b, err
 		}
 		n, keep := 0, make([]Frame, 0, len(all))
@@ -81,20 +81,22 @@ func PackFrames(all []Frame, limit int) ([]byte, error) {
 	}
 }
 
-func packAll(all []Frame) ([]byte, error) {
+// packAll returns also how many bytes it packed.
+func packAll(all []Frame) (packed []byte, size int, err error) {
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
 	for _, f := range all {
 		line, err := f.MarshalJSON()
 		if err != nil {
-			return nil, fmt.Errorf("pack camera lines: %w", err)
+			return nil, 0, fmt.Errorf("pack camera lines: %w", err)
 		}
+		size += len(line) + 1
 		_, _ = z.Write(append(line, '\n')) // into memory
 	}
 	if err := z.Close(); err != nil {
-		return nil, fmt.Errorf("pack camera lines: %w", err)
+		return nil, 0, fmt.Errorf("pack camera lines: %w", err)
 	}
-	return out.Bytes(), nil
+	return out.Bytes(), size, nil
 }
 
 // UnpackFrames reads what PackFrames wrote, in order of time. Whatever else it is

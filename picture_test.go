@@ -80,7 +80,7 @@ func TestLinesArePacked(t *testing.T) {
 	if got, unpackErr := UnpackFrames(none); err != nil || unpackErr != nil || len(got) != 0 {
 		t.Errorf("no lines: %v %v %v", got, err, unpackErr)
 	}
-	many := crowd(1200, 40)
+	many := crowd(600, 40)
 	b, err = PackFrames(many, MaxReplyData)
 	if err != nil || len(b) > MaxReplyData {
 		t.Fatalf("%d bytes, limit %d: %v", len(b), MaxReplyData, err)
@@ -94,6 +94,17 @@ func TestLinesArePacked(t *testing.T) {
 		far = max(far, f.T-got[i+1].T)
 	}
 	t.Logf("%d lines of %d people: %d go into %d bytes, %d ms apart", len(many), 40, len(got), len(b), far)
+	// Whoever stands still packs well, and is unpacked all the same.
+	idle := crowd(1, 900)
+	for i := range 400 {
+		f := idle[1]
+		f.T += Time(100 * i)
+		idle = append(idle, f)
+	}
+	b, err = PackFrames(idle, 1<<20)
+	if got, unpackErr := UnpackFrames(b); err != nil || unpackErr != nil || len(got) < 20 {
+		t.Errorf("an idle crowd: %d lines of %d in %d bytes: %v %v", len(got), len(idle), len(b), err, unpackErr)
+	}
 	if _, err := PackFrames(crowd(1, 40), 10); err == nil {
 		t.Error("a line fits into 10 bytes")
 	}
