@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,9 +15,15 @@ const (
 	DoSend    = "send"    // upload the footage of a span now
 	DoHold    = "hold"    // never delete the footage of a span
 	DoRelease = "release" // end the hold that Hold names
+	DoStill   = "still"   // reply with the newest still, if it is newer than From
+	DoLines   = "lines"   // reply with the camera lines of a span
 
 	DoStandard = "standard" // keep what holds in the hall
 )
+
+// Commands lists what a box of this version does. Its state says so (State.Does),
+// because a box tells nobody of a command that it does not know.
+func Commands() []string { return []string{DoSend, DoHold, DoRelease, DoStill, DoLines, DoStandard} }
 
 // Command is a request of the cloud to one box (leaf cmd). It may come more than
 // once with the same ID and is then one command. A box that hears it after
@@ -53,6 +61,11 @@ type Reply struct {
 	Objects []string `json:"objects,omitempty"`
 	Bytes   int64    `json:"bytes,omitempty"`
 	Open    bool     `json:"open,omitempty"`
+	// Of a still, its JPEG and when it was taken; of lines, what PackFrames wrote.
+	// Signature is the box's over both (Sign).
+	At        Time   `json:"at,omitempty"`
+	Data      []byte `json:"data,omitempty"`
+	Signature string `json:"signature,omitempty"`
 }
 
 // Limits of commands and replies.
@@ -63,6 +76,7 @@ const (
 	MaxReplyObjects         = 2000
 	MaxSendSpan             = 24 * time.Hour
 	MaxHoldSpan             = 32 * 24 * time.Hour
+	MaxLinesSpan            = 6 * time.Minute // a clip of five, and a fragment at either end
 )
 
 var commandRE = regexp.MustCompile(`^[0-9a-f]{16,40}$`)
@@ -88,8 +102,11 @@ func ParseCommand(b []byte) (Command, error) {
 // Check refuses a command that no box can follow.
 func (c Command) Check() error {
 	limit := MaxSendSpan
-	if c.Do == DoHold {
+	switch c.Do {
+	case DoHold:
 		limit = MaxHoldSpan
+	case DoLines:
+		limit = MaxLinesSpan
 	}
 	switch {
 	case c.V != Version:
@@ -98,18 +115,20 @@ func (c Command) Check() error {
 		return fmt.Errorf("command id %.60q is not 16 to 40 of 0-9, a-f", c.ID)
 	case c.Expires <= 0 || c.Expires > MaxTime:
 		return fmt.Errorf("command expires at %d, which is no time", c.Expires)
+	case !slices.Contains(Commands(), c.Do):
+		return fmt.Errorf("command %.50q is none of %s", c.Do, strings.Join(Commands(), ", "))
 	case c.Do == DoStandard && c.Standard == nil:
 		return errors.New("command standard brings none")
 	case c.Do == DoStandard:
 		return c.Standard.check()
-	case c.Do != DoSend && c.Do != DoHold && c.Do != DoRelease:
-		return fmt.Errorf("command %.50q is none of send, hold, release, standard", c.Do)
-	case c.Do != DoSend && !ValidCommandID(c.Hold):
+	case (c.Do == DoHold || c.Do == DoRelease) && !ValidCommandID(c.Hold):
 		return fmt.Errorf("hold %.60q is not 16 to 40 of 0-9, a-f", c.Hold)
 	case c.Do == DoRelease:
 		return nil
 	case !ValidName(c.Camera):
 		return fmt.Errorf("camera %.50q: a name is %s", c.Camera, NameRule)
+	case c.Do == DoStill && c.From >= 0 && c.From <= MaxTime:
+		return nil
 	case c.From <= 0 || c.From >= c.To || c.To > MaxTime:
 		return fmt.Errorf("span %d to %d is none", c.From, c.To)
 	case c.To.Sub(c.From) > limit:
@@ -132,6 +151,8 @@ func ParseReply(b []byte) (Reply, error) {
 		return r, fmt.Errorf("reply has version %d, want %d", r.V, Version)
 	case !ValidCommandID(r.ID):
 		return r, fmt.Errorf("reply to %.60q, which is no command", r.ID)
+	case r.At < 0 || r.At > MaxTime:
+		return r, fmt.Errorf("reply is about %d, which is no time", r.At)
 	case len(r.Objects) > MaxReplyObjects || r.Bytes < 0 || len(r.Reason) > 1024:
 		return r, fmt.Errorf("reply names %d objects of %d bytes, limit %d", len(r.Objects), r.Bytes, MaxReplyObjects)
 	}

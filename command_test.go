@@ -13,7 +13,13 @@ func TestCommandsThatCannotBeMeant(t *testing.T) {
 	good := Command{V: 1, ID: strings.Repeat("a", 32), Do: DoSend, Expires: 1000, Camera: "hall", From: 1, To: 2}
 	hold := good
 	hold.Do, hold.Hold = DoHold, strings.Repeat("b", 16)
-	for _, c := range []Command{good, hold, {V: 1, ID: good.ID, Do: DoRelease, Expires: 1, Hold: hold.Hold}} {
+	for _, c := range []Command{
+		good, hold,
+		{V: 1, ID: good.ID, Do: DoRelease, Expires: 1, Hold: hold.Hold},
+		{V: 1, ID: good.ID, Do: DoStill, Expires: 1, Camera: "hall"},
+		{V: 1, ID: good.ID, Do: DoStill, Expires: 1, Camera: "hall", From: 5},
+		{V: 1, ID: good.ID, Do: DoLines, Expires: 1, Camera: "hall", From: 1, To: 300_001},
+	} {
 		b, err := json.Marshal(c)
 		if err != nil {
 			t.Fatal(err)
@@ -27,7 +33,8 @@ func TestCommandsThatCannotBeMeant(t *testing.T) {
 		"no expiry": func(c *Command) { c.Expires = 0 }, "far expiry": func(c *Command) { c.Expires = 1 << 60 }, "verb": func(c *Command) { c.Do = "format" },
 		"camera": func(c *Command) { c.Camera = "ha\x00ll" }, "no span": func(c *Command) { c.To = c.From }, "negative": func(c *Command) { c.From = -5 },
 		"long span": func(c *Command) { c.To = c.From.Add(MaxSendSpan + time.Second) }, "no hold": func(c *Command) { c.Do = DoHold },
-		"overflow": func(c *Command) { c.From, c.To = 1, 1<<62 },
+		"overflow": func(c *Command) { c.From, c.To = 1, 1<<62 }, "still before time": func(c *Command) { c.Do, c.From = DoStill, -1 },
+		"still of nobody": func(c *Command) { c.Do, c.Camera = DoStill, "" }, "lines of a day": func(c *Command) { c.Do, c.To = DoLines, 86400_000 },
 	} {
 		c := good
 		change(&c)

@@ -14,6 +14,10 @@ import (
 // HEAD asks how far an upload is, PATCH appends at that offset (docs/vault.md).
 const UploadPath = "/vault/v1/"
 
+// UploadLines ends the path of the camera lines over a piece of footage: PUT
+// UploadPath/STORE/EDGE/SHA256 of the piece + UploadLines.
+const UploadLines = "/lines"
+
 // Headers of an upload request and its answer.
 const (
 	HeaderOffset    = "Upload-Offset" // bytes that the vault has, or at which the body goes

@@ -87,6 +87,9 @@ type State struct {
 	// Standard is the hash of the standard that the box keeps, "" of none; nil: it
 	// knows of no standards.
 	Standard *string `json:"standard,omitempty"`
+	// Does lists the commands that the box knows; a box of an earlier version does
+	// not say.
+	Does []string `json:"does,omitempty"`
 }
 
 // Values of State.State.

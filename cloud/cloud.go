@@ -3,7 +3,8 @@
 //	broker ─ batches ─> ingest ─┬─> influx (figures) ──┐
 //	   ^                 │      ├─> vault (seals)      ├─> api ─> web, programs
 //	   └─ acknowledged ──┘      └─> dead letters       │
-//	broker ─ live, state ─────────> hub ───────────────┘
+//	broker ─ live, state ─────────> hub ───────────────┤
+//	broker <─ commands, replies ──> picture ───────────┘
 //	broker <─ standards, signed ── what holds in each hall
 //
 // Ingest keeps no state of its own and can be killed at any moment.
@@ -26,6 +27,7 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/ingest"
 	"floorwatch/cloud/metadata"
+	"floorwatch/cloud/picture"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
@@ -50,7 +52,6 @@ type Aggregator struct {
 	Retention time.Duration // older records are refused
 	Footage   time.Duration // footage in the vault is kept for; 0: for ever
 	Clips     vault.Clips   // where the box's folder is on this machine; nil: the vault
-	Pictures  api.Pictures  // nil: no stills and no boxes
 	Listener  net.Listener  // of the pages
 	Hosts     []string      // names of the pages beside loopback ones
 	Token     string        // that visitors must know; "": none, for loopback only
@@ -120,7 +121,8 @@ func (a *Aggregator) Run(ctx context.Context) (err error) {
 	boxes := &fleet.Fleet{Sites: a.Sites, Records: a.Figures, Footage: index, Live: live, Log: a.Log}
 	status := &status{a: a, fleet: boxes, live: live, ingest: in, watch: watch, db: db, hub: hub, uploads: film.uploads}
 	group.Go(func() error { return boxes.Run(ctx) })
-	group.Go(func() error { return a.serve(ctx, hub, boxes, film, status) })
+	pictures := &picture.Pictures{Boxes: film.commander, State: live.State, Key: a.Sites.Key, Vault: film.archive, Log: a.Log}
+	group.Go(func() error { return a.serve(ctx, hub, boxes, film, pictures, status) })
 	return group.Wait()
 }
 
@@ -162,9 +164,9 @@ func (a *Aggregator) stored(hub *api.Hub) func(store, edge string, recs []floorw
 }
 
 // serve answers HTTP on the aggregator's listener until ctx ends.
-func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, boxes *fleet.Fleet, film *footage, s *status) error {
+func (a *Aggregator) serve(ctx context.Context, hub *api.Hub, boxes *fleet.Fleet, film *footage, pictures api.Pictures, s *status) error {
 	handler := api.New(api.Settings{
-		Sites: a.Sites, Figures: a.Figures, Hub: hub, Fleet: boxes, Pictures: a.Pictures, Pages: a.pages(s),
+		Sites: a.Sites, Figures: a.Figures, Hub: hub, Fleet: boxes, Pictures: pictures, Pages: a.pages(s),
 		Footage: film.archive, Archive: film.archive, Hosts: a.Hosts, Log: a.Log,
 	})
 	if a.Token != "" {

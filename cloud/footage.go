@@ -24,13 +24,17 @@ func (a *Aggregator) openVault(index *vault.Index) (*footage, error) {
 	if err != nil {
 		return nil, err
 	}
+	lines, err := vault.OpenLines(a.Data)
+	if err != nil {
+		return nil, err
+	}
 	f := &footage{
 		uploads: &vault.Uploads{
-			Index: index, Objects: objects, Dir: filepath.Join(a.Data, incomingDir), Key: a.Sites.Key, Log: a.Log,
+			Index: index, Objects: objects, Lines: lines, Dir: filepath.Join(a.Data, incomingDir), Key: a.Sites.Key, Log: a.Log,
 		},
 		commander: &command.Commander{Broker: a.Broker, Sites: a.Sites, Log: a.Log},
-		retention: &vault.Retention{Index: index, Objects: objects, MaxAge: a.Footage, Log: a.Log},
+		retention: &vault.Retention{Index: index, Objects: objects, Lines: lines, MaxAge: a.Footage, Log: a.Log},
 	}
-	f.archive = &vault.Archive{Index: index, Objects: objects, Own: a.Clips, Boxes: f.commander, Uploads: f.uploads, Log: a.Log}
+	f.archive = &vault.Archive{Index: index, Objects: objects, Lines: lines, Own: a.Clips, Boxes: f.commander, Uploads: f.uploads, Log: a.Log}
 	return f, nil
 }

@@ -13,8 +13,8 @@
 //	                              retention
 //
 // All go by one clock, and health tells of all of them. What is said of one
-// camera stands in camera.go, of the other sources and the vault in sources.go,
-// of the figures in figures.go.
+// camera stands in camera.go, of what it shows to the cloud in pictures.go, of the
+// other sources and the vault in sources.go, of the figures in figures.go.
 package edge
 
 import (
@@ -323,8 +323,11 @@ func (r *run) newUplink() (*uplink.Uplink, error) {
 
 // command does what the cloud asks for.
 func (r *run) command(ctx context.Context, c floorwatch.Command) floorwatch.Reply {
-	if c.Do == floorwatch.DoStandard {
+	switch c.Do {
+	case floorwatch.DoStandard:
 		return r.standard.Take(*c.Standard)
+	case floorwatch.DoStill, floorwatch.DoLines:
+		return r.picture(ctx, c)
 	}
 	return r.uploader.Command(ctx, c)
 }

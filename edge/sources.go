@@ -41,7 +41,7 @@ func (r *run) newUploader() (*upload.Uploader, error) {
 		Dir: r.footageDir(), Store: r.cfg.Store, Edge: r.cfg.Edge,
 		URL: b.URL, Key: r.key, Policy: upload.Policy(b.Policy), Night: night, Lead: b.Lead, Tail: b.Tail,
 		BytesPerSec: int64(b.BytesPerSec), BytesPerDay: int64(b.BytesPerDay), Claims: claims, Clock: r.clock,
-		Client: &http.Client{Transport: transport}, Log: r.log, Pulse: r.dog.Pulse("uploads"),
+		Lines: r.trail.Lines, Client: &http.Client{Transport: transport}, Log: r.log, Pulse: r.dog.Pulse("uploads"),
 	}, nil
 }
 

@@ -53,8 +53,6 @@ func faultOf(err error) *fault {
 		return noHold
 	case errors.Is(err, vault.ErrTooMany):
 		return &fault{http.StatusRequestEntityTooLarge, "the time range holds too much footage", "ask for a shorter time range"}
-	case errors.Is(err, ErrNotFound):
-		return &fault{http.StatusNotFound, "nothing is there", "choose another time"}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &fault{http.StatusGatewayTimeout, "the figures did not answer in time", "ask for a shorter time range, or try again"}
 	}

@@ -22,12 +22,10 @@ import (
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/figures"
 	"floorwatch/cloud/fleet"
+	"floorwatch/cloud/picture"
 	"floorwatch/cloud/site"
 	"floorwatch/internal/fmp4"
 )
-
-// ErrNotFound is what Pictures returns (wrapped or not) when there is nothing.
-var ErrNotFound = errors.New("not found")
 
 // Footage is where recorded video comes from; vault.Archive is one. Clip returns
 // what there is of [from, to), vault.ErrNoFootage when there is nothing, and
@@ -39,8 +37,10 @@ type Footage interface {
 }
 
 // Pictures is what a camera worker saw: its lines in [from, to), events among
-// them, and the newest still as a JPEG with its capture time. Safe for
-// concurrent use; ErrNotFound when there is nothing.
+// them, and the newest still as a JPEG with its capture time; picture.Pictures is
+// one. An error says why there is nothing, or, beside what is returned, why there
+// is nothing newer or some is missing: picture.ErrAway, ErrOutdated or ErrNone, or
+// another that it has logged. Safe for concurrent use.
 type Pictures interface {
 	Lines(ctx context.Context, c site.Source, from, to floorwatch.Time) ([]floorwatch.Frame, error)
 	Still(ctx context.Context, c site.Source) (jpeg []byte, t floorwatch.Time, err error)
@@ -211,20 +211,23 @@ func (s *server) healthz(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, map[string]any{"ok": true, "t": floorwatch.TimeOf(s.Now())})
 }
 
+// still answers /api/still.jpg. The header Floorwatch-Why says why there is no
+// picture, or, beside one, why there is none that is newer.
 func (s *server) still(w http.ResponseWriter, r *http.Request) error {
 	c, err := s.camera(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	if s.Pictures == nil {
-		return noPicture
+	jpeg, t, err := []byte(nil), floorwatch.Time(0), picture.ErrNone
+	if s.Pictures != nil {
+		jpeg, t, err = s.Pictures.Still(r.Context(), c)
 	}
-	jpeg, t, err := s.Pictures.Still(r.Context(), c)
-	if errors.Is(err, ErrNotFound) {
-		return noPicture
+	why, fault := whyNot(err)
+	if why != "" {
+		w.Header().Set("Floorwatch-Why", why)
 	}
-	if err != nil {
-		return err
+	if len(jpeg) == 0 {
+		return fault
 	}
 	w.Header().Set("Content-Type", "image/jpeg")
 	w.Header().Set("Cache-Control", "no-store")
@@ -233,4 +236,18 @@ func (s *server) still(w http.ResponseWriter, r *http.Request) error {
 	return gone(err)
 }
 
-var noPicture = &fault{http.StatusNotFound, "this camera has given no picture yet", "check that the camera worker runs and that its source opens"}
+// whyNot says why there is no picture, or none that is newer: a word for pages, and
+// what is told to others. "" when there is one.
+func whyNot(err error) (why string, f *fault) {
+	switch {
+	case err == nil:
+		return "", nil
+	case errors.Is(err, picture.ErrAway):
+		return "away", &fault{http.StatusNotFound, "the box does not answer", "the page of boxes says since when it is not online; the picture comes when it is back"}
+	case errors.Is(err, picture.ErrOutdated):
+		return "outdated", &fault{http.StatusNotFound, "the box's program is too old to send pictures", "install this version on the box"}
+	case errors.Is(err, picture.ErrNone):
+		return "none", &fault{http.StatusNotFound, err.Error(), "check on the box that the camera worker runs and that its source opens: floorwatch doctor"}
+	}
+	return "broken", &fault{http.StatusNotFound, "the box's answer cannot be used", "the log of the cloud says why"}
+}

@@ -21,6 +21,7 @@ import (
 	"floorwatch/cloud/figures"
 	"floorwatch/cloud/fleet"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/picture"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/internal/fmp4"
@@ -97,7 +98,7 @@ func (m *memory) Lines(context.Context, site.Source, floorwatch.Time, floorwatch
 }
 
 func (m *memory) Still(context.Context, site.Source) ([]byte, floorwatch.Time, error) {
-	return nil, 0, ErrNotFound
+	return nil, 0, picture.ErrNone
 }
 
 const t0 floorwatch.Time = 1_750_000_020_000 // on a whole minute

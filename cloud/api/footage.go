@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -19,6 +18,7 @@ import (
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/figures"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/picture"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/internal/fmp4"
@@ -201,15 +201,14 @@ func (s *server) clip(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var lines []floorwatch.Frame
-	if s.Pictures != nil {
-		if lines, err = s.Pictures.Lines(r.Context(), c, k.Start, k.End); err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
+	if err = picture.ErrNone; s.Pictures != nil {
+		lines, err = s.Pictures.Lines(r.Context(), c, k.Start, k.End)
 	}
+	missing, _ := whyNot(err)
 	u := url.Values{"store": {c.Store}, "edge": {c.Edge}, "camera": {c.Camera}, "from": {ms(from)}, "to": {ms(to)}}
 	return writeJSON(w, map[string]any{
 		"camera": c.Camera, "start": k.Start, "end": k.End, "codec": k.Codec, "bytes": len(k.Data),
-		"url": "/api/clip.mp4?" + u.Encode(), "frames": boxes(lines, ids, at),
+		"url": "/api/clip.mp4?" + u.Encode(), "frames": boxes(lines, ids, at), "missing": missing,
 	})
 }
 

@@ -2,8 +2,6 @@ package vault
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,6 +43,7 @@ type Clips interface {
 type Archive struct {
 	Index   *Index
 	Objects Objects
+	Lines   Objects          // camera lines over footage; nil: there are none
 	Own     Clips            // of a box whose folder is on this machine; nil: clips come from the vault
 	Boxes   Boxes            // nil: nothing can be fetched, no box is told of holds
 	Uploads *Uploads         // for progress within a piece; nil: by whole pieces
@@ -201,7 +200,7 @@ func (a *Archive) Fetch(ctx context.Context, who account.Identity, c site.Source
 	if err != nil {
 		return err
 	}
-	send := floorwatch.Command{V: floorwatch.Version, ID: newID(), Do: floorwatch.DoSend, Expires: a.now().Add(commandLife), Camera: c.Camera, From: from, To: to}
+	send := floorwatch.Command{V: floorwatch.Version, ID: floorwatch.NewCommandID(), Do: floorwatch.DoSend, Expires: a.now().Add(commandLife), Camera: c.Camera, From: from, To: to}
 	r, err := a.do(ctx, c.Store, c.Edge, send)
 	if err != nil {
 		return err
@@ -220,13 +219,6 @@ func (a *Archive) Fetch(ctx context.Context, who account.Identity, c site.Source
 		return ErrNoFootage
 	}
 	return a.await(ctx, c.Store, c.Edge, r, progress)
-}
-
-// newID names a command or a hold.
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }
 
 // do sends one command and turns every answer but "done" into an error.
@@ -292,7 +284,7 @@ func (a *Archive) arrived(ctx context.Context, store, edge string, hashes []stri
 // Hold keeps a span, here at once and on the box as soon as it hears of it, and
 // returns the hold's id.
 func (a *Archive) Hold(ctx context.Context, who account.Identity, c site.Source, from, to floorwatch.Time, why string) (id string, err error) {
-	h := Hold{ID: newID(), Store: c.Store, Edge: c.Edge, Camera: c.Camera, From: from, To: to, Who: string(who), Why: why, At: a.now()}
+	h := Hold{ID: floorwatch.NewCommandID(), Store: c.Store, Edge: c.Edge, Camera: c.Camera, From: from, To: to, Who: string(who), Why: why, At: a.now()}
 	if err := a.Index.PutHold(ctx, h); err != nil {
 		return "", err
 	}
@@ -362,7 +354,7 @@ func (a *Archive) tell(ctx context.Context, list func(context.Context) ([]Hold, 
 		if silent[box] != nil {
 			continue
 		}
-		_, err := a.do(ctx, h.Store, h.Edge, h.command(newID(), a.now().Add(tellEvery/3)))
+		_, err := a.do(ctx, h.Store, h.Edge, h.command(floorwatch.NewCommandID(), a.now().Add(tellEvery/3)))
 		if err == nil {
 			err = a.Index.told(ctx, h)
 		}

@@ -2,7 +2,7 @@
 // and beside it the index of everything that a box ever swore about it, before
 // the bytes have arrived and after they are gone.
 //
-//	segment records ─> Index <─ knows the seal ── Uploads <─ signed pieces ─ box
+//	segment records ─> Index <─ knows the seal ── Uploads <─ signed pieces and lines ─ box
 //	                     ^                           └ checked ─> Objects
 //	 holds, access log ──┘   Archive (clips, fetching) <─ both ────┘
 //
@@ -64,6 +64,14 @@ CREATE TABLE IF NOT EXISTS object (
 	received INTEGER NOT NULL, -- Unix ms, checked against the hash then
 	state TEXT NOT NULL        -- here; going, gone: retention; absent: the box has it no more
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lines ( -- of the camera, over a piece of footage that is here
+	segment TEXT NOT NULL, -- SHA-256 of the piece
+	store TEXT NOT NULL, edge TEXT NOT NULL,
+	sha256 TEXT NOT NULL, bytes INTEGER NOT NULL,
+	at INTEGER NOT NULL, signature TEXT NOT NULL, -- of the request by which they came
+	PRIMARY KEY (segment, store, edge)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS lines_hash ON lines (sha256);
 CREATE TABLE IF NOT EXISTS hold (
 	id TEXT PRIMARY KEY, store TEXT NOT NULL, edge TEXT NOT NULL, camera TEXT NOT NULL,
 	start INTEGER NOT NULL, "end" INTEGER NOT NULL,

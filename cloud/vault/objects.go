@@ -17,8 +17,8 @@ import (
 	"floorwatch/internal/layout"
 )
 
-// Objects keeps footage by the SHA-256 of its bytes, in lower-case hex. All
-// methods are safe for concurrent use, by several processes too.
+// Objects keeps footage, or camera lines, by the SHA-256 of its bytes, in
+// lower-case hex. All methods are safe for concurrent use, by several processes too.
 type Objects interface {
 	// Keep reads size bytes from r and returns nil once they are durable under
 	// hash. The same twice is success. ErrCorrupt says that the bytes are others;
@@ -33,11 +33,20 @@ type Objects interface {
 // ErrCorrupt says that bytes are not those of their hash.
 var ErrCorrupt = errors.New("the bytes are not those of their hash")
 
-// Folder keeps objects in files, objects/ab/abcd….mp4 below one folder.
-type Folder struct{ root *os.Root }
+// Folder keeps objects in files below one folder.
+type Folder struct {
+	root *os.Root
+	path func(hash string) string
+}
 
-// OpenFolder opens dir, made where absent.
-func OpenFolder(dir string) (*Folder, error) {
+// OpenFolder opens the footage below dir, objects/ab/abcd….mp4, which is made where
+// absent.
+func OpenFolder(dir string) (*Folder, error) { return openFolder(dir, layout.ObjectPath) }
+
+// OpenLines opens the camera lines below the same dir, lines/ab/abcd….jsonl.gz.
+func OpenLines(dir string) (*Folder, error) { return openFolder(dir, layout.LinesPath) }
+
+func openFolder(dir string, path func(hash string) string) (*Folder, error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
@@ -45,7 +54,7 @@ func OpenFolder(dir string) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}
-	return &Folder{root}, nil
+	return &Folder{root, path}, nil
 }
 
 // Close closes the folder.
@@ -62,7 +71,7 @@ func (f *Folder) Keep(ctx context.Context, hash string, size int64, r io.Reader)
 			err = fmt.Errorf("keep object %s: %w", hash, err)
 		}
 	}()
-	dir := path.Dir(layout.ObjectPath(hash))
+	dir := path.Dir(f.path(hash))
 	if err := f.mkdir(dir); err != nil {
 		return err
 	}
@@ -71,7 +80,7 @@ func (f *Folder) Keep(ctx context.Context, hash string, size int64, r io.Reader)
 		_ = f.root.Remove(temp)
 		return err
 	}
-	if err := f.root.Rename(temp, layout.ObjectPath(hash)); err != nil {
+	if err := f.root.Rename(temp, f.path(hash)); err != nil {
 		_ = f.root.Remove(temp)
 		return err
 	}
@@ -121,7 +130,7 @@ func (f *Folder) Open(_ context.Context, hash string) (io.ReadCloser, error) {
 	if !floorwatch.ValidHash(hash) {
 		return nil, fmt.Errorf("open object %.80q: not a SHA-256", hash)
 	}
-	r, err := f.root.Open(layout.ObjectPath(hash))
+	r, err := f.root.Open(f.path(hash))
 	if err != nil {
 		return nil, fmt.Errorf("open object: %w", err)
 	}
@@ -133,7 +142,7 @@ func (f *Folder) Remove(_ context.Context, hash string) error {
 	if !floorwatch.ValidHash(hash) {
 		return fmt.Errorf("remove object %.80q: not a SHA-256", hash)
 	}
-	name := layout.ObjectPath(hash)
+	name := f.path(hash)
 	err := f.root.Remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -11,10 +11,11 @@ import (
 )
 
 // Retention deletes footage from the vault when it is older than MaxAge and not
-// held. Seals stay. Fields are set before Run.
+// held, and the camera lines over it. Seals stay. Fields are set before Run.
 type Retention struct {
 	Index   *Index
 	Objects Objects
+	Lines   Objects          // nil: there are none
 	MaxAge  time.Duration    // from the end of a piece; 0 = nothing is deleted
 	Now     func() time.Time // nil: time.Now
 	Log     *slog.Logger     // nil discards
@@ -77,6 +78,9 @@ func (r *Retention) purge(ctx context.Context) error {
 		return err
 	}
 	for _, hash := range hashes {
+		if err := r.purgeLines(ctx, hash); err != nil {
+			return err
+		}
 		if err := errors.Join(ctx.Err(), r.Objects.Remove(ctx, hash)); err != nil {
 			return err
 		}

@@ -30,7 +30,8 @@ import (
 type Uploads struct {
 	Index   *Index
 	Objects Objects
-	Dir     string // of unfinished uploads; an empty one costs nothing but time
+	Lines   Objects // camera lines over footage; nil: none are taken
+	Dir     string  // of unfinished uploads; an empty one costs nothing but time
 	// Key returns the public key of a registered box.
 	Key func(store, edge string) (ed25519.PublicKey, bool)
 	Now func() time.Time // nil: time.Now
@@ -166,29 +167,40 @@ func (u *Uploads) write(w http.ResponseWriter, r *http.Request, a answer) {
 	}
 }
 
-// target is what a request is about.
-type target struct{ store, edge, hash string }
+// target is what a request is about: a piece of footage, or the camera lines over it.
+type target struct {
+	store, edge, hash string
+	lines             bool
+}
 
 func (t target) path() string { return path.Join(t.store, t.edge, t.hash) }
 
+func (t target) methods() []string {
+	if t.lines {
+		return []string{http.MethodPut}
+	}
+	return []string{http.MethodHead, http.MethodPatch}
+}
+
 func parseTarget(r *http.Request) (target, bool) {
 	rest, ok := strings.CutPrefix(r.URL.Path, floorwatch.UploadPath)
+	rest, lines := strings.CutSuffix(rest, floorwatch.UploadLines)
 	parts := strings.Split(rest, "/")
 	if !ok || len(parts) != 3 || r.URL.RawPath != "" || r.URL.RawQuery != "" {
 		return target{}, false
 	}
-	t := target{parts[0], parts[1], parts[2]}
+	t := target{parts[0], parts[1], parts[2], lines}
 	return t, floorwatch.ValidName(t.store) && floorwatch.ValidName(t.edge) && floorwatch.ValidHash(t.hash)
 }
 
 // serve answers one request; an error is our own fault.
 func (u *Uploads) serve(w http.ResponseWriter, r *http.Request) (answer, error) {
 	t, ok := parseTarget(r)
-	if !ok {
+	if !ok || t.lines && u.Lines == nil {
 		return no(http.StatusNotFound, "no such path", "uploads go to "+floorwatch.UploadPath+"{store}/{edge}/{sha256}"), nil
 	}
-	if r.Method != http.MethodHead && r.Method != http.MethodPatch {
-		return no(http.StatusMethodNotAllowed, "method "+fmt.Sprintf("%.20q", r.Method)+" is none of HEAD, PATCH", ""), nil
+	if want := t.methods(); !slices.Contains(want, r.Method) {
+		return no(http.StatusMethodNotAllowed, fmt.Sprintf("method %.20q is not %s", r.Method, strings.Join(want, " or ")), ""), nil
 	}
 	claim, bad := u.admit(w, r, t)
 	if bad != nil {
@@ -213,6 +225,9 @@ func (u *Uploads) serve(w http.ResponseWriter, r *http.Request) (answer, error) 
 	have, err := u.Index.object(ctx, t.hash)
 	if err != nil {
 		return answer{}, err
+	}
+	if t.lines {
+		return u.keepLines(ctx, t, claim, r.Header.Get(floorwatch.HeaderSignature), seg)
 	}
 	if have.state == stateHere {
 		return u.receipt(t, have), nil
@@ -251,6 +266,8 @@ func (u *Uploads) admit(w http.ResponseWriter, r *http.Request, t target) (floor
 		if c.Offset, err = strconv.ParseInt(r.Header.Get(floorwatch.HeaderOffset), 10, 64); err != nil || c.Offset < 0 {
 			return refuse(http.StatusBadRequest, floorwatch.HeaderOffset+" is missing or no number", "")
 		}
+	}
+	if r.Method != http.MethodHead {
 		if r.ContentLength < 0 || r.ContentLength > floorwatch.MaxUploadChunk {
 			return refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("a body has a length of at most %d bytes", floorwatch.MaxUploadChunk), "")
 		}
@@ -313,7 +330,7 @@ func (u *Uploads) Have(store, edge, hash string) int64 {
 		return 0
 	}
 	defer func() { _ = root.Close() }()
-	n, _ := sizeOf(root, target{store, edge, hash}) // only progress
+	n, _ := sizeOf(root, target{store: store, edge: edge, hash: hash}) // only progress
 	return n
 }
 
@@ -410,7 +427,7 @@ func (u *Uploads) makeRoom(root *os.Root, t target, length int64) error {
 	}
 	slices.SortFunc(all, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
 	for len(all) > 0 && (len(all) >= maxUnfinished || length > maxUnfinishedBytes) {
-		old := target{t.store, t.edge, all[0].Name()}
+		old := target{store: t.store, edge: t.edge, hash: all[0].Name()}
 		if unlock, ok := u.lock(old); ok {
 			err := root.Remove(old.path())
 			unlock()

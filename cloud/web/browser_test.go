@@ -252,7 +252,7 @@ func TestEmptyPageExplainsItself(t *testing.T) {
 	ctx := webtest.Browser(t)
 	webtest.Run(t, ctx, "open", chromedp.EmulateViewport(1400, 900), chromedp.Navigate(srv.URL+"/?lang=en"))
 	for _, want := range []string{
-		"No picture yet", "no live figure yet", "No stay has ended yet", "The chart library is not built", "No footage in this range",
+		"has given no picture yet", "no live figure yet", "No stay has ended yet", "The chart library is not built", "No footage in this range",
 		"No settled figures in this range",
 	} {
 		webtest.Until(t, ctx, fmt.Sprintf(`document.body.innerText.includes(%q)`, want))

@@ -3,7 +3,6 @@ package web_test
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/account"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/picture"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/internal/fmp4"
@@ -246,7 +246,7 @@ func (s *shop) Lines(_ context.Context, _ site.Source, from, to floorwatch.Time)
 
 func (s *shop) Still(context.Context, site.Source) ([]byte, floorwatch.Time, error) {
 	if s.still == nil {
-		return nil, 0, errors.New("no still")
+		return nil, 0, picture.ErrNone
 	}
 	return s.still, floorwatch.TimeOf(time.Now()) - 2000, nil
 }

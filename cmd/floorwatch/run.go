@@ -27,7 +27,6 @@ import (
 	"floorwatch/cloud/site"
 	"floorwatch/edge"
 	"floorwatch/edge/footage"
-	"floorwatch/edge/trail"
 	"floorwatch/internal/access"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/identity"
@@ -239,15 +238,13 @@ func (p *product) username() string { return broker.Username(p.cfg.Edge.Store, p
 func (p *product) aggregator() *cloud.Aggregator {
 	e := p.cfg.Edge
 	library := &footage.Library{Dir: filepath.Join(e.Data, edge.FootageDir)}
-	own := boxFolder{edge: e, library: library, trail: &trail.Trail{Dir: library.Dir}}
 	return &cloud.Aggregator{
 		Data:      filepath.Join(e.Data, cloudDir),
 		Broker:    access.Login{URL: p.broker.URL(), Username: broker.CloudUser, Password: p.cloudPassword},
 		Metadata:  p.metadata(),
 		Figures:   p.figures(),
 		Retention: p.cfg.Retention,
-		Clips:     own,
-		Pictures:  own,
+		Clips:     boxFolder{edge: e, library: library},
 		Listener:  p.ln,
 		First: func() {
 			p.say("%s  first figure on the page, %.1f s after the start", time.Now().Format(time.TimeOnly), time.Since(p.began).Seconds())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -40,10 +41,11 @@ func (q *commands) begin(c floorwatch.Command) (reply *floorwatch.Reply, do bool
 	return nil, true
 }
 
-// end keeps the reply. A failure is not kept: the same command may try again.
+// end keeps the reply. A failure is not kept: the same command may try again. Nor
+// are pictures, which are large: reading them twice changes nothing.
 func (q *commands) end(r floorwatch.Reply) {
 	q.n--
-	if r.State == floorwatch.ReplyFailed {
+	if r.State == floorwatch.ReplyFailed || r.Data != nil {
 		delete(q.replies, r.ID)
 		return
 	}
@@ -79,7 +81,11 @@ func (s *session) onCommand(ctx context.Context, m mqtt.Message) {
 			// The box is online since it connected, and keeps another standard now.
 			s.Publish(u.topic(floorwatch.LeafState), 1, true, u.state(floorwatch.StateOnline, u.Stats().Since))
 		}
-		u.set.Log.Info("command done", "do", c.Do, "id", c.ID, "camera", c.Camera, "state", r.State, "reason", r.Reason)
+		level := slog.LevelInfo
+		if r.Data != nil { // somebody looks, and asks again and again
+			level = slog.LevelDebug
+		}
+		u.set.Log.Log(ctx, level, "command done", "do", c.Do, "id", c.ID, "camera", c.Camera, "state", r.State, "reason", r.Reason)
 	}
 	if reply == nil {
 		return

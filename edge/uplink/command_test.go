@@ -219,3 +219,19 @@ func TestRepliesAreBounded(t *testing.T) {
 		t.Errorf("%d replies are kept", len(q.replies))
 	}
 }
+
+// TestPicturesAreNotKept: a reply that carries data is made anew for a command that
+// comes again, as 256 of them would fill a small box's memory.
+func TestPicturesAreNotKept(t *testing.T) {
+	var q commands
+	ask := floorwatch.Command{ID: strings.Repeat("a", 16)}
+	for range 2 {
+		if r, do := q.begin(ask); r != nil || !do {
+			t.Fatalf("it is not done: %+v", r)
+		}
+		q.end(floorwatch.Reply{ID: ask.ID, State: floorwatch.ReplyDone, Data: []byte{1}})
+	}
+	if len(q.replies) > 0 || len(q.order) > 0 || q.n != 0 {
+		t.Errorf("kept: %+v", q)
+	}
+}

@@ -38,6 +38,9 @@ func (u *Uplink) state(value string, since time.Time) []byte {
 	if u.set.Standard != nil {
 		st.Standard = new(u.set.Standard())
 	}
+	if u.set.Command != nil {
+		st.Does = floorwatch.Commands()
+	}
 	b, err := json.Marshal(st)
 	if err != nil { // a struct of strings and numbers always encodes
 		panic(fmt.Sprintf("encode state: %v", err))

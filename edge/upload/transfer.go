@@ -39,6 +39,7 @@ const (
 	minChunk    = 64 << 10
 	calmParts   = 12
 	maxAnswer   = 4 << 10
+	bluntFor    = time.Hour
 )
 
 // upload sends one file from where the vault has it, and keeps the receipt.
@@ -51,7 +52,7 @@ func (p *uploading) upload(ctx context.Context, f footage.File) error {
 		return waitError{fmt.Errorf("read footage: %w", err), damageDelay, true}
 	}
 	defer func() { _ = file.Close() }()
-	a, err := p.ask(ctx, http.MethodHead, f, -1, nil)
+	a, err := p.ask(ctx, http.MethodHead, f.SHA256, -1, nil)
 	if errors.Is(err, errUnknown) && p.Clock.Time().Sub(f.To) > sealLate {
 		return waitError{fmt.Errorf("%w long after it was recorded: are its records refused, or is %s no vault?", err, p.base), sealLate, true}
 	}
@@ -70,13 +71,16 @@ func (p *uploading) upload(ctx context.Context, f footage.File) error {
 		if err := p.pace(ctx, n); err != nil {
 			return err
 		}
-		if a, err = p.ask(ctx, http.MethodPatch, f, at, chunk[:n]); err != nil {
+		if a, err = p.ask(ctx, http.MethodPatch, f.SHA256, at, chunk[:n]); err != nil {
 			p.calm = 0
 			return p.explain(f, err)
 		}
 		p.calm += n
 		p.spend(n)
 		if a.receipt != nil {
+			if err := p.sendLines(ctx, f); err != nil {
+				return err // the receipt is asked for again, and the lines with it
+			}
 			return p.keep(f, a.receipt)
 		}
 		if a.offset <= at {
@@ -84,6 +88,54 @@ func (p *uploading) upload(ctx context.Context, f footage.File) error {
 		}
 	}
 }
+
+// sendLines sends the camera lines of a piece that the vault has. Its error is one
+// of the line, or of a vault that asks for patience; lines that the vault refuses
+// are left out, as the footage must not wait for them.
+func (p *uploading) sendLines(ctx context.Context, f footage.File) error {
+	if p.Lines == nil || time.Now().Before(p.blunt) {
+		return nil
+	}
+	lines, err := p.Lines(ctx, f.Camera, f.From, f.To)
+	if err == nil && len(lines) == 0 {
+		return nil
+	}
+	var body []byte
+	if err == nil {
+		body, err = floorwatch.PackFrames(lines, floorwatch.MaxUploadChunk)
+	}
+	if err == nil {
+		if err := p.pace(ctx, int64(len(body))); err != nil {
+			return err
+		}
+		if _, err = p.ask(ctx, http.MethodPut, f.SHA256+floorwatch.UploadLines, -1, body); err == nil {
+			p.spend(int64(len(body)))
+			return nil
+		}
+	}
+	var said vaultError
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, errUnknown):
+		p.blunt = time.Now().Add(bluntFor) // an earlier version
+		return nil
+	case errors.As(err, &said) && (said.status == http.StatusConflict || said.status >= 500 && said.status != http.StatusNotImplemented):
+		return err
+	case said.status == 0 && body != nil: // the line
+		return err
+	}
+	p.log.Warn("the people's boxes of a piece of footage stay on this box", "camera", f.Camera, "file", f.Path, "error", err)
+	return nil
+}
+
+// vaultError is an answer of the vault that is no success.
+type vaultError struct {
+	status int
+	error
+}
+
+func (v vaultError) Unwrap() error { return v.error }
 
 // errUnknown says that the vault does not know the piece's seal.
 var errUnknown = errors.New("the vault does not know the seal")
@@ -114,12 +166,12 @@ type answer struct {
 	receipt []byte
 }
 
-// ask sends one signed request.
-func (p *uploading) ask(ctx context.Context, method string, f footage.File, offset int64, body []byte) (answer, error) {
+// ask sends one signed request about what lies under name in the vault.
+func (p *uploading) ask(ctx context.Context, method, name string, offset int64, body []byte) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, chunkTime)
 	defer cancel()
 	c := floorwatch.UploadClaim{
-		Method: method, Path: floorwatch.UploadPath + p.Store + "/" + p.Edge + "/" + f.SHA256, Offset: offset,
+		Method: method, Path: floorwatch.UploadPath + p.Store + "/" + p.Edge + "/" + name, Offset: offset,
 		At: p.Clock.Time().Add(p.skew), Body: body,
 	}
 	r, err := http.NewRequestWithContext(ctx, method, p.base+c.Path, bytes.NewReader(body))
@@ -153,7 +205,7 @@ func (p *uploading) read(res *http.Response, raw []byte) (answer, error) {
 	if said.Error == "" {
 		said.Error = res.Status
 	}
-	err := fmt.Errorf("the vault answers %d: %.300s; %.300s", res.StatusCode, said.Error, said.Hint)
+	err := vaultError{res.StatusCode, fmt.Errorf("the vault answers %d: %.300s; %.300s", res.StatusCode, said.Error, said.Hint)}
 	offset, parseErr := strconv.ParseInt(res.Header.Get(floorwatch.HeaderOffset), 10, 64)
 	if parseErr != nil || offset < 0 {
 		offset = -1

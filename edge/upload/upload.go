@@ -5,6 +5,9 @@
 //	           policy ──┴─> Uploader <─ footage.Shelf
 //	                            └─ pieces ─HTTPS─> vault ─ receipts ─> beside the seals
 //
+// With each piece go the camera lines of its span, so that the people in it can
+// be shown when the box is long gone.
+//
 // What stays compatible: the requests (docs/vault.md), claims.json, uploaded.json
 // and the receipts.
 package upload
@@ -78,12 +81,15 @@ type Uploader struct {
 	BytesPerSec int64 // 0 = no limit
 	BytesPerDay int64 // 0 = no limit; local days of Night.Zone
 	Claims      *Claims
-	Client      *http.Client    // nil = one that trusts the system's roots
-	Clock       *clock.Clock    // nil = this machine's
-	Log         *slog.Logger    // nil = discard
-	Every       time.Duration   // between two looks when idle; 0 = 15 s
-	BackOff     time.Duration   // longest pause after a fault; 0 = 5 min
-	Pulse       *watchdog.Pulse // rests while the vault or the line is waited for
+	// Lines returns the camera lines of a span, which go to the vault beside its
+	// footage; nil: none do.
+	Lines   func(ctx context.Context, camera string, from, to floorwatch.Time) ([]floorwatch.Frame, error)
+	Client  *http.Client    // nil = one that trusts the system's roots
+	Clock   *clock.Clock    // nil = this machine's
+	Log     *slog.Logger    // nil = discard
+	Every   time.Duration   // between two looks when idle; 0 = 15 s
+	BackOff time.Duration   // longest pause after a fault; 0 = 5 min
+	Pulse   *watchdog.Pulse // rests while the vault or the line is waited for
 
 	mu     sync.Mutex
 	shelf  footage.Shelf
@@ -197,6 +203,7 @@ type uploading struct {
 	spent  dayBudget
 	free   time.Time // when the next byte may go
 	calm   int64     // bytes sent since the last fault
+	blunt  time.Time // until when the vault is taken for one that knows no lines
 }
 
 // Run uploads until ctx ends. It returns early only for settings that cannot
@@ -374,6 +381,9 @@ func (u *Uploader) Command(ctx context.Context, c floorwatch.Command) floorwatch
 			return r
 		}
 		err = u.send(ctx, c, now, &r)
+	default:
+		r.State, r.Reason = floorwatch.ReplyRefused, fmt.Sprintf("this box does not do %s", c.Do)
+		return r
 	}
 	if err != nil {
 		r.State, r.Reason = floorwatch.ReplyFailed, err.Error()

@@ -372,3 +372,59 @@ func TestRequestsAreSmallOnALineThatBreaks(t *testing.T) {
 		t.Errorf("%d bytes when 6 MiB went through", p.chunkSize())
 	}
 }
+
+// TestLinesGoBesideFootage: before the receipt is kept; a vault that knows none, or
+// refuses some, does not hold the footage up, and one that asks for patience gets
+// them later.
+func TestLinesGoBesideFootage(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		answers []int // to lines, one after the other
+		want    int   // requests with lines
+	}{
+		"taken":             {nil, 3},
+		"a vault of before": {[]int{404}, 1},
+		"refused":           {[]int{422, 422, 422}, 3},
+		"not now":           {[]int{503, 500}, 5},
+		"no such method":    {[]int{501, 405}, 3},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			v, u, hashes := startVault(t, 3)
+			asked, kept := 0, map[string]int{}
+			u.Lines = func(_ context.Context, camera string, from, to floorwatch.Time) (out []floorwatch.Frame, err error) {
+				for at := from; at < to; at += 1000 {
+					out = append(out, floorwatch.Frame{T: at, People: []floorwatch.Person{}})
+				}
+				return out, nil
+			}
+			v.refuse = func(hash string, r *http.Request) int {
+				if r.Method != http.MethodPut {
+					return 0
+				}
+				if hash != "lines" {
+					t.Errorf("lines at %s", r.URL.Path)
+				}
+				if asked++; asked <= len(c.answers) {
+					return c.answers[asked-1]
+				}
+				kept[filepath.Base(filepath.Dir(r.URL.Path))]++
+				return 0
+			}
+			upload(t, u, "three pieces", func() bool { return u.Stats().Uploaded == 3 })
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			if asked != c.want {
+				t.Errorf("%d requests with lines, want %d", asked, c.want)
+			}
+			for _, h := range hashes {
+				if n := kept[h]; what == "taken" && n != 1 || what == "not now" && n != 1 {
+					t.Errorf("lines of %s came %d times", h, n)
+				}
+			}
+			if what == "taken" && u.Stats().Bytes <= 300 {
+				t.Errorf("%d bytes are booked, the lines are not among them", u.Stats().Bytes)
+			}
+		})
+	}
+}

@@ -54,11 +54,15 @@ func CheckSpan(camera string, from, to floorwatch.Time, limit time.Duration) err
 const (
 	VaultIndex = "vault.sqlite"
 	ObjectsDir = "objects"
+	LinesDir   = "lines"
 )
 
 // ObjectPath is where footage lies below the vault's folder, by the SHA-256 of
 // its bytes.
 func ObjectPath(hash string) string { return path.Join(ObjectsDir, hash[:2], hash+".mp4") }
+
+// LinesPath is where camera lines over footage lie, in the same way.
+func LinesPath(hash string) string { return path.Join(LinesDir, hash[:2], hash+".jsonl.gz") }
 
 // ReadSeal reads and checks one seal file. For a damaged one err wraps
 // floorwatch.ErrSealForm or ErrSealSignature, and raw is what was read all the

@@ -6,7 +6,7 @@ import { offset, setServerTime, setZone, timeZone } from "./format.js";
 import { explain, Failure, get, listen } from "./net.js";
 import { at, isHere } from "./state.js";
 import { clearLive, drawLive, takeLive } from "./live.js";
-import { ageStill, drawScene, loadStill, redrawScene, resetScene, startScene } from "./scene.js";
+import { ageStill, drawScene, loadStill, redrawScene, renewStill, resetScene, startScene } from "./scene.js";
 import { clearStays, drawStays, loadStays, takeStay } from "./stays.js";
 import { clearCharts, drawCharts, loadCharts, refreshEvery, startCharts } from "./charts.js";
 import { clearTimeline, drawTimeline, loadTimeline } from "./timeline.js";
@@ -228,7 +228,7 @@ function startEvents() {
 
 function startTimers() {
   setInterval(() => { drawLive(); drawQueueNow(); drawInsideNow(); ageStill(); drawConnection(); }, 1000);
-  setInterval(() => { if (!document.hidden) loadStill(); }, 10000);
+  setInterval(renewStill, 1000);
   setInterval(() => { if (!document.hidden) attempt(() => loadCharts(refreshEvery()), () => loadWaits(refreshEvery()), () => loadCounts(2 * refreshEvery()), loadTimeline); }, 15000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden && at.camera) refreshAll(); });
 }

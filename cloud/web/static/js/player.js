@@ -110,7 +110,9 @@ function drawTitle() {
 }
 
 function drawNote() {
-  const notes = [clip.frames.length ? t("clip.note") : t("clip.nobox")];
+  const notes = clip.frames.length ? [t("clip.note")] : [];
+  if (clip.missing) notes.push(t("clip.missing." + clip.missing));
+  else if (!clip.frames.length) notes.push(t("clip.nobox"));
   if (job.stay && job.to > job.from + part) notes.push(t("clip.cut"));
   if (clip.start > job.seek + 500) notes.push(t("clip.start", { time: clock(clip.start) }));
   $("clip-note").textContent = notes.join(" ");

@@ -7,20 +7,23 @@ import { at, params, pictureSize, zoneClass } from "./state.js";
 import { drawLive, whose } from "./live.js";
 
 let taken = 0; // capture time of the still
+let why = ""; // there is none that is newer
+let asked = 0, asking = null; // when, and of which camera
 let url = "";
 let drawing = false, closed = false;
 let points = [], cross = null;
 
 export async function loadStill() {
-  if (!at.camera) return;
-  const want = at.camera;
+  if (!at.camera || asking === at.camera) return;
+  const want = asking = at.camera;
+  asked = Date.now();
   const r = await fetch(address("/api/still.jpg", params())).catch(() => null);
-  if (want !== at.camera || !r) return;
+  if (want !== at.camera) return;
+  asking = null;
+  if (!r || !r.ok && r.status !== 404) return;
+  why = r.headers.get("Floorwatch-Why") || (r.ok ? "" : "none");
+  if (!r.ok) return showStill(taken > 0); // the picture that we have grows old
   const img = $("still-img");
-  if (!r.ok) {
-    if (r.status === 404) showStill(false);
-    return;
-  }
   taken = Date.parse(r.headers.get("X-Capture-Time"));
   const old = url;
   url = URL.createObjectURL(await r.blob());
@@ -32,20 +35,34 @@ export async function loadStill() {
   img.src = url;
 }
 
+// renewStill loads one when it is time: soon while there is none.
+export function renewStill() {
+  if (!document.hidden && (!taken || Date.now() - asked >= 10000)) loadStill();
+}
+
 function showStill(there) {
   $("still-img").hidden = !there;
-  $("still-empty").hidden = there;
   if (!there) taken = 0;
+  ageStill();
 }
 
 export function resetScene() {
+  asking = null;
+  why = "";
   showStill(false);
   stopDrawing();
   drawScene();
 }
 
+// ageStill says how old the picture is, and over it why there is none, or none
+// that is newer.
 export function ageStill() {
   $("still-age").textContent = taken ? t("scene.age", { age: ago(taken) }) : "";
+  const old = taken && why, say = $("still-empty");
+  $("still").classList.toggle("old", !!old);
+  say.hidden = !!taken && !why;
+  const text = old ? t("scene.old", { age: ago(taken), why: t("why." + why) }) : t(why ? "scene.empty." + why : "scene.empty");
+  if (say.textContent !== text) say.textContent = text;
 }
 
 export function drawScene() {
