@@ -2,9 +2,12 @@ package doctor
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -13,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -91,10 +95,57 @@ func (d *Doctor) link(ctx context.Context) Finding {
 	case figures["floorwatch_outbox_oldest_seconds"] > 120:
 		return doubt("check that the cloud runs and knows this box", "the running box is linked, but its oldest record waits for %.0f s", figures["floorwatch_outbox_oldest_seconds"])
 	}
+	for name, age := range figures {
+		reason, ok := refusedFor(name)
+		switch {
+		case !ok:
+		case age < refusedLately.Seconds():
+			return bad(d.register(), "the running box is linked, but the cloud refuses records of it: %s", reason)
+		default:
+			return doubt("if that is mended: floorwatch-cloud dead-letters retry, on the cloud", "the running box is linked; %.0f min ago the cloud last refused records of it: %s", age/60, reason)
+		}
+	}
 	return good("the running box is linked, %.0f records wait", figures["floorwatch_outbox_records"])
 }
 
-// scrape reads the figures without labels of a /metrics.
+// RefusedMetric has a sample for each reason for which the cloud refused records
+// within the last hour, with the seconds since.
+const RefusedMetric = "floorwatch_uplink_refused_seconds"
+
+// refusedLately is how old a refusal is that still counts: of each camera a record
+// comes at least once a minute.
+const refusedLately = 3 * time.Minute
+
+// refusedFor reads the reason out of such a sample's name.
+func refusedFor(name string) (reason string, ok bool) {
+	label, ok := strings.CutPrefix(name, RefusedMetric+"{reason=")
+	if !ok {
+		return "", false
+	}
+	reason, err := strconv.Unquote(strings.TrimSuffix(label, "}"))
+	return reason, err == nil
+}
+
+// register says how the cloud gets to know this box.
+func (d *Doctor) register() string {
+	return fmt.Sprintf("on the cloud: floorwatch-cloud site add -box %s -key %s %s, then dead-letters retry; where another key is registered, docs/deploy.md has the way",
+		d.Edge, cmp.Or(d.publicKey(), "KEY"), d.Store)
+}
+
+// publicKey is the box's key as it is registered; "" while the box has none, which
+// is not made here: it would belong to whoever runs doctor.
+func (d *Doctor) publicKey() string {
+	if _, err := os.Stat(d.KeyFile); err != nil {
+		return ""
+	}
+	key, err := d.Key()
+	if err != nil {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))
+}
+
+// scrape reads the figures of a /metrics, by name and labels as they stand there.
 func scrape(ctx context.Context, address string) (map[string]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()
@@ -109,7 +160,12 @@ func scrape(ctx context.Context, address string) (map[string]float64, error) {
 	defer func() { _ = res.Body.Close() }()
 	out := map[string]float64{}
 	for lines := bufio.NewScanner(io.LimitReader(res.Body, 4<<20)); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), " ")
+		text := lines.Text()
+		end := strings.LastIndexByte(text, ' ')
+		if end < 0 {
+			continue
+		}
+		name, value := text[:end], text[end+1:]
 		if v, err := strconv.ParseFloat(value, 64); err == nil {
 			out[name] = v
 		}
@@ -124,7 +180,7 @@ func (d *Doctor) delivery(ctx context.Context, login access.Login) []Finding {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
 	id := hex.EncodeToString(random[:])
-	acked := make(chan struct{}, 1)
+	acked := make(chan floorwatch.Ack, 1)
 	l := &link.Link{
 		Login:    func() (access.Login, error) { return login, nil },
 		ClientID: d.Store + "/" + d.Edge, Key: "broker", Timeout: reachTime,
@@ -140,7 +196,7 @@ func (d *Doctor) delivery(ctx context.Context, login access.Login) []Finding {
 			var a floorwatch.Ack
 			if json.Unmarshal(m.Payload(), &a) == nil && a.Log == id {
 				select {
-				case acked <- struct{}{}:
+				case acked <- a:
 				default:
 				}
 			}
@@ -153,13 +209,13 @@ func (d *Doctor) delivery(ctx context.Context, login access.Login) []Finding {
 }
 
 // deliver sends the record and waits for the cloud; an error when ctx ends before.
-func (d *Doctor) deliver(ctx context.Context, s *link.Session, id string, acked <-chan struct{}) (Finding, error) {
+func (d *Doctor) deliver(ctx context.Context, s *link.Session, id string, acked <-chan floorwatch.Ack) (Finding, error) {
 	for _, leaf := range []string{floorwatch.LeafAck, floorwatch.LeafCmd} {
 		if err := s.Subscribe(ctx, map[string]byte{floorwatch.Topic(d.Store, d.Edge, leaf): 1}); err != nil {
-			return bad("make the broker's access list anew: floorwatch-cloud acl", "%v", err), ctx.Err()
+			return bad("on the broker: floorwatch-broker add "+d.Store+"/"+d.Edge+" writes its access list anew", "%v", err), ctx.Err()
 		}
 	}
-	batch, err := probe(d.Store, d.Edge, id)
+	batch, err := d.probe(id)
 	if err == nil {
 		err = s.Await(ctx, "deliver", s.Publish(floorwatch.Topic(d.Store, d.Edge, floorwatch.LeafUp), 1, false, batch))
 	}
@@ -170,29 +226,33 @@ func (d *Doctor) deliver(ctx context.Context, s *link.Session, id string, acked 
 	late := time.NewTimer(2 * reachTime)
 	defer late.Stop()
 	select {
-	case <-acked:
+	case a := <-acked:
+		if a.Refused > 0 {
+			return bad(d.register(), "the cloud refuses what this box sends: %s", a.Reason), nil
+		}
 		return good("the cloud stored and acknowledged a record in %s", time.Since(began).Round(time.Millisecond)), nil
 	case err := <-s.Lost():
 		return bad("look at the broker's log", "connection lost: %v", err), nil
 	case <-late.C:
-		return bad("check that the cloud runs, that its registry has this box, and make the broker's access list anew: floorwatch-cloud acl",
+		return bad("check that the cloud runs (floorwatch-cloud doctor there), and that the broker's access list has this box: floorwatch-broker add "+d.Store+"/"+d.Edge,
 			"the cloud acknowledged nothing in %s", 2*reachTime), nil
 	case <-ctx.Done():
 		return Finding{}, ctx.Err()
 	}
 }
 
-// probe is a batch of one health record.
-func probe(store, edgeName, log string) ([]byte, error) {
+// probe is a batch of one health record, which asks for the box's key.
+func (d *Doctor) probe(log string) ([]byte, error) {
 	now := floorwatch.TimeOf(time.Now())
 	rec, err := floorwatch.MarshalRecord(&floorwatch.Health{
 		Header:  floorwatch.Header{Kind: floorwatch.KindHealth, ID: fmt.Sprintf("doctor-%d", now), At: now},
 		Figures: map[string]float64{floorwatch.FigureProbe: 1}, Notes: []string{"floorwatch doctor looked at this box"},
+		Key: d.publicKey(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return floorwatch.Batch{V: floorwatch.Version, Store: store, Edge: edgeName, Log: log, First: 1, N: 1, Records: []json.RawMessage{rec.JSON}}.Encode()
+	return floorwatch.Batch{V: floorwatch.Version, Store: d.Store, Edge: d.Edge, Log: log, First: 1, N: 1, Records: []json.RawMessage{rec.JSON}}.Encode()
 }
 
 // vault asks for an object that nobody has, with the box's signature.
@@ -243,9 +303,9 @@ func (d *Doctor) vault(ctx context.Context) []Finding {
 	case http.StatusNotFound, http.StatusOK:
 		return append(out, good("%s knows this box and its key", u.Host))
 	case http.StatusUnauthorized:
-		return append(out, bad("put what floorwatch-edge key prints into the cloud's registry, and set this box's clock", "%s does not accept this box's signature", u.Host))
+		return append(out, bad(d.register()+"; and set this box's clock", "%s does not accept this box's signature", u.Host))
 	case http.StatusForbidden:
-		return append(out, bad("put what floorwatch-edge key prints into the cloud's registry", "%s does not know this box", u.Host))
+		return append(out, bad(d.register(), "%s does not know this box", u.Host))
 	}
 	return append(out, bad("check backup.url: it names the cloud's pages, or a proxy before them", "%s answers %s", u.Host, res.Status))
 }
