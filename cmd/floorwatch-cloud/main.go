@@ -129,7 +129,9 @@ func load(path string) (cloud.Config, error) {
 	if err := config.Load(path, &c); err != nil {
 		return c, fmt.Errorf("%w: the configuration is not right\n%w", program.ErrUsage, err)
 	}
-	return c, nil
+	var err error
+	c.Data, err = program.Home(c.Data)
+	return c, err
 }
 
 // open reads the file and what it names.

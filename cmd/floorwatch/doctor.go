@@ -104,12 +104,16 @@ func readDoctor(path string) (d *doctor.Doctor, fault doctor.Finding) {
 	if wholeRE.Match(b) {
 		var c runConfig
 		if c, err = loadRunConfig(path); err == nil {
-			return c.Edge.Doctor(), fault
+			if c.Edge.Data, err = program.Home(c.Edge.Data); err == nil {
+				return c.Edge.Doctor(), fault
+			}
 		}
 	} else {
 		c := edge.DefaultBoxConfig()
 		if err = config.Load(path, &c); err == nil {
-			return c.Doctor(), fault
+			if c.Data, err = program.Home(c.Data); err == nil {
+				return c.Doctor(), fault
+			}
 		}
 	}
 	fault.Found, fault.Next = err.Error(), "correct it; floorwatch-edge check tests it alone"

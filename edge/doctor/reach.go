@@ -90,6 +90,8 @@ func (d *Doctor) link(ctx context.Context) Finding {
 	switch {
 	case err != nil:
 		return bad("journalctl -u floorwatch-edge says more", "the box's figures cannot be read: %v", err)
+	case !figures.have("floorwatch_edge_info{"):
+		return bad("change the key metrics, or stop the other program: ss -ltnp shows it", "on %s another program answers, not this box", d.Metrics)
 	case figures["floorwatch_uplink_connected"] != 1:
 		return bad("journalctl -u floorwatch-edge says why; or stop the box and run doctor again, which tests the broker itself", "the running box has no link to the broker")
 	case figures["floorwatch_outbox_oldest_seconds"] > 120:
@@ -145,8 +147,20 @@ func (d *Doctor) publicKey() string {
 	return base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))
 }
 
-// scrape reads the figures of a /metrics, by name and labels as they stand there.
-func scrape(ctx context.Context, address string) (map[string]float64, error) {
+// samples are those of a /metrics, by name and labels as they stand there.
+type samples map[string]float64
+
+// have tells whether one begins so.
+func (s samples) have(prefix string) bool {
+	for name := range s {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func scrape(ctx context.Context, address string) (samples, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
@@ -158,7 +172,7 @@ func scrape(ctx context.Context, address string) (map[string]float64, error) {
 		return nil, fmt.Errorf("read metrics: %w", err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	out := map[string]float64{}
+	out := samples{}
 	for lines := bufio.NewScanner(io.LimitReader(res.Body, 4<<20)); lines.Scan(); {
 		text := lines.Text()
 		end := strings.LastIndexByte(text, ' ')

@@ -64,7 +64,7 @@ func TestRunningBoxThatIsRefused(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			done <- metrics.Serve(ctx, ln, func() []metrics.Figure {
-				all := []metrics.Figure{metrics.Gauge("floorwatch_uplink_connected", "Up.", 1), metrics.Gauge("floorwatch_outbox_records", "Waiting.", 7)}
+				all := []metrics.Figure{{Name: "floorwatch_edge_info", Help: "The box.", Labels: []string{"edge"}, Samples: []metrics.Sample{{Value: 1, Labels: []string{"box"}}}}, metrics.Gauge("floorwatch_uplink_connected", "Up.", 1), metrics.Gauge("floorwatch_outbox_records", "Waiting.", 7)}
 				if c.age >= 0 {
 					all = append(all, metrics.Figure{Name: RefusedMetric, Help: "Refused.", Labels: []string{"reason"}, Samples: []metrics.Sample{{Value: c.age, Labels: []string{`no "key" of this box`}}}})
 				}

@@ -6,6 +6,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -13,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"floorwatch/internal/retry"
 )
 
 // Figure is one named figure with a sample for each combination of its labels.
@@ -85,6 +88,31 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 			out <- m
 		}
 	}
+}
+
+// Keep serves on address, host:port, until ctx ends. While that is another
+// program's it tries again, and says so once: figures must not stop the program
+// that they are of.
+func Keep(ctx context.Context, address string, log *slog.Logger, read func() []Figure) error {
+	var ln net.Listener
+	told := false
+	again := retry.Backoff{Min: time.Second, Max: 30 * time.Second}
+	err := again.Until(ctx, func() (err error) {
+		ln, err = net.Listen("tcp", address)
+		return err
+	}, func(err error, _ time.Duration) {
+		if !told {
+			log.Warn("figures are not served and all else goes on; change the key metrics or stop the other program", "error", err)
+		}
+		told = true
+	})
+	if err != nil { // ctx ended
+		return nil
+	}
+	if told {
+		log.Info("figures are served", "address", address)
+	}
+	return Serve(ctx, ln, read)
 }
 
 // Serve answers GET /metrics on ln until ctx ends, and closes ln.
