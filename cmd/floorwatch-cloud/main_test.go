@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"floorwatch/cloud"
+	"floorwatch/cloud/influx"
 	"floorwatch/internal/lab/kit/samples"
 	"floorwatch/internal/program"
 )
@@ -61,6 +62,21 @@ func TestCheck(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "data")); !os.IsNotExist(err) {
 		t.Errorf("something was started: %v", err)
+	}
+}
+
+// TestCheckWithoutDatabase: a database of our own needs its program.
+func TestCheckWithoutDatabase(t *testing.T) {
+	if _, err := os.Stat(influx.Packaged); err == nil {
+		t.Skip("left out: the package floorwatch-cloud is installed here")
+	}
+	t.Setenv("PATH", t.TempDir())
+	path, _ := shop(t, "child: false", "child: true", "url: http://127.0.0.1:8086", `url: ""`, "token_file: /etc/floorwatch/influx-token", `token_file: ""`)
+	for _, command := range []string{"check", "run"} {
+		_, _, err := call(t, command, "-config", path)
+		if !errors.Is(err, program.ErrUsage) || !strings.Contains(err.Error(), "influx.child: find influxd 1.8: it is neither /usr/lib/floorwatch/influxd") {
+			t.Errorf("%s: %v", command, err)
+		}
 	}
 }
 
