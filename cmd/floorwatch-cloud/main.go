@@ -36,7 +36,7 @@ const help = `floorwatch-cloud %s takes what the boxes deliver, stores it, and s
 Usage: floorwatch-cloud [run|check|acl|site|dead-letters|backup|restore|version] [-config FILE]
   run                            works until it is stopped (the default)
   check                          reads the configuration and all that it names, and starts nothing
-  acl                            prints Mosquitto's access list for the boxes of all halls
+  acl [STORE/BOX…]               prints Mosquitto's access list for these boxes, or for all registered ones
   site import|export|list|add|move|close  halls, their boxes and the org tree; site -h explains
   dead-letters list [-n N]       what was refused and why, oldest first
   dead-letters show ID           the bytes of one, as they came
@@ -99,6 +99,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if do, ok := letterCommands[command]; ok {
 		return withLetters(o, func(l *ingest.DB) error { return do(ctx, l, o, stdout) })
 	}
+	if command == "acl" && len(o.ids) > 0 {
+		return printACL(o.ids, stdout)
+	}
 	if len(o.ids) > 0 {
 		return fmt.Errorf("%w: unexpected %.40q; -h explains", program.ErrUsage, o.ids[0])
 	}
@@ -121,6 +124,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	return fmt.Errorf("%w: unknown command %.40q; -h lists them", program.ErrUsage, command)
+}
+
+// printACL prints the access list of the boxes named STORE/EDGE.
+func printACL(names []string, stdout io.Writer) error {
+	var boxes []site.Source
+	for _, name := range names {
+		box, err := site.ParseBox(name)
+		if err != nil {
+			return fmt.Errorf("%w: %w", program.ErrUsage, err)
+		}
+		boxes = append(boxes, box)
+	}
+	_, err := io.WriteString(stdout, site.ACL(boxes))
+	return err
 }
 
 // load reads the file but not what it names.
