@@ -21,6 +21,7 @@ import (
 	"floorwatch/cloud/site"
 	"floorwatch/internal/config"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/finding"
 	"floorwatch/internal/program"
 )
 
@@ -33,9 +34,10 @@ func main() {
 
 const help = `floorwatch-cloud %s takes what the boxes deliver, stores it, and serves the pages.
 
-Usage: floorwatch-cloud [run|check|acl|site|dead-letters|backup|restore|version] [-config FILE]
+Usage: floorwatch-cloud [run|check|doctor|acl|site|dead-letters|backup|restore|version] [-config FILE]
   run                            works until it is stopped (the default)
   check                          reads the configuration and all that it names, and starts nothing
+  doctor                         tests data folder, database, broker, pages: a line for each, and what to do next
   acl [STORE/BOX…]               prints Mosquitto's access list for these boxes, or for all registered ones
   site import|export|list|add|move|close  halls, their boxes and the org tree; site -h explains
   dead-letters list [-n N]       what was refused and why, oldest first
@@ -110,6 +112,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return runCloud(ctx, o, stderr)
 	case "check":
 		return check(ctx, o, stdout)
+	case "doctor":
+		return runDoctor(ctx, o, stdout, stderr)
 	case "acl":
 		return withSites(ctx, siteOptions{config: o.config}, func(db *metadata.DB) error {
 			sites, err := site.Read(ctx, db)
@@ -191,6 +195,19 @@ func check(ctx context.Context, o options, stdout io.Writer) error {
 
 // noHalls is said where no box is registered.
 const noHalls = "no box is registered yet: floorwatch-cloud site add -box BOX -key KEY HALL, also while the cloud runs"
+
+// runDoctor tests the installed cloud, also beside a running one.
+func runDoctor(ctx context.Context, o options, stdout, stderr io.Writer) error {
+	cfg, err := load(o.config)
+	if err != nil {
+		return err
+	}
+	parts, err := cfg.Doctor(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: the configuration names what cannot be used\n%w", program.ErrUsage, err)
+	}
+	return finding.Tell(ctx, o.config, parts, false, stdout, stderr)
+}
 
 func runCloud(ctx context.Context, o options, stderr io.Writer) error {
 	log := slog.New(slog.NewTextHandler(stderr, nil))

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"floorwatch/internal/finding"
+
 	"floorwatch"
 	"floorwatch/internal/metrics"
 )
@@ -50,10 +52,10 @@ func TestRunningBoxThatIsRefused(t *testing.T) {
 		age          float64
 		result, next string
 	}{
-		"now":             {5, Fail, "floorwatch-cloud site add -box box -key KEY shop"},
-		"a while ago":     {1800, Warn, "dead-letters retry"},
-		"never":           {-1, OK, ""},
-		"at the boundary": {179, Fail, "site add"},
+		"now":             {5, finding.Fail, "floorwatch-cloud site add -box box -key KEY shop"},
+		"a while ago":     {1800, finding.Warn, "dead-letters retry"},
+		"never":           {-1, finding.OK, ""},
+		"at the boundary": {179, finding.Fail, "site add"},
 	} {
 		d, key := testBox(t)
 		ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -4,11 +4,16 @@
 package metrics
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -136,4 +141,44 @@ func Serve(ctx context.Context, ln net.Listener, read func() []Figure) error {
 		return nil
 	}
 	return err
+}
+
+// Samples are those of a /metrics, by name and labels as they stand there.
+type Samples map[string]float64
+
+// Have tells whether one begins so.
+func (s Samples) Have(prefix string) bool {
+	for name := range s {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxRead bounds what another program may answer.
+const maxRead = 4 << 20
+
+// Read returns what a /metrics of ours answers.
+func Read(client *http.Client, req *http.Request) (Samples, error) {
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("read metrics: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("read metrics: it answers %s", res.Status)
+	}
+	out := Samples{}
+	for lines := bufio.NewScanner(io.LimitReader(res.Body, maxRead)); lines.Scan(); {
+		text := lines.Text()
+		end := strings.LastIndexByte(text, ' ')
+		if end < 0 {
+			continue
+		}
+		if v, err := strconv.ParseFloat(text[end+1:], 64); err == nil {
+			out[text[:end]] = v
+		}
+	}
+	return out, nil
 }
