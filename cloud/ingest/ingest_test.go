@@ -618,8 +618,10 @@ func TestSegmentsReachTheIndex(t *testing.T) {
 // before it has sealed anything.
 func TestBoxAsksForItsKey(t *testing.T) {
 	mine, other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
-	r := registry("keys", "box")
-	r.Edges[0].Key = site.KeyOf(mine.Public().(ed25519.PublicKey))
+	r := site.Of(site.Registry{
+		Stores: []site.Store{{ID: "keys"}},
+		Edges:  []site.Edge{{Store: "keys", ID: "box", Key: site.KeyOf(mine.Public().(ed25519.PublicKey))}},
+	})
 	b := prepare(t, startBroker(t), realDatabase(t), r)
 	b.start(t)
 	x := newBox(t, b.broker, "keys", "box")
