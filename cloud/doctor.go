@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,8 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/metadata"
+	"floorwatch/cloud/site"
 	"floorwatch/internal/access"
 	"floorwatch/internal/durable"
 	"floorwatch/internal/finding"
@@ -46,6 +49,7 @@ func (c Config) Doctor(ctx context.Context) ([]finding.Part, error) {
 	return []finding.Part{
 		finding.Alone("configuration", d.configuration),
 		finding.Alone("data", d.data),
+		{Name: "metadata", Test: d.metadata},
 		{Name: "database", Test: d.database},
 		{Name: "broker", Test: d.broker},
 		finding.Alone("pages", d.listener),
@@ -142,6 +146,32 @@ func (d *doctor) data() []finding.Finding {
 	text := fmt.Sprintf("%s: %.1f of %.1f GB free", dir, free/1e9, size/1e9)
 	if free < 0.1*size || free < 5e9 {
 		return []finding.Finding{finding.Doubt("free some space, or use a larger disk: nothing is acknowledged once it is full", "%s", text)}
+	}
+	return []finding.Finding{finding.Good("%s", text)}
+}
+
+// metadata tests where halls and boxes are known.
+func (d *doctor) metadata(ctx context.Context) []finding.Finding {
+	at := d.cfg.MetadataAt()
+	const next = "floorwatch-cloud site add -box BOX -key KEY HALL, as floorwatch-edge key prints it on the box"
+	if _, err := os.Stat(at); !metadata.IsPostgres(at) && errors.Is(err, fs.ErrNotExist) {
+		return []finding.Finding{finding.Doubt(next, "no hall and no box is registered yet")}
+	}
+	ctx, cancel := context.WithTimeout(ctx, finding.ReachTime)
+	defer cancel()
+	db, err := metadata.Open(ctx, at)
+	if err != nil {
+		return []finding.Finding{finding.Bad("check the key metadata, and that its server runs", "%s: %v", metadata.Redact(at), err)}
+	}
+	defer func() { _ = db.Close() }()
+	sites, err := site.Read(ctx, db)
+	if err != nil {
+		return []finding.Finding{finding.Bad("restore it from a backup: docs/upgrade.md", "%s: %v", db, err)}
+	}
+	r := sites.At(floorwatch.TimeOf(time.Now())).Registry()
+	text := fmt.Sprintf("%d hall(s), %d box(es) in %s", len(r.Stores), len(r.Edges), db)
+	if len(r.Edges) == 0 {
+		return []finding.Finding{finding.Doubt(next, "%s", text)}
 	}
 	return []finding.Finding{finding.Good("%s", text)}
 }
@@ -250,9 +280,6 @@ func (d *doctor) records() []finding.Finding {
 		return []finding.Finding{finding.Good("not looked at: the cloud is not running")}
 	}
 	out := []finding.Finding{finding.Good("%.0f of %.0f registered box(es) online", d.running["floorwatch_boxes_online"], d.running["floorwatch_boxes"])}
-	if d.running["floorwatch_boxes"] == 0 {
-		out = []finding.Finding{finding.Doubt("floorwatch-cloud site add -box BOX -key KEY HALL", "no box is registered")}
-	}
 	if n := d.running["floorwatch_dead_letters"]; n > 0 {
 		out = append(out, finding.Doubt("floorwatch-cloud dead-letters list says why", "%.0f records or messages were refused and are kept", n))
 	}
