@@ -94,7 +94,7 @@ const (
 func (d *Doctor) disk() []finding.Finding {
 	dir := d.Data
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
-		return []finding.Finding{finding.Bad("create the folder for the box's user, as the package does", "%v", err)}
+		return []finding.Finding{finding.Bad("create the folder for the box's user, as the package does; a relative data starts in the folder where doctor was typed, the service's in /var/lib/floorwatch-edge", "%v", err)}
 	}
 	out := []finding.Finding{d.keyFile(), mountCheck(dir)}
 	var st unix.Statfs_t
