@@ -332,7 +332,7 @@ func (g *Ingest) read(m message) *job {
 		return j.refuse(fmt.Errorf("batch from %s/%s came on the topic of %s/%s", b.Store, b.Edge, j.store, j.edge))
 	}
 	if len(from.boxes) == 0 {
-		return j.refuse(fmt.Errorf("box %s of store %s is not registered with the cloud; there: floorwatch-cloud site add -box %[1]s -key KEY %[2]s, and dead-letters retry", j.edge, j.store))
+		return j.refuse(fmt.Errorf("box %s of store %s is not registered with the cloud: floorwatch-cloud site add, then dead-letters retry", j.edge, j.store))
 	}
 	now := g.now()
 	w := window{floorwatch.TimeOf(now.Add(-cmp.Or(g.Retention, defaultRetention))), floorwatch.TimeOf(now.Add(maxAhead))}

@@ -533,7 +533,7 @@ func TestRegisteredLate(t *testing.T) {
 	x.send(x.batch(t, 1, b.stayAt("table", 1), b.stayAt("table", 2)))
 	x.send([]byte("rubbish"))
 	until(t, "the range in the dead letters", func() bool { return x.has(1, 2) })
-	if want := "box box of store late is not registered with the cloud; there: floorwatch-cloud site add -box box -key KEY late"; !strings.HasPrefix(x.refusal(), want) {
+	if want := "box box of store late is not registered with the cloud: floorwatch-cloud site add"; !strings.HasPrefix(x.refusal(), want) {
 		t.Errorf("the box was told %q, want %q", x.refusal(), want)
 	}
 	until(t, "both letters", func() bool { tot, _ := b.DB.Totals(t.Context()); return tot.Letters == 2 })
