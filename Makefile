@@ -35,11 +35,12 @@ build: ## compiles the programs into bin/
 	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/floorwatch ./cmd/floorwatch-edge ./cmd/floorwatch-cloud
 	@go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/floorwatch-camera
 
-deb: build ## the Debian package of a box, into bin/
-	@mkdir -p bin/deb
-	@sed 's#/usr/local/bin/#/usr/bin/#' deploy/systemd/floorwatch-edge.service > bin/deb/floorwatch-edge.service
+deb: ## the Debian packages of a box and of the cloud, into bin/
+	@deploy/setup.sh deb
+	@$(MAKE) --no-print-directory build
+	@deploy/deb/stage.sh bin/deb
 	@echo "==> packing with nfpm (compiled the first time, a minute or two)"
-	@DEB_VERSION=$(DEB_VERSION) GOTOOLCHAIN=auto go run $(NFPM) package --config deploy/deb/nfpm.yaml --packager deb --target bin/
+	@for p in box cloud; do DEB_VERSION=$(DEB_VERSION) GOTOOLCHAIN=auto go run $(NFPM) package --config deploy/deb/$$p/nfpm.yaml --packager deb --target bin/ || exit 1; done
 
 web: ## fetches the chart library of the pages through npm
 	@rm -rf cloud/web/static/vendor && deploy/setup.sh run

@@ -15,6 +15,7 @@ const (
 	FigureLostRecords         Figure = "lost_records"
 	FigureConnects            Figure = "connects"
 	FigureResentBatches       Figure = "resent_batches"
+	FigureRefusedRecords      Figure = "refused_records"
 	FigureCameras             Figure = "cameras"
 	FigureCamerasWatching     Figure = "cameras_watching"
 	FigureFootageBytes        Figure = "footage_bytes"
@@ -68,6 +69,7 @@ var Figures = []FigureInfo{
 	{Name: FigureLostRecords, Means: "Records lost to damage.", Page: true},
 	{Name: FigureConnects, Means: "Connections made to the broker."},
 	{Name: FigureResentBatches, Means: "Batches sent again within a session."},
+	{Name: FigureRefusedRecords, Means: "Records that the cloud refused: they are in its dead letters."},
 	{Name: FigureCameras, Means: "Cameras of the configuration."},
 	{Name: FigureCamerasWatching, Means: "Cameras that give frames."},
 	{Name: FigureFootageBytes, Unit: "bytes", Means: "Recorded footage on disk, counted once a minute.", Page: true},

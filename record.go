@@ -275,11 +275,14 @@ type Deleted struct {
 // Span implements Record.
 func (r *Deleted) Span() (from Time, to *Time) { return r.Start, &r.End }
 
-// Health is a box's word about itself, once a minute; Figures by name.
+// Health is a box's word about itself, once a minute; Figures by name. Key is the
+// box's public key in base64 where it asks whether that is the registered one: the
+// cloud refuses a record with another.
 type Health struct {
 	Header
 	Figures map[string]float64 `json:"figures"`
 	Notes   []string           `json:"notes,omitempty"`
+	Key     string             `json:"key,omitempty"`
 }
 
 // Span implements Record.

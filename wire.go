@@ -7,6 +7,8 @@ import (
 	"math"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Version of the wire contract.
@@ -75,6 +77,38 @@ type Ack struct {
 	Log   string `json:"log"`
 	First uint64 `json:"first"`
 	N     int    `json:"n"`
+	// So many of them the cloud has refused; why the first of them was, on one line.
+	Refused int    `json:"refused,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// maxReason is how long a reason may be, in characters: a box reads
+// acknowledgements of up to 1 KiB.
+const maxReason = 200
+
+// Refuse adds n refused records to what a says.
+func (a *Ack) Refuse(n int, reason string) {
+	if a.Refused += n; a.Reason != "" {
+		return
+	}
+	runes := []rune(strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, reason))
+	a.Reason = string(runes[:min(len(runes), maxReason)])
+}
+
+// Encode returns its bytes.
+func (a Ack) Encode() ([]byte, error) {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false) // < and > of a reason would take six bytes each
+	if err := e.Encode(a); err != nil {
+		return nil, fmt.Errorf("encode acknowledgement: %w", err)
+	}
+	return bytes.TrimSpace(buf.Bytes()), nil
 }
 
 // State is an edge's retained word on its own presence, and its last will.

@@ -58,6 +58,9 @@ func (c *Config) figures(log *slog.Logger) (*influx.Client, *influx.Server, erro
 	in := c.Influx
 	client := &influx.Client{Flavour: in.Flavour, Org: in.Org, Database: in.Database, Policy: in.Policy}
 	if in.Child {
+		if _, err := influx.Find(); err != nil {
+			return nil, nil, fmt.Errorf("influx.child: %w", err)
+		}
 		child := &influx.Server{
 			Dir: filepath.Join(c.Data, InfluxDir), Database: in.Database, Policy: in.Policy,
 			Retention: c.Retention, Log: log,

@@ -2,6 +2,7 @@
 # Installs what floorwatch needs and is missing, and says what and why. A second
 # run finds everything there and does nothing. Called by the Makefile:
 #   deploy/setup.sh run    what `make run` needs
+#   deploy/setup.sh deb    what `make deb` needs
 #   deploy/setup.sh test   what `make test` needs on top of that
 #   deploy/setup.sh check  the checkers alone, which need nothing but Go
 # Debian packages come from Debian 12, the rest by explicit version through the
@@ -81,7 +82,7 @@ packages() {
 	need libopencv-dev "OpenCV 4.6, which the camera worker sees with"
 	need g++ "compiles the camera worker's bridge to OpenCV"
 	need pkg-config "tells that compiler where OpenCV is"
-	need ffmpeg "records cameras and serves the demonstration film as one"
+	[ "$1" = deb ] || need ffmpeg "records cameras and serves the demonstration film as one"
 	command -v npm >/dev/null || need npm "fetches the chart library of the pages (with Node)"
 	if [ "$1" = test ]; then
 		need chromium "the tests open the pages in a real browser"
@@ -163,17 +164,17 @@ film() {
 }
 
 case "${1:-}" in
-run | test)
+run | test | deb)
 	packages "$1"
 	go_present
 	influxd
 	charts
-	film
-	[ "$1" = run ] || checkers
+	[ "$1" = deb ] || film
+	[ "$1" != test ] || checkers
 	;;
 check)
 	go_present
 	checkers
 	;;
-*) die "say what for: deploy/setup.sh run | test | check" ;;
+*) die "say what for: deploy/setup.sh run | deb | test | check" ;;
 esac

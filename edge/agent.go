@@ -25,7 +25,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"sync"
 	"time"
@@ -55,8 +54,7 @@ type Agent struct {
 	Config  Config
 	Broker  Broker
 	Program string // the camera worker, floorwatch-camera
-	// Metrics answers GET /metrics until Run ends; nil: nothing does.
-	Metrics net.Listener
+	Metrics string // where GET /metrics is answered, host:port; "": nowhere
 	// Ledger gets each record that became durable, as a JSON line: a second
 	// account by which a test can check the whole path. nil: none.
 	Ledger io.Writer
@@ -207,9 +205,9 @@ func (r *run) parts(ctx context.Context) (err error) {
 	if r.feeds != nil {
 		group.Go(func() error { return r.runCounters(ctx) })
 	}
-	if r.agent.Metrics != nil {
+	if r.agent.Metrics != "" {
 		group.Go(func() error {
-			return metrics.Serve(ctx, r.agent.Metrics, func() []metrics.Figure { return health.Metrics(report.Figures()) })
+			return metrics.Keep(ctx, r.agent.Metrics, r.log, func() []metrics.Figure { return health.Metrics(report.Figures()) })
 		})
 	}
 	err = group.Wait()

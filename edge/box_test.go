@@ -29,7 +29,7 @@ func TestDoctorOfABox(t *testing.T) {
 	if d.Login == nil || d.Metrics == "" || c.Config.Doctor().Login != nil {
 		t.Errorf("%+v", d)
 	}
-	state := func() string { return d.Parts()[0].Examine(t.Context())[0].Found }
+	state := func() string { return d.Parts()[0].Test(t.Context())[0].Found }
 	if got := state(); got != "shop/box, 4 camera(s); the box is not running" {
 		t.Error(got)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/edge/counter"
+	"floorwatch/edge/doctor"
 	"floorwatch/edge/health"
 	"floorwatch/internal/metrics"
 )
@@ -65,7 +66,7 @@ func (r *run) uplinkFigures() []health.Figure {
 	if !s.Since.IsZero() {
 		online = time.Since(s.Since).Seconds()
 	}
-	return []health.Figure{
+	out := []health.Figure{
 		{Name: floorwatch.FigureOnline, Value: online},
 		{Metric: "floorwatch_uplink_connected", Help: "1 while the broker is connected.", Value: metrics.Flag(!s.Since.IsZero())},
 		{Metric: "floorwatch_uplink_in_flight", Help: "Batches sent and not acknowledged.", Value: float64(s.InFlight)},
@@ -74,7 +75,15 @@ func (r *run) uplinkFigures() []health.Figure {
 		{Name: floorwatch.FigureResentBatches, Metric: "floorwatch_uplink_resent_total", Counter: true, Value: float64(s.Resent)},
 		{Metric: "floorwatch_uplink_acked_records_total", Help: "Records that the cloud acknowledged.", Counter: true, Value: float64(s.Acked)},
 		{Metric: "floorwatch_uplink_ignored_acks_total", Help: "Acknowledgements that were not believed.", Counter: true, Value: float64(s.Ignored)},
+		{Name: floorwatch.FigureRefusedRecords, Metric: "floorwatch_uplink_refused_total", Counter: true, Value: float64(s.Refused)},
 	}
+	for _, refusal := range s.Refusals {
+		out = append(out, health.Figure{
+			Metric: doctor.RefusedMetric, Help: "Seconds since the cloud last refused a record for this reason; those of the last hour.",
+			Value: time.Since(refusal.Last).Seconds(), Labels: []health.Label{{Name: "reason", Value: refusal.Reason}},
+		})
+	}
+	return out
 }
 
 func (r *run) uploadFigures() []health.Figure {

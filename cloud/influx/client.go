@@ -176,6 +176,18 @@ func (c *Client) Ping(ctx context.Context) error {
 	return nil
 }
 
+// Check asks the database for anything, which finds out whether it answers, lets us
+// in, and has the database with its retention policy.
+func (c *Client) Check(ctx context.Context) error {
+	at, client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	db, rp := c.names()
+	_, err = influxQL(ctx, client, at, db, fmt.Sprintf(`SELECT * FROM %s.%s.%s LIMIT 1`, quoteName(db), quoteName(rp), quoteName("health")))
+	return err
+}
+
 // Close frees the connections; the client may be used again.
 func (c *Client) Close() {
 	c.mu.Lock()

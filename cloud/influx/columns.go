@@ -198,6 +198,7 @@ var health = schema[floorwatch.Health, *floorwatch.Health]{
 			c.fail(name, s)
 		}
 	}},
+	text("key", func(r *floorwatch.Health) *string { return &r.Key }),
 }
 
 func text[T any](name string, at func(*T) *string) column[T] {

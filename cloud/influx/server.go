@@ -2,7 +2,6 @@ package influx
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -40,7 +39,7 @@ const (
 // port is picked by the system and changes with every start, so ask Endpoint
 // each time. The zero value of every field but Dir is usable.
 type Server struct {
-	Bin       string        // influxd; "" looks it up on PATH
+	Bin       string        // influxd; "": what Find finds
 	Dir       string        // made if absent, readable by us alone
 	Database  string        // DefaultDatabase
 	Policy    string        // the retention policy's name, DefaultPolicy
@@ -128,7 +127,7 @@ func (s *Server) Run(ctx context.Context) error {
 		Stdout: lines, Stderr: lines,
 	}
 	if err := influxd.Start(childCtx); err != nil {
-		return fmt.Errorf("%w; run make test or make run, which install it", err)
+		return err
 	}
 	setup := make(chan struct{})
 	go func() {
@@ -153,6 +152,23 @@ func (s *Server) Run(ctx context.Context) error {
 	return fmt.Errorf("run influxd: %w; its last words: %s", err, lines.lastWords())
 }
 
+// Packaged is where the package floorwatch-cloud puts its influxd, out of the way of
+// Debian's, which is older than what we need.
+const Packaged = "/usr/lib/floorwatch/influxd"
+
+// Find returns the influxd that we run: the package's, or the one on PATH.
+func Find() (string, error) {
+	if info, err := os.Stat(Packaged); err == nil && info.Mode().IsRegular() {
+		return Packaged, nil
+	}
+	path, err := exec.LookPath("influxd")
+	if err != nil {
+		return "", fmt.Errorf("find influxd 1.8: it is neither %s, which the package floorwatch-cloud brings, nor on PATH; install that package, "+
+			"or run a server of your own (child: false and url); in the project's folder make run builds it into .tools/bin", Packaged)
+	}
+	return path, nil
+}
+
 // prepare makes the folder, the password and the configuration file.
 func (s *Server) prepare(rpc string) (bin, password string, err error) {
 	if bin, err = find(s.Bin); err != nil {
@@ -170,11 +186,14 @@ func (s *Server) prepare(rpc string) (bin, password string, err error) {
 	return bin, password, nil
 }
 
-// find looks for influxd, "" on PATH.
+// find looks for influxd; "": what Find finds.
 func find(bin string) (string, error) {
-	path, err := exec.LookPath(cmp.Or(bin, "influxd"))
+	if bin == "" {
+		return Find()
+	}
+	path, err := exec.LookPath(bin)
 	if err != nil {
-		return "", fmt.Errorf("find influxd: %w; run make test or make run, which install it", err)
+		return "", fmt.Errorf("find influxd: %w", err)
 	}
 	return path, nil
 }

@@ -236,7 +236,7 @@ func TestAcknowledgementsJoinWhatFollows(t *testing.T) {
 	got := runs([]*job{at("a", "1", 1, 2), at("b", "1", 3, 1), at("a", "1", 3, 5), at("a", "", 0, 0), at("a", "2", 8, 1), at("a", "1", 9, 1), at("a", "1", 10, 1), at("a", "1", 1, 2)})
 	var text []string
 	for _, r := range got {
-		raw, err := json.Marshal(r.Ack)
+		raw, err := r.Encode()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -248,5 +248,29 @@ func TestAcknowledgementsJoinWhatFollows(t *testing.T) {
 	}
 	if !reflect.DeepEqual(text, want) {
 		t.Errorf("acknowledged\n%s, want\n%s", strings.Join(text, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestAcknowledgementsTellWhatWasRefused in a form that fits what a box reads.
+func TestAcknowledgementsTellWhatWasRefused(t *testing.T) {
+	refused := func(n int, reason string) []Letter { return []Letter{{N: n, Reason: reason}} }
+	long := strings.Repeat("厅\x00\"", 500)
+	got := runs([]*job{
+		{store: "s", edge: "a", log: "1", first: 1, n: 2},
+		{store: "s", edge: "a", log: "1", first: 3, n: 5, letters: refused(5, "no such <box>")},
+		{store: "s", edge: "a", log: "1", first: 8, n: 5, letters: refused(1, "another")},
+		{store: "s", edge: "b", log: "2", first: 1, n: 1, letters: refused(1, long)},
+	})
+	if len(got) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	raw, err := got[0].Encode()
+	if want := `{"v":1,"log":"1","first":1,"n":12,"refused":6,"reason":"no such <box>"}`; err != nil || string(raw) != want {
+		t.Errorf("%s %v, want %s", raw, err, want)
+	}
+	raw, err = got[1].Encode()
+	var back floorwatch.Ack
+	if err != nil || len(raw) > 1<<10 || json.Unmarshal(raw, &back) != nil || back.Refused != 1 || !strings.HasPrefix(back.Reason, `厅?"厅`) {
+		t.Errorf("%d bytes: %s %v", len(raw), raw, err)
 	}
 }

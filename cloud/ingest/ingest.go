@@ -332,7 +332,7 @@ func (g *Ingest) read(m message) *job {
 		return j.refuse(fmt.Errorf("batch from %s/%s came on the topic of %s/%s", b.Store, b.Edge, j.store, j.edge))
 	}
 	if len(from.boxes) == 0 {
-		return j.refuse(fmt.Errorf("box %s of store %s is not registered; floorwatch-cloud site add -box %[1]s -key KEY %[2]s registers it, then dead-letters retry", j.edge, j.store))
+		return j.refuse(fmt.Errorf("box %s of store %s is not registered with the cloud: floorwatch-cloud site add, then dead-letters retry", j.edge, j.store))
 	}
 	now := g.now()
 	w := window{floorwatch.TimeOf(now.Add(-cmp.Or(g.Retention, defaultRetention))), floorwatch.TimeOf(now.Add(maxAhead))}
@@ -638,9 +638,9 @@ func (g *Ingest) acknowledge(jobs []*job) {
 		return
 	}
 	for _, r := range runs(jobs) {
-		payload, err := json.Marshal(r.Ack)
+		payload, err := r.Encode()
 		if err != nil {
-			g.log().Error("cannot encode an acknowledgement", "error", err)
+			g.log().Error("an acknowledgement cannot be sent", "error", err)
 			return
 		}
 		s.Publish(floorwatch.Topic(r.store, r.edge, floorwatch.LeafAck), 0, false, payload)
@@ -663,12 +663,17 @@ func runs(jobs []*job) []run {
 			continue // nobody can be told
 		}
 		k := key{j.store, j.edge, j.log}
-		if i, ok := last[k]; ok && all[i].First+uint64(all[i].N) == j.first {
+		i, ok := last[k]
+		if ok && all[i].First+uint64(all[i].N) == j.first {
 			all[i].N += j.n
-			continue
+		} else {
+			i = len(all)
+			last[k] = i
+			all = append(all, run{floorwatch.Ack{V: floorwatch.Version, Log: j.log, First: j.first, N: j.n}, j.store, j.edge})
 		}
-		last[k] = len(all)
-		all = append(all, run{floorwatch.Ack{V: floorwatch.Version, Log: j.log, First: j.first, N: j.n}, j.store, j.edge})
+		for _, l := range j.letters {
+			all[i].Refuse(l.N, l.Reason)
+		}
 	}
 	return all
 }

@@ -157,6 +157,7 @@ type box struct {
 
 	mu    sync.Mutex
 	acked map[uint64]bool // by record
+	told  string          // why the last one was refused
 }
 
 const testLog = "00112233aabbccdd"
@@ -189,6 +190,16 @@ func (b *box) ack(_ mqtt.Client, m mqtt.Message) {
 	for i := range a.N {
 		b.acked[a.First+uint64(i)] = true
 	}
+	if a.Refused > 0 {
+		b.told = a.Reason
+	}
+}
+
+// refusal is why the cloud refused a record last, as the box was told.
+func (b *box) refusal() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.told
 }
 
 func (b *box) batch(t testing.TB, first uint64, recs ...any) []byte {
@@ -522,6 +533,9 @@ func TestRegisteredLate(t *testing.T) {
 	x.send(x.batch(t, 1, b.stayAt("table", 1), b.stayAt("table", 2)))
 	x.send([]byte("rubbish"))
 	until(t, "the range in the dead letters", func() bool { return x.has(1, 2) })
+	if want := "box box of store late is not registered with the cloud: floorwatch-cloud site add"; !strings.HasPrefix(x.refusal(), want) {
+		t.Errorf("the box was told %q, want %q", x.refusal(), want)
+	}
 	until(t, "both letters", func() bool { tot, _ := b.DB.Totals(t.Context()); return tot.Letters == 2 })
 	stop()
 	b.Ingest = &Ingest{Broker: b.Broker, Sites: registry("late", "box"), Store: b.influx, Index: b.index, DB: b.DB}
@@ -594,6 +608,35 @@ func TestSegmentsReachTheIndex(t *testing.T) {
 	letters, err := b.DB.List(t.Context(), 0, 10)
 	if err != nil || len(letters) != 2 || !strings.Contains(letters[0].Reason, "not the registered key") || !strings.Contains(letters[1].Reason, "its seal") {
 		t.Errorf("letters %+v (%v), want the foreign key and the changed end", letters, err)
+	}
+	if want := string(site.KeyOf(other.Public().(ed25519.PublicKey))) + ", which is not the registered key"; !strings.Contains(x.refusal(), want) {
+		t.Errorf("the box was told %q, want %q", x.refusal(), want)
+	}
+}
+
+// TestBoxAsksForItsKey: a box learns that another key than its own is registered
+// before it has sealed anything.
+func TestBoxAsksForItsKey(t *testing.T) {
+	mine, other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
+	r := site.Of(site.Registry{
+		Stores: []site.Store{{ID: "keys"}},
+		Edges:  []site.Edge{{Store: "keys", ID: "box", Key: site.KeyOf(mine.Public().(ed25519.PublicKey))}},
+	})
+	b := prepare(t, startBroker(t), realDatabase(t), r)
+	b.start(t)
+	x := newBox(t, b.broker, "keys", "box")
+	for i, c := range []struct {
+		key  ed25519.PrivateKey
+		want string
+	}{{mine, ""}, {other, "is not the registered key of this box"}} {
+		x.send(x.batch(t, uint64(i+1), &floorwatch.Health{
+			Header:  floorwatch.Header{Kind: floorwatch.KindHealth, ID: fmt.Sprint("doctor-", i), At: b.now},
+			Figures: map[string]float64{floorwatch.FigureProbe: 1}, Key: string(site.KeyOf(c.key.Public().(ed25519.PublicKey))),
+		}))
+		until(t, "the record", func() bool { return x.has(uint64(i+1), 1) })
+		if !strings.HasSuffix(x.refusal(), c.want) || (x.refusal() == "") != (c.want == "") {
+			t.Errorf("told %q, want %q", x.refusal(), c.want)
+		}
 	}
 }
 

@@ -21,11 +21,23 @@ func (g *Ingest) index(ctx context.Context, j *job, rec floorwatch.Record) error
 	return nil
 }
 
+// checkKey refuses a health record that asks for another key than the registered
+// one.
+func checkKey(h *floorwatch.Health, edge site.Edge) error {
+	if h.Key == "" || edge.Key == "" || site.Key(h.Key) == edge.Key {
+		return nil
+	}
+	return fmt.Errorf("%.50q is not the registered key of this box", h.Key)
+}
+
 // checkSeal refuses a seal that another key than the registered box's signed,
 // and a gap or a deletion that says something else than its seal does; of
 // segments the index finds that out. A gap from before gaps carried their seals
 // has none.
 func checkSeal(rec floorwatch.Record, edge site.Edge) error {
+	if h, ok := rec.(*floorwatch.Health); ok {
+		return checkKey(h, edge)
+	}
 	sealed, ok := rec.(floorwatch.Sealed)
 	if !ok {
 		return nil
@@ -44,7 +56,7 @@ func checkSeal(rec floorwatch.Record, edge site.Edge) error {
 		return err
 	}
 	if len(key) > 0 && !key.Equal(seal.Key) {
-		return fmt.Errorf("the seal is signed with %x, which is not the registered key of this box", seal.Key)
+		return fmt.Errorf("the seal is signed with %s, which is not the registered key of this box", site.KeyOf(seal.Key))
 	}
 	if segment {
 		return nil

@@ -7,6 +7,7 @@ package site
 
 import (
 	"crypto/ed25519"
+	"slices"
 	"time"
 
 	"floorwatch"
@@ -66,6 +67,27 @@ func KeyOf(k ed25519.PublicKey) Key { return Key(identity.Text(k)) }
 // Public reads a key; nil for none.
 func (k Key) Public() (ed25519.PublicKey, error) {
 	return identity.Parse(string(k))
+}
+
+// published are public keys whose private halves stand in papers: of RFC 8032, 7.1,
+// which many programs test with, of the seed of zeros; and zeros, which verify what
+// nobody signed.
+var published = []Key{
+	"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=", "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=",
+	"/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU=", "J4EX/BRMcjQPZ9DyMW6Dhs7/vyskKMnFH+98WX8dQm4=",
+	"7Bcrk61eVjv0kyxw4SRQNMNUZ+8u/U1k6/gZaDRn4r8=", "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik=",
+	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+}
+
+// check tells what is wanted instead of a key that cannot be registered; "": it can.
+func (k Key) check() (want string) {
+	if _, err := k.Public(); err != nil {
+		return "want the key that floorwatch-edge key prints: 44 characters of base64"
+	}
+	if slices.Contains(published, k) {
+		return "is the key of an example, with which anybody can sign; want the one that floorwatch-edge key prints on the box"
+	}
+	return ""
 }
 
 // NameError says that a name is missing, where there are several to choose from,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,6 +61,33 @@ func snapshot(t testing.TB, db *metadata.DB) *Snapshot {
 	s, err := read(t.Context(), db, nil)
 	kit.Must(t, err)
 	return s
+}
+
+// TestKeysOfExamplesAreRefused: whoever copied one would let anybody sign.
+func TestKeysOfExamplesAreRefused(t *testing.T) {
+	db := newStore(t)
+	for _, k := range append(slices.Clone(published), "PASTE-WHAT-floorwatch-edge-key-PRINTS") {
+		want := "want the one that floorwatch-edge key prints on the box"
+		if _, err := k.Public(); err != nil {
+			want = "want the key that floorwatch-edge key prints"
+		} else if len(k) != 44 {
+			t.Errorf("%s is no key", k)
+		}
+		if _, err := Add(t.Context(), db, Node{ID: "h1", Boxes: []Box{{ID: "box-1", Key: k}}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("add %s: %v", k, err)
+		}
+		for format, text := range map[string]string{"csv": "id,box,box_key\nh1,box-1," + string(k) + "\n", "yaml": "halls: [{id: h1, boxes: [{id: box-1, key: " + string(k) + "}]}]"} {
+			if _, err := importText(t, db, format, text, "2026-01-01T00:00:00Z"); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("import %s of %s: %v", format, k, err)
+			}
+		}
+	}
+	// The first is of RFC 8032, whose secret key this is.
+	seed, err := hex.DecodeString("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+	kit.Must(t, err)
+	if k := KeyOf(ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)); k != published[0] {
+		t.Errorf("%s is another key", k)
+	}
 }
 
 // key is the public key of a box of the tests.

@@ -219,8 +219,8 @@ func (c checking) boxes(n *Node, keys map[Key][]holder) {
 		if !shortText(b.Label.ZH) || !shortText(b.Label.EN) {
 			c.Problem(key+".label", "want up to 40 characters on one line")
 		}
-		if _, err := b.Key.Public(); err != nil {
-			c.Problem(key+".key", "want the key that floorwatch-edge key prints: 44 characters of base64")
+		if want := b.Key.check(); want != "" {
+			c.Problem(key+".key", "%s", want)
 			continue
 		}
 		other := slices.IndexFunc(keys[b.Key], func(h holder) bool {

@@ -21,6 +21,7 @@ import (
 	"floorwatch/cloud/site"
 	"floorwatch/internal/config"
 	"floorwatch/internal/durable"
+	"floorwatch/internal/finding"
 	"floorwatch/internal/program"
 )
 
@@ -33,10 +34,11 @@ func main() {
 
 const help = `floorwatch-cloud %s takes what the boxes deliver, stores it, and serves the pages.
 
-Usage: floorwatch-cloud [run|check|acl|key|site|standard|dead-letters|backup|restore|version] [-config FILE]
+Usage: floorwatch-cloud [run|check|doctor|acl|key|site|standard|dead-letters|backup|restore|version] [-config FILE]
   run                            works until it is stopped (the default)
   check                          reads the configuration and all that it names, and starts nothing
-  acl                            prints Mosquitto's access list for the boxes of all halls
+  doctor                         tests data folder, database, broker, pages: a line for each, and what to do next
+  acl [STORE/BOX…]               prints Mosquitto's access list for these boxes, or for all registered ones
   key                            prints the cloud's public key, for the boxes; makes the key first if there is none
   site import|export|list|add|move|close  halls, their boxes and the org tree; site -h explains
   standard set|withdraw|list|show         how long people may wait, by node; standard -h explains
@@ -104,6 +106,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if do, ok := letterCommands[command]; ok {
 		return withLetters(o, func(l *ingest.DB) error { return do(ctx, l, o, stdout) })
 	}
+	if command == "acl" && len(o.ids) > 0 {
+		return printACL(o.ids, stdout)
+	}
 	if len(o.ids) > 0 {
 		return fmt.Errorf("%w: unexpected %.40q; -h explains", program.ErrUsage, o.ids[0])
 	}
@@ -112,6 +117,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return runCloud(ctx, o, stderr)
 	case "check":
 		return check(ctx, o, stdout)
+	case "doctor":
+		return runDoctor(ctx, o, stdout, stderr)
 	case "acl":
 		return withSites(ctx, siteOptions{config: o.config}, func(db *metadata.DB) error {
 			sites, err := site.Read(ctx, db)
@@ -130,13 +137,29 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return fmt.Errorf("%w: unknown command %.40q; -h lists them", program.ErrUsage, command)
 }
 
+// printACL prints the access list of the boxes named STORE/EDGE.
+func printACL(names []string, stdout io.Writer) error {
+	var boxes []site.Source
+	for _, name := range names {
+		box, err := site.ParseBox(name)
+		if err != nil {
+			return fmt.Errorf("%w: %w", program.ErrUsage, err)
+		}
+		boxes = append(boxes, box)
+	}
+	_, err := io.WriteString(stdout, site.ACL(boxes))
+	return err
+}
+
 // load reads the file but not what it names.
 func load(path string) (cloud.Config, error) {
 	c := cloud.DefaultConfig()
 	if err := config.Load(path, &c); err != nil {
 		return c, fmt.Errorf("%w: the configuration is not right\n%w", program.ErrUsage, err)
 	}
-	return c, nil
+	var err error
+	c.Data, err = program.Home(c.Data)
+	return c, err
 }
 
 // open reads the file and what it names.
@@ -179,6 +202,19 @@ func check(ctx context.Context, o options, stdout io.Writer) error {
 
 // noHalls is said where no box is registered.
 const noHalls = "no box is registered yet: floorwatch-cloud site add -box BOX -key KEY HALL, also while the cloud runs"
+
+// runDoctor tests the installed cloud, also beside a running one.
+func runDoctor(ctx context.Context, o options, stdout, stderr io.Writer) error {
+	cfg, err := load(o.config)
+	if err != nil {
+		return err
+	}
+	parts, err := cfg.Doctor(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: the configuration names what cannot be used\n%w", program.ErrUsage, err)
+	}
+	return finding.Tell(ctx, o.config, parts, false, stdout, stderr)
+}
 
 func runCloud(ctx context.Context, o options, stderr io.Writer) error {
 	log := slog.New(slog.NewTextHandler(stderr, nil))

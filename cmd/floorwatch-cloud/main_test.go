@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"floorwatch/cloud"
+	"floorwatch/cloud/influx"
 	"floorwatch/internal/lab/kit/samples"
 	"floorwatch/internal/program"
 )
@@ -37,7 +38,7 @@ func shop(t *testing.T, edits ...string) (path, dir string) {
 	}, edits...)
 	path = filepath.Join(dir, "cloud.yaml")
 	for name, text := range map[string]string{
-		"cloud.yaml": strings.NewReplacer(edits...).Replace(string(b)), "broker-password": "secret\n", "influx-token": "user:pass\n", "short": "too short\n",
+		"cloud.yaml": strings.NewReplacer(edits...).Replace(string(b)), "cloud-password": "secret\n", "influx-token": "user:pass\n", "short": "too short\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -61,6 +62,21 @@ func TestCheck(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "data")); !os.IsNotExist(err) {
 		t.Errorf("something was started: %v", err)
+	}
+}
+
+// TestCheckWithoutDatabase: a database of our own needs its program.
+func TestCheckWithoutDatabase(t *testing.T) {
+	if _, err := os.Stat(influx.Packaged); err == nil {
+		t.Skip("left out: the package floorwatch-cloud is installed here")
+	}
+	t.Setenv("PATH", t.TempDir())
+	path, _ := shop(t, "child: false", "child: true", "url: http://127.0.0.1:8086", `url: ""`, "token_file: /etc/floorwatch/influx-token", `token_file: ""`)
+	for _, command := range []string{"check", "run"} {
+		_, _, err := call(t, command, "-config", path)
+		if !errors.Is(err, program.ErrUsage) || !strings.Contains(err.Error(), "influx.child: find influxd 1.8: it is neither /usr/lib/floorwatch/influxd") {
+			t.Errorf("%s: %v", command, err)
+		}
 	}
 }
 
@@ -98,7 +114,7 @@ func TestSecretsAreCheckedBeforeTheStart(t *testing.T) {
 	for edit, want := range map[string][2]string{
 		"pages.token_file: the token has 9 characters": {`token_file: ""`, "token_file: DIR/short"},
 		"pages.cert: open":           {`cert: ""` + "\n" + `  key: ""`, "cert: DIR/x\n  key: DIR/y"},
-		"broker.password_file: read": {"broker-password", "absent"},
+		"broker.password_file: read": {"cloud-password", "absent"},
 		"influx.token_file: read":    {"influx-token", "absent"},
 	} {
 		path, dir := shop(t)
@@ -124,6 +140,15 @@ func TestACL(t *testing.T) {
 	out, _, err := call(t, "acl", "-config", path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	named, _, err := call(t, "acl", "shop-1/box-1")
+	if err != nil || named != out {
+		t.Errorf("by name\n%s (%v), want\n%s", named, err, out)
+	}
+	for _, name := range []string{"shop-1", "shop-1/box-1/up", "Shop/box", "#/box", "shop/+"} {
+		if _, _, err := call(t, "acl", name); !errors.Is(err, program.ErrUsage) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	_, rules, _ := strings.Cut(out, "\n\n")
 	if want := `user shop-1/box-1

@@ -12,7 +12,7 @@ import (
 	"floorwatch/internal/program"
 )
 
-const boxKey = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+const boxKey = "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw="
 
 func TestSiteCommands(t *testing.T) {
 	dir := t.TempDir()

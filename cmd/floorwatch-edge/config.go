@@ -14,7 +14,9 @@ func load(path string) (edge.BoxConfig, error) {
 	if err := config.Load(path, &c); err != nil {
 		return c, fmt.Errorf("%w: the configuration is not right\n%w", program.ErrUsage, err)
 	}
-	return c, nil
+	var err error
+	c.Data, err = program.Home(c.Data)
+	return c, err
 }
 
 // loadAll reads the file and the secrets that it names.

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 
@@ -137,13 +136,7 @@ func runAgent(ctx context.Context, o options, stderr io.Writer) (err error) {
 		if why != "" {
 			notes = append(notes, why)
 		}
-		a := &edge.Agent{Config: c.Config, Broker: b, Program: camera, Safe: safe, Crashes: s.Crashes, Notes: notes, Log: log}
-		if c.Metrics != "" {
-			if a.Metrics, err = net.Listen("tcp", c.Metrics); err != nil {
-				return fmt.Errorf("serve metrics: %w; change the key metrics or stop the other program", err)
-			}
-			defer func() { _ = a.Metrics.Close() }()
-		}
+		a := &edge.Agent{Config: c.Config, Broker: b, Program: camera, Metrics: c.Metrics, Safe: safe, Crashes: s.Crashes, Notes: notes, Log: log}
 		if o.ledger != "" {
 			f, err := os.OpenFile(o.ledger, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 			if err != nil {

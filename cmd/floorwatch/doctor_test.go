@@ -16,8 +16,8 @@ import (
 
 	"floorwatch"
 	"floorwatch/cloud/broker"
-	"floorwatch/edge/doctor"
 	"floorwatch/edge/relay"
+	"floorwatch/internal/finding"
 	"floorwatch/internal/lab/kit"
 	"floorwatch/internal/program"
 )
@@ -114,23 +114,23 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("a camera is missing: %v", err)
 	}
 	var said struct {
-		Checks []doctor.Finding
+		Checks []finding.Finding
 		Failed int
 	}
 	if err := json.Unmarshal(out.Bytes(), &said); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	for _, want := range []struct{ part, result, found, next string }{
-		{"configuration", doctor.OK, "shop/box, 2 camera(s)", ""},
-		{"programs", doctor.OK, "are there", ""},
-		{"disk", doctor.Warn, "the box has no key yet", "floorwatch-edge key"},
-		{"disk", doctor.OK, "MB/s", ""},
-		{"broker", doctor.OK, "signed in as shop/box", ""},
-		{"broker", doctor.OK, "stored and acknowledged a record", ""},
-		{"camera lobby", doctor.OK, "320 x 240", ""},
-		{"camera lobby", doctor.OK, "1 zone(s) lie in the picture", ""},
-		{"camera lobby", doctor.Warn, "key frames ", "GOP"},
-		{"camera gone", doctor.Fail, "no picture", "user and password"},
+		{"configuration", finding.OK, "shop/box, 2 camera(s)", ""},
+		{"programs", finding.OK, "are there", ""},
+		{"disk", finding.Warn, "the box has no key yet", "floorwatch-edge key"},
+		{"disk", finding.OK, "MB/s", ""},
+		{"broker", finding.OK, "signed in as shop/box", ""},
+		{"broker", finding.OK, "stored and acknowledged a record", ""},
+		{"camera lobby", finding.OK, "320 x 240", ""},
+		{"camera lobby", finding.OK, "1 zone(s) lie in the picture", ""},
+		{"camera lobby", finding.Warn, "key frames ", "GOP"},
+		{"camera gone", finding.Fail, "no picture", "user and password"},
 	} {
 		found := false
 		for _, c := range said.Checks {

@@ -12,6 +12,7 @@ import (
 
 	"floorwatch"
 	"floorwatch/internal/child"
+	"floorwatch/internal/finding"
 	"floorwatch/internal/program"
 )
 
@@ -29,28 +30,28 @@ type seen struct {
 const lookFor = 6 * time.Second
 
 // camera opens a camera as the box does and looks at its stream.
-func (d *Doctor) camera(ctx context.Context, c Camera) []Finding {
+func (d *Doctor) camera(ctx context.Context, c Camera) []finding.Finding {
 	source, err := c.Address(c.Source)
 	if err != nil {
-		return []Finding{bad("write the password into the file that password_file names", "%v", err)}
+		return []finding.Finding{finding.Bad("write the password into the file that password_file names", "%v", err)}
 	}
 	s, err := d.watch(ctx, c, source)
 	switch {
 	case err != nil:
-		return []Finding{bad("install the floorwatch package, which brings the camera worker", "%v", err)}
+		return []finding.Finding{finding.Bad("install the floorwatch package, which brings the camera worker", "%v", err)}
 	case s.frames == 0:
-		return []Finding{bad("check address, cable, user and password with ffprobe -rtsp_transport tcp ADDRESS, and whether the camera allows one more viewer", "no picture: %s", hideSecrets(s.cause, source))}
+		return []finding.Finding{finding.Bad("check address, cable, user and password with ffprobe -rtsp_transport tcp ADDRESS, and whether the camera allows one more viewer", "no picture: %s", hideSecrets(s.cause, source))}
 	}
 	rate := 0.0
 	if s.length > 0 {
 		rate = float64(s.frames-1) / s.length.Seconds()
 	}
-	out := []Finding{good("first picture after %.1f s, %d x %d, %.1f analysed a second, seen by %s", s.first.Seconds(), s.size.Width, s.size.Height, rate, s.by)}
+	out := []finding.Finding{finding.Good("first picture after %.1f s, %d x %d, %.1f analysed a second, seen by %s", s.first.Seconds(), s.size.Width, s.size.Height, rate, s.by)}
 	if rate < min(c.FPS, 5)/2 {
-		out = append(out, doubt("a lower resolution of the stream, fewer cameras on this box, or a faster one", "only %.1f pictures a second are analysed, fps is %g", rate, c.FPS))
+		out = append(out, finding.Doubt("a lower resolution of the stream, fewer cameras on this box, or a faster one", "only %.1f pictures a second are analysed, fps is %g", rate, c.FPS))
 	}
 	if s.blank || s.frozen {
-		out = append(out, doubt("clean the lens, look at the camera", "its picture is black, covered or does not change"))
+		out = append(out, finding.Doubt("clean the lens, look at the camera", "its picture is black, covered or does not change"))
 	}
 	out = append(out, fits(c, s.size)...)
 	if c.Recorded == "" {
@@ -58,7 +59,7 @@ func (d *Doctor) camera(ctx context.Context, c Camera) []Finding {
 	}
 	recorded, err := c.Address(c.Recorded)
 	if err != nil {
-		return append(out, bad("write the password into the file that password_file names", "%v", err))
+		return append(out, finding.Bad("write the password into the file that password_file names", "%v", err))
 	}
 	return append(out, stream(ctx, recorded)...)
 }
@@ -116,27 +117,27 @@ func (d *Doctor) watch(ctx context.Context, c Camera, source string) (s seen, er
 }
 
 // fits tests zones and lines against the picture.
-func fits(c Camera, size floorwatch.Size) []Finding {
+func fits(c Camera, size floorwatch.Size) []finding.Finding {
 	drawn := c.Scene.Picture
 	if drawn.Width == 0 {
 		drawn = size
 	} else if a, b := drawn.Width*size.Height, drawn.Height*size.Width; abs(a-b)*50 > a {
-		return []Finding{doubt("draw the zones anew on the page's still", "zones were drawn on %d x %d, the picture is %d x %d: another shape", drawn.Width, drawn.Height, size.Width, size.Height)}
+		return []finding.Finding{finding.Doubt("draw the zones anew on the page's still", "zones were drawn on %d x %d, the picture is %d x %d: another shape", drawn.Width, drawn.Height, size.Width, size.Height)}
 	}
 	for _, z := range c.Scene.Zones {
 		for _, p := range z.Polygon {
 			if p.X < -0.05*float64(drawn.Width) || p.Y < -0.05*float64(drawn.Height) || p.X > 1.05*float64(drawn.Width) || p.Y > 1.05*float64(drawn.Height) {
-				return []Finding{doubt("draw it anew on the page's still, and write picture beside it", "zone %s reaches beyond the picture of %d x %d", z.Name, drawn.Width, drawn.Height)}
+				return []finding.Finding{finding.Doubt("draw it anew on the page's still, and write picture beside it", "zone %s reaches beyond the picture of %d x %d", z.Name, drawn.Width, drawn.Height)}
 			}
 		}
 	}
-	return []Finding{good("%d zone(s) lie in the picture", len(c.Scene.Zones))}
+	return []finding.Finding{finding.Good("%d zone(s) lie in the picture", len(c.Scene.Zones))}
 }
 
 func abs(n int) int { return max(n, -n) }
 
 // stream asks ffprobe for codec and key frames of what is recorded.
-func stream(ctx context.Context, source string) []Finding {
+func stream(ctx context.Context, source string) []finding.Finding {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	probe := &child.Process{Path: "ffprobe", Args: []string{
@@ -159,7 +160,7 @@ func stream(ctx context.Context, source string) []Finding {
 		err = json.Unmarshal(b, &said)
 	}
 	if err != nil || len(said.Streams) == 0 {
-		return []Finding{bad("check main_source", "what is recorded cannot be read: %s", hideSecrets(probe.Tail(), source))}
+		return []finding.Finding{finding.Bad("check main_source", "what is recorded cannot be read: %s", hideSecrets(probe.Tail(), source))}
 	}
 	st := said.Streams[0]
 	var keys []float64
@@ -181,13 +182,13 @@ func stream(ctx context.Context, source string) []Finding {
 	text := fmt.Sprintf("records %s, %d x %d, key frames %.1f s apart", st.Codec, st.Width, st.Height, apart)
 	switch {
 	case st.Codec != "h264" && st.Codec != "hevc":
-		return []Finding{bad("set the camera to H.264 or H.265", "%s", text)}
+		return []finding.Finding{finding.Bad("set the camera to H.264 or H.265", "%s", text)}
 	case apart > 2.2:
-		return []Finding{doubt("set the camera's key frame interval (GOP, I-frame) to at most 2 s: a power cut takes that much footage", "%s", text)}
+		return []finding.Finding{finding.Doubt("set the camera's key frame interval (GOP, I-frame) to at most 2 s: a power cut takes that much footage", "%s", text)}
 	case st.Codec == "hevc":
-		return []Finding{doubt("set the camera to H.264 if clips are to play in every browser", "%s", text)}
+		return []finding.Finding{finding.Doubt("set the camera to H.264 if clips are to play in every browser", "%s", text)}
 	}
-	return []Finding{good("%s", text)}
+	return []finding.Finding{finding.Good("%s", text)}
 }
 
 // hideSecrets takes the credentials of an address out of text.

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"floorwatch/internal/finding"
+
 	"floorwatch"
 )
 
@@ -17,12 +19,12 @@ func TestZonesAgainstThePicture(t *testing.T) {
 		zones         []floorwatch.Zone
 		result, found string
 	}{
-		"inside":              {floorwatch.Size{Width: 640, Height: 480}, zone(640, 480), OK, "1 zone(s)"},
-		"of the same shape":   {floorwatch.Size{Width: 1280, Height: 960}, zone(1280, 960), OK, "1 zone(s)"},
-		"of another shape":    {floorwatch.Size{Width: 1280, Height: 720}, zone(640, 480), Warn, "another shape"},
-		"beyond":              {floorwatch.Size{}, zone(800, 480), Warn, "zone queue reaches beyond"},
-		"a little beyond":     {floorwatch.Size{}, zone(650, 480), OK, "1 zone(s)"},
-		"a camera of no zone": {floorwatch.Size{}, nil, OK, "0 zone(s)"},
+		"inside":              {floorwatch.Size{Width: 640, Height: 480}, zone(640, 480), finding.OK, "1 zone(s)"},
+		"of the same shape":   {floorwatch.Size{Width: 1280, Height: 960}, zone(1280, 960), finding.OK, "1 zone(s)"},
+		"of another shape":    {floorwatch.Size{Width: 1280, Height: 720}, zone(640, 480), finding.Warn, "another shape"},
+		"beyond":              {floorwatch.Size{}, zone(800, 480), finding.Warn, "zone queue reaches beyond"},
+		"a little beyond":     {floorwatch.Size{}, zone(650, 480), finding.OK, "1 zone(s)"},
+		"a camera of no zone": {floorwatch.Size{}, nil, finding.OK, "0 zone(s)"},
 	} {
 		got := fits(Camera{Scene: floorwatch.Scene{Picture: c.drawn, Zones: c.zones}}, floorwatch.Size{Width: 640, Height: 480})
 		if len(got) != 1 || got[0].Result != c.result || !strings.Contains(got[0].Found, c.found) {

@@ -2,36 +2,20 @@
 // found and what to do next. It may work beside a running box, whose records and
 // figures it leaves as they are.
 //
-// Fill in a Doctor, as edge.BoxConfig.Doctor does, and examine its Parts.
+// Fill in a Doctor, as edge.BoxConfig.Doctor does, and tell of its Parts.
 package doctor
 
 import (
 	"context"
 	"crypto/ed25519"
 	"errors"
-	"fmt"
 	"os"
 	"syscall"
 
 	"floorwatch"
 	"floorwatch/internal/access"
+	"floorwatch/internal/finding"
 )
-
-// Results of a test.
-const (
-	OK   = "ok"
-	Warn = "warn" // it works, and will not for long, or not as well as it could
-	Fail = "fail"
-)
-
-// Finding is what one test found, and what to do next where something is to be
-// done.
-type Finding struct {
-	Part   string `json:"check"`
-	Result string `json:"result"`
-	Found  string `json:"found"`
-	Next   string `json:"next,omitempty"`
-}
 
 // Doctor says what a box needs. Fields are set before use and not changed after.
 type Doctor struct {
@@ -65,65 +49,35 @@ type Camera struct {
 	Address func(stream string) (string, error)
 }
 
-// Part is one part of a box with its tests.
-type Part struct {
-	Name string
-	test func(ctx context.Context) []Finding
-}
-
-// Examine makes the tests. It takes from nothing to half a minute.
-func (p Part) Examine(ctx context.Context) []Finding {
-	found := p.test(ctx)
-	for i := range found {
-		found[i].Part = p.Name
-	}
-	return found
-}
-
 // Parts returns the parts of the box; what the later ones need comes first.
-func (d *Doctor) Parts() []Part {
-	alone := func(test func() []Finding) func(context.Context) []Finding {
-		return func(context.Context) []Finding { return test() }
-	}
-	parts := []Part{
-		{"configuration", alone(d.configuration)},
-		{"programs", alone(programs)},
-		{"model", alone(d.model)},
-		{"clock", alone(clockSync)},
-		{"disk", alone(d.disk)},
-		{"ports", alone(d.ports)},
+func (d *Doctor) Parts() []finding.Part {
+	parts := []finding.Part{
+		finding.Alone("configuration", d.configuration),
+		finding.Alone("programs", programs),
+		finding.Alone("model", d.model),
+		finding.Alone("clock", clockSync),
+		finding.Alone("disk", d.disk),
+		finding.Alone("ports", d.ports),
 	}
 	if d.Login != nil {
-		parts = append(parts, Part{"broker", d.broker})
+		parts = append(parts, finding.Part{Name: "broker", Test: d.broker})
 	}
 	if d.VaultURL != "" {
-		parts = append(parts, Part{"vault", d.vault})
+		parts = append(parts, finding.Part{Name: "vault", Test: d.vault})
 	}
 	for _, c := range d.Cameras {
-		parts = append(parts, Part{"camera " + c.Name, func(ctx context.Context) []Finding { return d.camera(ctx, c) }})
+		parts = append(parts, finding.Part{Name: "camera " + c.Name, Test: func(ctx context.Context) []finding.Finding { return d.camera(ctx, c) }})
 	}
 	return parts
 }
 
-func good(format string, args ...any) Finding {
-	return Finding{Result: OK, Found: fmt.Sprintf(format, args...)}
-}
-
-func doubt(next, format string, args ...any) Finding {
-	return Finding{Result: Warn, Found: fmt.Sprintf(format, args...), Next: next}
-}
-
-func bad(next, format string, args ...any) Finding {
-	return Finding{Result: Fail, Found: fmt.Sprintf(format, args...), Next: next}
-}
-
 // configuration tells what was read; that it is right, Config.Check has found.
-func (d *Doctor) configuration() []Finding {
+func (d *Doctor) configuration() []finding.Finding {
 	state := "the box is not running"
 	if d.running() {
 		state = "the box is running"
 	}
-	return []Finding{good("%s/%s, %d camera(s); %s", d.Store, d.Edge, len(d.Cameras), state)}
+	return []finding.Finding{finding.Good("%s/%s, %d camera(s); %s", d.Store, d.Edge, len(d.Cameras), state)}
 }
 
 // running tells whether an agent works with the data folder right now.

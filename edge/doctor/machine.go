@@ -14,11 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"floorwatch/internal/durable"
+	"floorwatch/internal/finding"
 	"floorwatch/internal/program"
 	"floorwatch/models"
 )
 
-func programs() []Finding {
+func programs() []finding.Finding {
 	var missing []string
 	if _, err := program.Find(program.Camera); err != nil {
 		missing = append(missing, program.Camera)
@@ -29,29 +30,29 @@ func programs() []Finding {
 		}
 	}
 	if len(missing) > 0 {
-		return []Finding{bad("install the floorwatch package, which brings them: apt-get install ./floorwatch_*.deb", "missing: %v", missing)}
+		return []finding.Finding{finding.Bad("install the floorwatch package, which brings them: apt-get install ./floorwatch_*.deb", "missing: %v", missing)}
 	}
-	return []Finding{good("floorwatch-camera, ffmpeg and ffprobe are there")}
+	return []finding.Finding{finding.Good("floorwatch-camera, ffmpeg and ffprobe are there")}
 }
 
 // model tests the weights that a camera's detector needs.
-func (d *Doctor) model() []Finding {
+func (d *Doctor) model() []finding.Finding {
 	wants := func(name string) bool {
 		return slices.ContainsFunc(d.Cameras, func(c Camera) bool { return c.Detector == name })
 	}
 	if !wants("auto") && !wants("nanodet") {
-		return []Finding{good("no camera's detector needs one")}
+		return []finding.Finding{finding.Good("no camera's detector needs one")}
 	}
-	var out []Finding
+	var out []finding.Finding
 	for _, m := range models.All() {
 		path, err := models.Find(d.Models, m.Name)
 		switch {
 		case err == nil:
-			out = append(out, good("%s, SHA-256 as it should be", path))
+			out = append(out, finding.Good("%s, SHA-256 as it should be", path))
 		case errors.Is(err, fs.ErrNotExist) && !wants("nanodet"):
-			out = append(out, doubt("floorwatch models -dir "+d.Models+" fetches it", "%s is not there: cameras with detector auto see by motion, which is worse", m.File))
+			out = append(out, finding.Doubt("floorwatch models -dir "+d.Models+" fetches it", "%s is not there: cameras with detector auto see by motion, which is worse", m.File))
 		default:
-			out = append(out, bad("floorwatch models -dir "+d.Models+" fetches it", "%v", err))
+			out = append(out, finding.Bad("floorwatch models -dir "+d.Models+" fetches it", "%v", err))
 		}
 	}
 	return out
@@ -59,14 +60,14 @@ func (d *Doctor) model() []Finding {
 
 const offLimit = time.Second
 
-func clockSync() []Finding { return []Finding{clockState()} }
+func clockSync() []finding.Finding { return []finding.Finding{clockState()} }
 
-func clockState() Finding {
+func clockState() finding.Finding {
 	const next = "let a time server set it: apt-get install chrony, and check that UDP port 123 is open"
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	if err != nil {
-		return doubt("run it as the box's user on the box", "the clock cannot be read: %v", err)
+		return finding.Doubt("run it as the box's user on the box", "the clock cannot be read: %v", err)
 	}
 	unit := time.Microsecond
 	if t.Status&unix.STA_NANO != 0 {
@@ -76,11 +77,11 @@ func clockState() Finding {
 	now := time.Now().UTC().Format(time.RFC3339)
 	switch {
 	case state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0:
-		return doubt(next, "%s, not synchronised: what is recorded is marked so", now)
+		return finding.Doubt(next, "%s, not synchronised: what is recorded is marked so", now)
 	case offset.Abs() > offLimit:
-		return doubt(next, "%s, synchronised, off by %s", now, offset)
+		return finding.Doubt(next, "%s, synchronised, off by %s", now, offset)
 	}
-	return good("%s, synchronised, off by %s, at most by %s", now, offset, (time.Duration(t.Maxerror) * time.Microsecond).Round(time.Millisecond))
+	return finding.Good("%s, synchronised, off by %s, at most by %s", now, offset, (time.Duration(t.Maxerror) * time.Microsecond).Round(time.Millisecond))
 }
 
 // What a disk should give: the footage of eight cameras, and an outbox that
@@ -90,51 +91,51 @@ const (
 	slowSync = 100 * time.Millisecond
 )
 
-func (d *Doctor) disk() []Finding {
+func (d *Doctor) disk() []finding.Finding {
 	dir := d.Data
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
-		return []Finding{bad("create the folder for the box's user, as the package does", "%v", err)}
+		return []finding.Finding{finding.Bad("create the folder for the box's user, as the package does; a relative data starts in the folder where doctor was typed, the service's in /var/lib/floorwatch-edge", "%v", err)}
 	}
-	out := []Finding{d.keyFile(), mountCheck(dir)}
+	out := []finding.Finding{d.keyFile(), mountCheck(dir)}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return append(out, bad("check the disk", "%s does not answer: %v", dir, err))
+		return append(out, finding.Bad("check the disk", "%s does not answer: %v", dir, err))
 	}
 	free, size := float64(st.Bavail)*float64(st.Bsize), float64(st.Blocks)*float64(st.Bsize)
 	want := float64(d.Budget)
 	text := fmt.Sprintf("%s: %.1f of %.1f GB free", dir, free/1e9, size/1e9)
 	switch {
 	case free < 0.05*size:
-		out = append(out, bad("free some space: recording stops below 5 %", "%s", text))
+		out = append(out, finding.Bad("free some space: recording stops below 5 %", "%s", text))
 	case st.Files > 0 && float64(st.Ffree) < 0.05*float64(st.Files):
-		out = append(out, bad("remove small files, or format the disk with more inodes", "%s, and %d of %d files", text, st.Ffree, st.Files))
+		out = append(out, finding.Bad("remove small files, or format the disk with more inodes", "%s, and %d of %d files", text, st.Ffree, st.Files))
 	case size*0.95 < want:
-		out = append(out, doubt("lower footage.max_bytes, or use a larger disk", "%s; the configuration allows itself %.1f GB", text, want/1e9))
+		out = append(out, finding.Doubt("lower footage.max_bytes, or use a larger disk", "%s; the configuration allows itself %.1f GB", text, want/1e9))
 	default:
-		out = append(out, good("%s; the configuration allows itself %.1f GB", text, want/1e9))
+		out = append(out, finding.Good("%s; the configuration allows itself %.1f GB", text, want/1e9))
 	}
 	speed, syncTime, err := diskSpeed(dir)
 	text = fmt.Sprintf("writes %.0f MB/s to the disk itself, a small write takes %s", speed/1e6, syncTime.Round(100*time.Microsecond))
 	switch {
 	case err != nil:
-		return append(out, bad("check permissions and the disk; run doctor as the box's user", "%v", err))
+		return append(out, finding.Bad("check permissions and the disk; run doctor as the box's user", "%v", err))
 	case speed < slowDisk || syncTime > slowSync:
-		return append(out, doubt("use an SSD or an endurance card; look for errors in dmesg", "%s", text))
+		return append(out, finding.Doubt("use an SSD or an endurance card; look for errors in dmesg", "%s", text))
 	}
-	return append(out, good("%s", text))
+	return append(out, finding.Good("%s", text))
 }
 
-func (d *Doctor) keyFile() Finding {
+func (d *Doctor) keyFile() finding.Finding {
 	info, err := os.Stat(d.KeyFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return doubt("floorwatch-edge key makes one and prints what the cloud's registry wants", "the box has no key yet")
+		return finding.Doubt("floorwatch-edge key makes one and prints what the cloud's registry wants", "the box has no key yet")
 	case err != nil:
-		return bad("run doctor as the box's user", "%v", err)
+		return finding.Bad("run doctor as the box's user", "%v", err)
 	case info.Mode().Perm()&0o077 != 0:
-		return bad("chmod 600 "+d.KeyFile, "others can read the box's key (%v)", info.Mode().Perm())
+		return finding.Bad("chmod 600 "+d.KeyFile, "others can read the box's key (%v)", info.Mode().Perm())
 	}
-	return good("the box has its key")
+	return finding.Good("the box has its key")
 }
 
 // diskSpeed measures how fast 16 MiB reach the disk, and the median of small
@@ -176,8 +177,8 @@ func diskSpeed(dir string) (bytesPerSec float64, small time.Duration, err error)
 }
 
 // ports tests what the box listens on.
-func (d *Doctor) ports() []Finding {
-	var out []Finding
+func (d *Doctor) ports() []finding.Finding {
+	var out []finding.Finding
 	for _, w := range [][2]string{{"metrics", d.Metrics}, {"counters.listen", d.Counters}} {
 		key, address := w[0], w[1]
 		if address == "" {
@@ -187,11 +188,11 @@ func (d *Doctor) ports() []Finding {
 		switch {
 		case err == nil:
 			_ = ln.Close()
-			out = append(out, good("%s %s is free", key, address))
+			out = append(out, finding.Good("%s %s is free", key, address))
 		case d.running() && errors.Is(err, syscall.EADDRINUSE):
-			out = append(out, good("%s %s is in use, as the box is running", key, address))
+			out = append(out, finding.Good("%s %s is in use, as the box is running", key, address))
 		default:
-			out = append(out, bad("change the key "+key+", or stop the other program: ss -ltnp shows it", "%s: %v", key, err))
+			out = append(out, finding.Bad("change the key "+key+", or stop the other program: ss -ltnp shows it", "%s: %v", key, err))
 		}
 	}
 	return out

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"floorwatch/internal/finding"
 )
 
 // sparing is how a data disk with ext4 is best mounted: the journal is then
@@ -40,9 +42,9 @@ func mountOf(mountinfo, dir string) (m mount, ok bool) {
 
 // finding tells whether a file system writes its journal as seldom as sparing asks
 // for. Only ext4 is known to gain by it.
-func (m mount) finding() Finding {
+func (m mount) finding() finding.Finding {
 	if m.kind != "ext4" {
-		return good("%s is %s", m.at, m.kind)
+		return finding.Good("%s is %s", m.at, m.kind)
 	}
 	every := 5 // s, when ext4 is not told
 	for _, o := range m.options {
@@ -51,28 +53,28 @@ func (m mount) finding() Finding {
 		}
 	}
 	if every < 60 {
-		return doubt("on flash, mount the data's own partition with "+sparing+" in /etc/fstab (docs/deploy.md): records wear it by a third less, and nothing that is synced is lost by it",
+		return finding.Doubt("on flash, mount the data's own partition with "+sparing+" in /etc/fstab (docs/deploy.md): records wear it by a third less, and nothing that is synced is lost by it",
 			"%s is ext4 that writes its journal every %d s", m.at, every)
 	}
-	return good("%s is ext4 that writes its journal every %d s, which spares the flash", m.at, every)
+	return finding.Good("%s is ext4 that writes its journal every %d s, which spares the flash", m.at, every)
 }
 
-func mountCheck(dir string) Finding {
+func mountCheck(dir string) finding.Finding {
 	const next = "look at mount | grep ext4 yourself"
 	real, err := filepath.EvalSymlinks(dir)
 	if err == nil {
 		real, err = filepath.Abs(real)
 	}
 	if err != nil {
-		return doubt(next, "where the data lies is not known: %v", err)
+		return finding.Doubt(next, "where the data lies is not known: %v", err)
 	}
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return doubt(next, "the mounts cannot be read: %v", err)
+		return finding.Doubt(next, "the mounts cannot be read: %v", err)
 	}
 	m, ok := mountOf(string(b), real)
 	if !ok {
-		return doubt(next, "no mount point is listed for %s", real)
+		return finding.Doubt(next, "no mount point is listed for %s", real)
 	}
 	return m.finding()
 }

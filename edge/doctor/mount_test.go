@@ -3,6 +3,8 @@ package doctor
 import (
 	"strings"
 	"testing"
+
+	"floorwatch/internal/finding"
 )
 
 func TestMountCheck(t *testing.T) {
@@ -17,12 +19,12 @@ too short
 34 27 254:3
 `
 	for _, c := range []struct{ dir, at, result, found string }{
-		{"/var/lib/floorwatch-edge", "/", Warn, "every 5 s"},
-		{"/data", "/data", OK, "every 600 s"},
-		{"/data/box", "/data", OK, "spares"},
-		{"/database", "/", Warn, "ext4"},
-		{"/data/my disk/box", "/data/my disk", Warn, "every 5 s"},
-		{"/flash/box", "/flash", OK, "f2fs"},
+		{"/var/lib/floorwatch-edge", "/", finding.Warn, "every 5 s"},
+		{"/data", "/data", finding.OK, "every 600 s"},
+		{"/data/box", "/data", finding.OK, "spares"},
+		{"/database", "/", finding.Warn, "ext4"},
+		{"/data/my disk/box", "/data/my disk", finding.Warn, "every 5 s"},
+		{"/flash/box", "/flash", finding.OK, "f2fs"},
 	} {
 		m, ok := mountOf(info, c.dir)
 		if got := m.finding(); !ok || m.at != c.at || got.Result != c.result || !strings.Contains(got.Found, c.found) {

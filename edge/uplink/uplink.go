@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,7 +120,22 @@ type Stats struct {
 	Acked    uint64 // records
 	Ignored  uint64 // acknowledgements that were not believed
 	Connects uint64
+	Refused  uint64    // records that the cloud refused, of those acknowledged
+	Refusals []Refusal // of the last hour
 }
+
+// Refusal is a reason for which the cloud refused records.
+type Refusal struct {
+	Reason string
+	Since  time.Time // it was logged
+	Last   time.Time
+}
+
+// Refusals are told once an hour each; of more than these only their number.
+const (
+	maxRefusals  = 8
+	refusalLasts = time.Hour
+)
 
 // New checks the settings. It opens nothing.
 func New(set Settings) (*Uplink, error) {
@@ -198,8 +214,9 @@ func (u *Uplink) pause(first, up bool, took time.Duration) time.Duration {
 func (u *Uplink) Stats() Stats {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.forgetRefusals()
 	st := u.stats
-	st.InFlight = len(u.flight)
+	st.InFlight, st.Refusals = len(u.flight), slices.Clone(u.stats.Refusals)
 	return st
 }
 
@@ -233,7 +250,7 @@ func signal(c chan struct{}) {
 // sent, is not believed. Numbers below that were settled before are no fault:
 // what is sent again is acknowledged again.
 func (u *Uplink) onAck(payload []byte, retained bool) {
-	n, err := u.believe(payload, retained)
+	a, n, err := u.believe(payload, retained)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if err != nil {
@@ -243,33 +260,59 @@ func (u *Uplink) onAck(payload []byte, retained bool) {
 	}
 	u.stats.Acked += uint64(n)
 	u.stats.LastAck = time.Now()
+	if refused := min(a.Refused, n); refused > 0 {
+		u.refused(refused, a.Reason)
+	}
 	signal(u.acked)
 }
 
-func (u *Uplink) believe(payload []byte, retained bool) (n int, err error) {
+// refused books records that the cloud has refused; a reason is logged once an
+// hour. The caller holds the mutex.
+func (u *Uplink) refused(n int, reason string) {
+	u.forgetRefusals()
+	u.stats.Refused += uint64(n)
+	now := time.Now()
+	i := slices.IndexFunc(u.stats.Refusals, func(r Refusal) bool { return r.Reason == reason })
+	if i >= 0 {
+		u.stats.Refusals[i].Last = now
+		return
+	}
+	if len(u.stats.Refusals) == maxRefusals {
+		return
+	}
+	u.stats.Refusals = append(u.stats.Refusals, Refusal{reason, now, now})
+	u.set.Log.Error("the cloud refuses records of this box and keeps them as dead letters; floorwatch doctor says what to do", "reason", reason, "records", n)
+}
+
+// forgetRefusals drops those that have been told for an hour, so that what goes on
+// is told anew.
+func (u *Uplink) forgetRefusals() {
+	u.stats.Refusals = slices.DeleteFunc(u.stats.Refusals, func(r Refusal) bool { return time.Since(r.Since) >= refusalLasts })
+}
+
+func (u *Uplink) believe(payload []byte, retained bool) (a floorwatch.Ack, n int, err error) {
 	if len(payload) > maxAck {
-		return 0, fmt.Errorf("it has %d bytes, limit %d", len(payload), maxAck)
+		return a, 0, fmt.Errorf("it has %d bytes, limit %d", len(payload), maxAck)
 	}
 	if retained {
-		return 0, fmt.Errorf("it was retained by the broker, so it is old")
+		return a, 0, fmt.Errorf("it was retained by the broker, so it is old")
 	}
-	var a floorwatch.Ack
 	if err := json.Unmarshal(payload, &a); err != nil {
-		return 0, fmt.Errorf("parse acknowledgement: %w", err)
+		return a, 0, fmt.Errorf("parse acknowledgement: %w", err)
 	}
 	if a.V != floorwatch.Version {
-		return 0, fmt.Errorf("it has version %d, want %d", a.V, floorwatch.Version)
+		return a, 0, fmt.Errorf("it has version %d, want %d", a.V, floorwatch.Version)
 	}
 	keys, n, err := u.covered(a)
 	if err != nil {
-		return 0, err
+		return a, 0, err
 	}
 	for _, k := range keys {
 		if err := u.set.Outbox.Ack(k.log, k.first, k.n); err != nil {
-			return n, err
+			return a, n, err
 		}
 	}
-	return n, nil
+	return a, n, nil
 }
 
 // settled is a batch that has left the window.

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -338,6 +339,57 @@ func TestWrongAcksAreIgnored(t *testing.T) {
 	c.check(b.ledger)
 }
 
+// TestRefusalsAreTold: the records are settled as ever, counted, and each reason
+// is logged once.
+func TestRefusalsAreTold(t *testing.T) {
+	_, addr := startBroker(t, "127.0.0.1:0")
+	c := startCloud(t, addr, func(b floorwatch.Batch, _ int) [][]byte {
+		a := floorwatch.Ack{V: 1, Log: b.Log, First: b.First, N: b.N}
+		a.Refuse(b.N, "this box is not registered")
+		raw, _ := a.Encode()
+		return [][]byte{raw}
+	})
+	b := openBox(t, addr, quick)
+	var log syncBuffer
+	b.up.set.Log = slog.New(slog.NewTextHandler(&log, nil))
+	b.run(t)
+	for i := range 3 {
+		b.put(t, 10)
+		eventually(t, "drain", b.drained)
+		eventually(t, "the refusals to be counted", func() bool { return b.up.Stats().Refused == uint64(10*(i+1)) })
+	}
+	c.check(b.ledger)
+	if st := b.up.Stats(); len(st.Refusals) != 1 || st.Refusals[0].Reason != "this box is not registered" || time.Since(st.Refusals[0].Last) > time.Minute {
+		t.Errorf("%+v", st.Refusals)
+	}
+	if n := strings.Count(log.String(), "the cloud refuses records"); n != 1 {
+		t.Errorf("told %d times, want once:\n%s", n, log.String())
+	}
+	b.up.mu.Lock()
+	b.up.stats.Refusals[0].Since = time.Now().Add(-refusalLasts)
+	b.up.mu.Unlock()
+	b.put(t, 1)
+	eventually(t, "the reason to be told anew", func() bool { return strings.Count(log.String(), "the cloud refuses records") == 2 })
+}
+
+// syncBuffer is a buffer for several goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
 // An acknowledgement may cover several batches, and also what was settled
 // before; never a batch in part, nor what was not sent.
 func TestAcksOfSeveralBatches(t *testing.T) {
@@ -630,7 +682,7 @@ func FuzzBelieve(f *testing.F) {
 	f.Add([]byte(`[]`), true)
 	f.Fuzz(func(t *testing.T, b []byte, retained bool) {
 		u := &Uplink{set: Settings{Outbox: nowhere{t}}, flight: map[flightKey]*flight{{"00112233445566aa", 1}: {n: 2}}}
-		if n, err := u.believe(b, retained); err == nil && (n != 2 || retained) {
+		if _, n, err := u.believe(b, retained); err == nil && (n != 2 || retained) {
 			t.Errorf("believed %q", b)
 		}
 	})

@@ -4,15 +4,23 @@
 package metrics
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"floorwatch/internal/retry"
 )
 
 // Figure is one named figure with a sample for each combination of its labels.
@@ -87,6 +95,31 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
+// Keep serves on address, host:port, until ctx ends. While that is another
+// program's it tries again, and says so once: figures must not stop the program
+// that they are of.
+func Keep(ctx context.Context, address string, log *slog.Logger, read func() []Figure) error {
+	var ln net.Listener
+	told := false
+	again := retry.Backoff{Min: time.Second, Max: 30 * time.Second}
+	err := again.Until(ctx, func() (err error) {
+		ln, err = net.Listen("tcp", address)
+		return err
+	}, func(err error, _ time.Duration) {
+		if !told {
+			log.Warn("figures are not served and all else goes on; change the key metrics or stop the other program", "error", err)
+		}
+		told = true
+	})
+	if err != nil { // ctx ended
+		return nil
+	}
+	if told {
+		log.Info("figures are served", "address", address)
+	}
+	return Serve(ctx, ln, read)
+}
+
 // Serve answers GET /metrics on ln until ctx ends, and closes ln.
 func Serve(ctx context.Context, ln net.Listener, read func() []Figure) error {
 	mux := http.NewServeMux()
@@ -108,4 +141,44 @@ func Serve(ctx context.Context, ln net.Listener, read func() []Figure) error {
 		return nil
 	}
 	return err
+}
+
+// Samples are those of a /metrics, by name and labels as they stand there.
+type Samples map[string]float64
+
+// Have tells whether one begins so.
+func (s Samples) Have(prefix string) bool {
+	for name := range s {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxRead bounds what another program may answer.
+const maxRead = 4 << 20
+
+// Read returns what a /metrics of ours answers.
+func Read(client *http.Client, req *http.Request) (Samples, error) {
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("read metrics: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("read metrics: it answers %s", res.Status)
+	}
+	out := Samples{}
+	for lines := bufio.NewScanner(io.LimitReader(res.Body, maxRead)); lines.Scan(); {
+		text := lines.Text()
+		end := strings.LastIndexByte(text, ' ')
+		if end < 0 {
+			continue
+		}
+		if v, err := strconv.ParseFloat(text[end+1:], 64); err == nil {
+			out[text[:end]] = v
+		}
+	}
+	return out, nil
 }

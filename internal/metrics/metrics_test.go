@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -73,4 +74,69 @@ func TestWrongLabelsFailTheScrape(t *testing.T) {
 	}
 	stop()
 	<-done
+}
+
+// TestTakenPort: figures wait for their port and are served once it is free.
+func TestTakenPort(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := other.Addr().String()
+	said := make(chan string, 16)
+	log := slog.New(slog.NewTextHandler(lines(said), nil))
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- Keep(ctx, address, log, func() []Figure { return []Figure{Gauge("floorwatch_flag", "A flag.", 1)} })
+	}()
+	if line := <-said; !strings.Contains(line, "figures are not served") || !strings.Contains(line, "address already in use") {
+		t.Errorf("said %s", line)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if line := <-said; !strings.Contains(line, "figures are served") {
+		t.Errorf("said %s", line)
+	}
+	resp, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("answered %s", resp.Status)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTakenPortUntilTheEnd: the end does not wait for the port.
+func TestTakenPortUntilTheEnd(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	ctx, stop := context.WithCancel(t.Context())
+	said := make(chan string, 16)
+	done := make(chan error, 1)
+	go func() {
+		done <- Keep(ctx, other.Addr().String(), slog.New(slog.NewTextHandler(lines(said), nil)), func() []Figure { return nil })
+	}()
+	<-said
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// lines passes on what is written.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
 }

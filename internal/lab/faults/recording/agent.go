@@ -23,7 +23,6 @@ import (
 type agent struct {
 	edge.Agent
 	names   []string
-	metrics string // address
 	stop    func() error
 
 	mu   sync.Mutex
@@ -92,7 +91,10 @@ func (a *agent) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.Metrics, a.metrics = ln, ln.Addr().String()
+	a.Metrics = ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		return err
+	}
 	running, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- a.Run(running) }()
@@ -102,7 +104,7 @@ func (a *agent) start(ctx context.Context) error {
 
 // look returns figures by name and camera, such as "watching c0".
 func (a *agent) look(ctx context.Context) (map[string]float64, error) {
-	all, err := kit.ReadFigures(ctx, nil, a.metrics)
+	all, err := kit.ReadFigures(ctx, nil, a.Metrics)
 	if err != nil {
 		return nil, err
 	}
