@@ -50,9 +50,14 @@ func NewHub(live *fleet.Live) *Hub {
 	return h
 }
 
-// PublishStored passes on records that are stored for good, and those of health to
-// Live. Others are left out.
+// PublishStored passes on records that are stored for good, and to Live that they
+// came, and those of health. Others are left out.
 func (h *Hub) PublishStored(store, edge string, recs []floorwatch.Record) {
+	newest := floorwatch.Time(0)
+	for _, r := range recs {
+		newest = max(newest, r.Head().At)
+	}
+	h.live.Heard(store, edge, newest)
 	for _, r := range recs {
 		switch x := r.(type) {
 		case *floorwatch.Stay:
