@@ -144,7 +144,7 @@ func (p place) key() key { return key{p.store.ID, p.edge.ID} }
 
 // placesFor is how long the list of boxes is kept: with time halls close and move,
 // which no newer snapshot tells.
-const placesFor = 10 * time.Second
+const placesFor = 30 * time.Second
 
 // places lists the boxes that are registered now. Nobody changes the list.
 func (f *Fleet) places() []place {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime/pprof"
 	"slices"
 	"strconv"
@@ -21,6 +22,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud"
 	"floorwatch/cloud/influx"
+	"floorwatch/cloud/metadata"
 	"floorwatch/cloud/site"
 	"floorwatch/internal/access"
 	"floorwatch/internal/lab/kit"
@@ -41,6 +43,7 @@ const (
 type rest struct {
 	Boxes     int     `json:"boxes"`
 	Connected int     `json:"connected"`
+	Start     float64 `json:"start_s"` // of the aggregator, until its pages answer
 	Live      float64 `json:"live_per_s"`
 	Records   float64 `json:"records_per_s"`
 	Cloud     float64 `json:"cloud"`
@@ -104,6 +107,10 @@ func (p *plan) atRest(ctx context.Context, n, m int) (r rest, err error) {
 	if err := preload(ctx, conf, n); err != nil {
 		return r, err
 	}
+	if err := register(ctx, s.dir, m); err != nil {
+		return r, err
+	}
+	began := time.Now()
 	aggregator, err := play(ctx, roleCloud, conf)
 	if err != nil {
 		return r, err
@@ -113,6 +120,11 @@ func (p *plan) atRest(ctx context.Context, n, m int) (r rest, err error) {
 	if err := aggregator.Next(&at); err != nil {
 		return r, err
 	}
+	err = kit.Until(ctx, "the pages", kit.Patience, func() (bool, error) { _, err := get(ctx, "http://"+at+"/healthz"); return err == nil, nil })
+	if err != nil {
+		return r, err
+	}
+	start := time.Since(began).Seconds()
 	conf.Boxes = n
 	boxes, err := play(ctx, roleFleet, conf)
 	if err != nil {
@@ -126,7 +138,7 @@ func (p *plan) atRest(ctx context.Context, n, m int) (r rest, err error) {
 	if err := kit.Pause(ctx, fleetCalm); err != nil {
 		return r, err
 	}
-	r = rest{Boxes: m, Connected: n}
+	r = rest{Boxes: m, Connected: n, Start: start}
 	if err := r.watch(ctx, s, aggregator, boxes, p.live); err != nil {
 		return r, err
 	}
@@ -222,7 +234,7 @@ func get(ctx context.Context, url string) ([]byte, error) {
 // restTable writes the medians of each size.
 func restTable(to io.Writer, all []rest) {
 	w := tabwriter.NewWriter(to, 0, 4, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "boxes\truns\tlive/s\trecords/s\tcloud %\tmosquitto %\tinfluxd %\tsimulator %\tcloud MiB\tmosquitto MiB\tinfluxd MiB\t/api/boxes s\tworst\tkB\thealthy\tothers %\tunacknowledged\t")
+	_, _ = fmt.Fprintln(w, "boxes\truns\tstart s\tlive/s\trecords/s\tcloud %\tmosquitto %\tinfluxd %\tsimulator %\tcloud MiB\tmosquitto MiB\tinfluxd MiB\t/api/boxes s\tworst\tkB\thealthy\tothers %\tunacknowledged\t")
 	done := map[[2]int]bool{}
 	for _, first := range all {
 		size := [2]int{first.Connected, first.Boxes}
@@ -240,7 +252,7 @@ func restTable(to io.Writer, all []rest) {
 		for _, r := range of {
 			unacked += r.Unacked
 		}
-		_, _ = fmt.Fprintf(w, "%d of %d\t%d\t%.0f\t%.0f\t%.1f\t%.1f\t%.1f\t%.1f\t%.0f\t%.0f\t%.0f\t%.3f\t%.3f\t%.0f\t%.0f\t%.0f\t%d\t\n", first.Connected, first.Boxes, len(of),
+		_, _ = fmt.Fprintf(w, "%d of %d\t%d\t%.1f\t%.0f\t%.0f\t%.1f\t%.1f\t%.1f\t%.1f\t%.0f\t%.0f\t%.0f\t%.3f\t%.3f\t%.0f\t%.0f\t%.0f\t%d\t\n", first.Connected, first.Boxes, len(of), mid(func(r rest) float64 { return r.Start }),
 			mid(func(r rest) float64 { return r.Live }), mid(func(r rest) float64 { return r.Records }),
 			100*mid(func(r rest) float64 { return r.Cloud }), 100*mid(func(r rest) float64 { return r.Broker }),
 			100*mid(func(r rest) float64 { return r.DB }), 100*mid(func(r rest) float64 { return r.Boxs }),
@@ -251,17 +263,50 @@ func restTable(to io.Writer, all []rest) {
 	_ = w.Flush()
 }
 
-// fleetRegistry has a store for each box.
-func fleetRegistry(n int) (r site.Registry) {
-	for i := range n {
-		r.Stores = append(r.Stores, site.Store{ID: storeName(i), TimeZone: "Asia/Shanghai", Label: floorwatch.Label{ZH: fmt.Sprintf("%d号厅", i), EN: fmt.Sprintf("Hall %d", i)}})
-		e := site.Edge{Store: storeName(i), ID: edge}
-		for _, c := range fleetCameras {
-			e.Cameras = append(e.Cameras, site.Camera{Name: c})
-		}
-		r.Edges = append(r.Edges, e)
+// register writes n halls below four provinces into the metadata, with a box each
+// and the scenes that it has told.
+func register(ctx context.Context, data string, n int) (err error) {
+	db, err := metadata.Open(ctx, filepath.Join(data, cloud.MetadataFile))
+	if err != nil {
+		return err
 	}
-	return r
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var table strings.Builder
+	table.WriteString("id,level,zh,en,parent,time_zone,box\nchain,chain,连锁,Chain,,Asia/Shanghai,\n")
+	for p := range 4 {
+		fmt.Fprintf(&table, "p%d,province,%d省,Province %d,chain,,\n", p, p, p)
+	}
+	var told []site.SceneVersion
+	for i := range n {
+		fmt.Fprintf(&table, "%s,,%d号厅,Hall %d,p%d,,%s\n", storeName(i), i, i, i%4, edge)
+		for _, s := range fleetScenes() {
+			record, err := floorwatch.MarshalRecord(s)
+			if err != nil {
+				return err
+			}
+			told = append(told, site.SceneVersion{Source: site.Source{Store: storeName(i), Edge: edge, Camera: s.Camera}, Rev: s.Rev, First: 1, Last: 1, Record: record.JSON})
+		}
+	}
+	if _, err := site.Import(ctx, db, "fleet.csv", "csv", []byte(table.String()), 1); err != nil {
+		return err
+	}
+	return site.PutScenes(ctx, db, told...)
+}
+
+// fleetScenes is what a box tells of itself and its cameras.
+func fleetScenes() []*floorwatch.CameraScene {
+	all := []*floorwatch.CameraScene{floorwatch.TellBox(fleetCameras, nil)}
+	for i, camera := range fleetCameras {
+		var s floorwatch.Scene
+		for k, name := range fleetZones[2*i : 2*i+2] {
+			x := float64(100 + 300*k)
+			z := floorwatch.NewZone(name, floorwatch.RoleQueue, floorwatch.Point{X: x, Y: 100}, floorwatch.Point{X: x + 200, Y: 100}, floorwatch.Point{X: x + 200, Y: 300})
+			z.Label = floorwatch.Label{ZH: "区域" + name, EN: "Zone " + name}
+			s.Zones = append(s.Zones, z)
+		}
+		all = append(all, floorwatch.TellScene(camera, s))
+	}
+	return all
 }
 
 // playCloud is the aggregator as the product wires it.
@@ -290,7 +335,7 @@ func playCloud(ctx context.Context, t task, out io.Writer) error {
 		return err
 	}
 	a := &cloud.Aggregator{
-		Data: t.Dir, Broker: access.Login{URL: "tcp://" + t.Broker}, Registry: fleetRegistry(t.Boxes), Figures: store, Listener: ln,
+		Data: t.Dir, Broker: access.Login{URL: "tcp://" + t.Broker}, Metadata: filepath.Join(t.Dir, cloud.MetadataFile), Figures: store, Listener: ln,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if err := a.Run(ctx); !errors.Is(err, context.Canceled) {
