@@ -58,7 +58,8 @@ type rest struct {
 	AskKB     float64 `json:"ask_kb"`
 	Healthy   int     `json:"healthy"` // boxes without a trouble, as /api/boxes says
 	Other     float64 `json:"other_load"`
-	Unacked   int64   `json:"unacked"` // records a minute after the last was sent
+	Unacked   int64   `json:"unacked"` // records a minute after the last was sent; no box sends again here
+	Unread    float64 `json:"unread"`  // messages that ingest left to be sent again
 }
 
 // fleet measures fleets at rest, of each size as often as asked, in turns.
@@ -80,7 +81,7 @@ func (p *plan) fleet(ctx context.Context, sizes, out string, to io.Writer) error
 			if err != nil {
 				return fmt.Errorf("measure %d boxes: %w", n, err)
 			}
-			_, _ = fmt.Fprintf(p.say, "cloud %.1f %% of a core, others %.0f %%\n", 100*r.Cloud, 100*r.Other)
+			_, _ = fmt.Fprintf(p.say, "cloud %.1f %% of a core, others %.0f %%, %d unacknowledged, %.0f unread\n", 100*r.Cloud, 100*r.Other, r.Unacked, r.Unread)
 			all = append(all, r)
 		}
 	}
@@ -146,6 +147,11 @@ func (p *plan) atRest(ctx context.Context, n, m int) (r rest, err error) {
 		return r, err
 	}
 	r.Live, r.Records, r.Unacked = end.Live, end.Records, end.Unacked
+	told, err := kit.ReadFigures(ctx, nil, at)
+	if err != nil {
+		return r, err
+	}
+	r.Unread = told.Get("floorwatch_ingest_unread_total")
 	return r, r.ask(ctx, at)
 }
 
