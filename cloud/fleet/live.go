@@ -39,7 +39,7 @@ type Live struct {
 	boxes  map[key]*box
 	lives  int // in all
 	health int
-	listen func(event string, view any)
+	listen func(event, store string, view any)
 }
 
 type key struct{ store, edge string }
@@ -59,11 +59,11 @@ func NewLive() *Live { return &Live{boxes: map[key]*box{}} }
 
 // Listen passes what changes on, in order: "live" with a LiveView, "state" with a
 // StateView. f must not block, nor call Live. Before the first change.
-func (l *Live) Listen(f func(event string, view any)) { l.listen = f }
+func (l *Live) Listen(f func(event, store string, view any)) { l.listen = f }
 
-func (l *Live) tell(event string, view any) {
+func (l *Live) tell(event, store string, view any) {
 	if l.listen != nil {
-		l.listen(event, view)
+		l.listen(event, store, view)
 	}
 }
 
@@ -101,7 +101,7 @@ func (l *Live) PutLive(store, edge string, x floorwatch.Live) error {
 		l.lives++
 	}
 	b.live[x.Zone], b.heard = x, time.Now()
-	l.tell("live", LiveView{store, edge, x})
+	l.tell("live", store, LiveView{store, edge, x})
 	return nil
 }
 
@@ -118,7 +118,7 @@ func (l *Live) PutState(store, edge string, st floorwatch.State) error {
 		b.turned = time.Now()
 	}
 	b.state = st
-	l.tell("state", StateView{store, edge, st})
+	l.tell("state", store, StateView{store, edge, st})
 	return nil
 }
 
@@ -161,13 +161,16 @@ func (l *Live) State(store, edge string) (floorwatch.State, bool) {
 	return b.state, true
 }
 
-// Snapshot calls f with all live figures and states, in order of names, and lets
-// nothing come in between.
-func (l *Live) Snapshot(f func([]LiveView, []StateView)) {
+// Snapshot calls f with all live figures and states of a store, "" for all, in
+// order of names, and lets nothing come in between.
+func (l *Live) Snapshot(store string, f func([]LiveView, []StateView)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	live, states := make([]LiveView, 0, l.lives), make([]StateView, 0, len(l.boxes))
+	live, states := []LiveView{}, []StateView{}
 	for k, b := range l.boxes {
+		if store != "" && k.store != store {
+			continue
+		}
 		for _, x := range b.live {
 			live = append(live, LiveView{k.store, k.edge, x})
 		}
