@@ -222,7 +222,7 @@ func (f *Fleet) readWords(ctx context.Context, all []place, now floorwatch.Time)
 	case len(overdue) > namedAtMost:
 		overdue = nil
 	}
-	words, err := f.Records.LastHealth(ctx, overdue, judged, from, now)
+	words, err := f.Records.LastHealth(ctx, overdue, judged(), from, now)
 	if err != nil {
 		return err
 	}
@@ -237,15 +237,15 @@ func (f *Fleet) readWords(ctx context.Context, all []place, now floorwatch.Time)
 	return nil
 }
 
-// judged are the figures that a box is judged by.
-var judged = func() (all []floorwatch.Figure) {
+// judged returns the figures that a box is judged by.
+func judged() (all []floorwatch.Figure) {
 	for _, info := range floorwatch.Figures {
 		if info.Page {
 			all = append(all, info.Name)
 		}
 	}
 	return all
-}()
+}
 
 // window keeps what was read of a span that moves on: what is older than fresh is
 // read again every wholeEvery only, for what came late.

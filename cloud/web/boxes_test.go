@@ -3,7 +3,9 @@ package web_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/command"
 	"floorwatch/cloud/fleet"
+	"floorwatch/cloud/metadata"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
@@ -226,15 +229,19 @@ func chain(t *testing.T, hub *api.Hub, live *fleet.Live) (r site.Registry) {
 	return r
 }
 
-// thousands is a chain of 3,000 halls with a box each, of which every tenth is gone
-// and every hundredth was never there.
-func thousands(t *testing.T, live *fleet.Live) (r site.Registry) {
+// thousands is a chain of 3,000 halls in three provinces with a box each, of which
+// every tenth is gone and every hundredth was never there.
+func thousands(t *testing.T, live *fleet.Live) *site.Live {
 	t.Helper()
+	var table strings.Builder
+	table.WriteString("id,level,zh,en,parent,time_zone,box\nacme,chain,天成,Acme,,Asia/Shanghai,\n")
+	for i, name := range []string{"广东,Guangdong", "上海,Shanghai", "新疆,Xinjiang"} {
+		fmt.Fprintf(&table, "p%d,province,%s,acme,,\n", i, name)
+	}
 	now := floorwatch.TimeOf(time.Now())
 	for i := range 3000 {
 		id := fmt.Sprintf("hall-%04d", i)
-		r.Stores = append(r.Stores, site.Store{ID: id, Label: floorwatch.Label{ZH: fmt.Sprintf("第%d营业厅", i), EN: fmt.Sprintf("Hall %d", i)}, TimeZone: "Asia/Shanghai"})
-		r.Edges = append(r.Edges, site.Edge{Store: id, ID: "box", Cameras: []site.Camera{{Name: "hall"}, {Name: "door"}}})
+		fmt.Fprintf(&table, "%s,,第%d营业厅,Hall %d,p%d,,box\n", id, i, i, i%3)
 		if i%100 == 99 {
 			continue
 		}
@@ -247,13 +254,25 @@ func thousands(t *testing.T, live *fleet.Live) (r site.Registry) {
 			"backlog_records": 14, "backlog_s": 2, "disk_free_bytes": 412e9, "disk_bytes": 960e9, "clock_synced": 1,
 		}})
 	}
-	return r
+	db, err := metadata.Open(t.Context(), filepath.Join(t.TempDir(), "metadata.sqlite"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if _, err := site.Import(t.Context(), db, "chain.csv", "csv", []byte(table.String()), 1); err != nil {
+		t.Fatal(err)
+	}
+	sites, err := site.Open(t.Context(), db, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sites
 }
 
 // watched is a fleet that asks a database which holds nothing.
-func watched(t *testing.T, r site.Registry, live *fleet.Live) *fleet.Fleet {
+func watched(t *testing.T, sites *site.Live, live *fleet.Live) *fleet.Fleet {
 	t.Helper()
-	f := &fleet.Fleet{Sites: site.Of(r), Records: nothing{}, Live: live}
+	f := &fleet.Fleet{Sites: sites, Records: nothing{}, Live: live}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
@@ -267,9 +286,9 @@ func checkManyBoxes(t *testing.T, ctx context.Context) {
 	t.Helper()
 	live := fleet.NewLive()
 	hub := api.NewHub(live)
-	registry := thousands(t, live)
-	watch := watched(t, registry, live)
-	srv := httptest.NewServer(api.New(api.Settings{Sites: site.Of(registry), Figures: nothing{}, Hub: hub, Fleet: watch, Pages: web.Handler()}))
+	sites := thousands(t, live)
+	watch := watched(t, sites, live)
+	srv := httptest.NewServer(api.New(api.Settings{Sites: sites, Figures: nothing{}, Hub: hub, Fleet: watch, Pages: web.Handler()}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
 	light := emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}})
@@ -280,7 +299,7 @@ func checkManyBoxes(t *testing.T, ctx context.Context) {
 	shot(t, ctx, "boxes-3000-en", false)
 	webtest.Run(t, ctx, "further", chromedp.Click(`#next`))
 	webtest.Until(t, ctx, `document.querySelector('#place').innerText === '31 to 60 of 3,000' && document.querySelector('.box').dataset.box === 'hall-0003/box'`)
-	webtest.Run(t, ctx, "offline", chromedp.SetValue(`#state`, "offline"), chromedp.Evaluate(`document.querySelector('#state').dispatchEvent(new Event('change'))`, nil))
+	webtest.Run(t, ctx, "offline", chromedp.SetValue(`#state`, "offline"))
 	webtest.Until(t, ctx, `document.querySelector('#summary').innerText.includes('300 of them match.') && location.search === '?lang=en&state=offline' && document.querySelector('#place').innerText === '1 to 30 of 300'`)
 	webtest.Run(t, ctx, "search", chromedp.SendKeys(`#q`, "第1203"))
 	webtest.Until(t, ctx, `document.querySelectorAll('.box').length === 1 && document.querySelector('.box').dataset.box === 'hall-1203/box' && document.querySelector('#pager').hidden`)
@@ -290,6 +309,13 @@ func checkManyBoxes(t *testing.T, ctx context.Context) {
 	webtest.Until(t, ctx, `document.querySelector('#summary').innerText.includes('No box matches.')`)
 	webtest.Run(t, ctx, "clear", chromedp.Click(`#clear`))
 	webtest.Until(t, ctx, `document.querySelectorAll('.box').length === 30 && location.search === '?lang=en' && document.querySelector('#clear').hidden`)
+	webtest.Run(t, ctx, "down", chromedp.Focus(`#scope select`), chromedp.SetValue(`#scope select`, "acme"))
+	webtest.Until(t, ctx, `[...document.querySelectorAll('#scope option')].map(o => o.innerText).includes('Xinjiang (1,000, 110 unhealthy)')`)
+	webtest.Run(t, ctx, "further down", chromedp.Focus(`#scope select`), chromedp.SetValue(`#scope select`, "p2"))
+	webtest.Until(t, ctx, `[...document.querySelectorAll('#scope button')].map(b => b.innerText).join() === 'Everywhere,Acme,Xinjiang' && document.querySelector('#summary').innerText.startsWith('1,000 in all') && location.search === '?lang=en&scope=p2' && document.querySelector('.box .ids').innerText.startsWith('Acme › Xinjiang')`)
+	shot(t, ctx, "boxes-3000-scope-en", false)
+	webtest.Run(t, ctx, "up", chromedp.Click(`#scope button`))
+	webtest.Until(t, ctx, `location.search === '?lang=en' && document.querySelector('#summary').innerText.startsWith('3,000 in all')`)
 	webtest.Run(t, ctx, "phone", chromedp.Click(`#lang`), chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
 	webtest.Until(t, ctx, `document.documentElement.scrollWidth <= 390 && document.body.innerText.includes('共 3,000 台')`)
 	shot(t, ctx, "boxes-3000-phone-zh", false)
@@ -302,7 +328,7 @@ func checkBoxes(t *testing.T, ctx context.Context) {
 	boxes := fleet.NewLive()
 	hub := api.NewHub(boxes)
 	registry := chain(t, hub, boxes)
-	srv := httptest.NewServer(api.New(api.Settings{Sites: site.Of(registry), Figures: nothing{}, Hub: hub, Fleet: watched(t, registry, boxes), Pages: web.Handler()}))
+	srv := httptest.NewServer(api.New(api.Settings{Sites: site.Of(registry), Figures: nothing{}, Hub: hub, Fleet: watched(t, site.Of(registry), boxes), Pages: web.Handler()}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
 	var bad webtest.Faults

@@ -121,16 +121,20 @@ function choose(id, of, all, text, counts) {
     ...list.map((x) => option(x, counts ? t("boxes.count", { what: t(text + x), n: figure(counts(x) || 0, 0) }) : t(text + x))));
 }
 
-// drawScope shows where we are in the org tree and what is below.
+// drawScope shows where we are in the org tree and what is below. What has not
+// changed is left, as somebody may be choosing.
+let shown;
 function drawScope() {
   const { path, below } = data.scope;
+  const what = JSON.stringify([path, below, language()]);
+  if (what === shown || document.activeElement.matches("#scope select")) return;
+  shown = what;
   const go = (scope) => ask({ scope });
   const name = (n) => label({ name: n.id, label: n.label });
   $("scope").hidden = !path.length && !below.length;
   const steps = [{ id: "", label: { zh: t("boxes.everywhere"), en: t("boxes.everywhere") } }, ...path];
-  const pick = el("select", { "aria-label": t("boxes.below"), onchange: (e) => go(e.target.value) }, el("option", { value: asked.scope }, t("boxes.below")),
+  const pick = el("select", { "aria-label": t("boxes.below"), onchange: (e) => { e.target.blur(); go(e.target.value); } }, el("option", { value: asked.scope }, t("boxes.below")),
     ...below.map((n) => el("option", { value: n.id }, t(n.troubled ? "boxes.nodewrong" : "boxes.node", { name: name(n), n: figure(n.boxes, 0), troubled: figure(n.troubled, 0) }))));
-  if ($("scope").contains(document.activeElement) && document.activeElement.matches("select")) return; // it is open
   $("scope").replaceChildren(...steps.map((n, i) => el("button", { class: "small", type: "button", "aria-pressed": i === steps.length - 1 ? "true" : "false", onclick: () => go(n.id) }, name(n))),
     ...(below.length ? [pick] : []));
 }
