@@ -152,6 +152,11 @@ func (p *plan) atRest(ctx context.Context, n, m int) (r rest, err error) {
 		return r, err
 	}
 	r.Unread = told.Get("floorwatch_ingest_unread_total")
+	if r.Unacked > 0 {
+		_, _ = fmt.Fprintf(p.say, "ingest: connected %.0f, %.0f batches, %.0f records, %.0f dead letters, InfluxDB up %.0f; the aggregator says:\n%s\n",
+			told.Get("floorwatch_broker_connected"), told.Get("floorwatch_ingest_batches_total"), told.Get("floorwatch_ingest_records_total"),
+			told.Get("floorwatch_ingest_dead_letters_total"), told.Get("floorwatch_influx_up"), aggregator.Tail())
+	}
 	return r, r.ask(ctx, at)
 }
 
