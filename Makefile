@@ -20,7 +20,7 @@ DEB_VERSION = 0.$(shell git rev-list --count HEAD)
 SOURCE ?=
 PAGE ?=
 
-.PHONY: run test quick build deb web models check layers unit bench accuracy faults functions clean help
+.PHONY: run test quick build deb web models check layers unit bench fleet accuracy faults functions clean help
 
 run: export FLOORWATCH_STARTED := $(shell date +%s)
 run: export FLOORWATCH_SOURCE := $(SOURCE)
@@ -73,6 +73,10 @@ unit: ## every test, against the real servers; ONLY="./edge/outbox ./cloud/..." 
 bench: ## broker, ingest and InfluxDB beside a bare reader and bare writes; BENCH=-short for a quick look
 	@deploy/setup.sh test
 	@go run ./internal/lab/speed $(BENCH)
+
+fleet: ## boxes at rest before the whole aggregator, 1,000 and 3,000 of them; FLEET=100,0/10000
+	@deploy/setup.sh test
+	@go run ./internal/lab/speed -fleet $(if $(FLEET),$(FLEET),1000,3000) $(BENCH)
 
 accuracy: ## writes docs/accuracy.md: figures against the truth, beside the naive pipeline's; ACCURACY=-short
 	@deploy/setup.sh test

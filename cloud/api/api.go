@@ -202,11 +202,6 @@ func (s *server) knownHost(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || slices.Contains(s.Hosts, host)
 }
 
-// boxes answers /api/boxes, those in trouble first.
-func (s *server) boxes(w http.ResponseWriter, r *http.Request) error {
-	return writeJSON(w, map[string]any{"boxes": s.Fleet.Boxes(r.Context()), "t": floorwatch.TimeOf(s.Now())})
-}
-
 func (s *server) healthz(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, map[string]any{"ok": true, "t": floorwatch.TimeOf(s.Now())})
 }

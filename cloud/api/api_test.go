@@ -513,10 +513,43 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestEventsOfOneStore: a page of one of thousands of halls hears nothing of the others.
+func TestEventsOfOneStore(t *testing.T) {
+	h, hub, live := handler(&memory{})
+	put := func(store string, people int) {
+		_ = live.PutLive(store, "box", floorwatch.Live{Zone: "z", T: floorwatch.Time(people), People: people})
+	}
+	put("s1", 1)
+	put("s2", 2)
+	if _, _, c, ok := hub.join("s1"); !ok {
+		t.Fatal("join")
+	} else {
+		x := stay("z", t0, 2)
+		for _, store := range []string{"s1", "s2"} {
+			put(store, 3)
+			hub.PublishStored(store, "box", []floorwatch.Record{&x})
+		}
+		hub.Close()
+		for e := range c {
+			if !strings.Contains(string(e.data), `"store":"s1"`) {
+				t.Errorf("heard %s %s", e.name, e.data)
+			}
+		}
+	}
+	for target, want := range map[string]int{"/api/live": 2, "/api/live?store=s1": 1, "/api/live?store=s3": 0} {
+		if got := decode[struct{ Zones []any }](t, get(t, h, target)); len(got.Zones) != want {
+			t.Errorf("%s has %d zones, want %d", target, len(got.Zones), want)
+		}
+	}
+	if w := get(t, h, "/api/events?store=S%2F1"); w.Code != http.StatusBadRequest {
+		t.Errorf("no name of a store: %d", w.Code)
+	}
+}
+
 func TestHubDropsTheSlowAndBoundsTheMany(t *testing.T) {
 	live := fleet.NewLive()
 	hub := NewHub(live)
-	_, _, slow, ok := hub.join()
+	_, _, slow, ok := hub.join("")
 	if !ok {
 		t.Fatal("join")
 	}
@@ -535,7 +568,7 @@ func TestHubDropsTheSlowAndBoundsTheMany(t *testing.T) {
 	}
 	hub.leave(slow) // after it was dropped: nothing to close twice
 	for range maxClients {
-		if _, _, _, ok := hub.join(); !ok {
+		if _, _, _, ok := hub.join(""); !ok {
 			t.Fatal("refused below the bound")
 		}
 	}

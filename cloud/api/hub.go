@@ -26,8 +26,8 @@ const (
 // the browser opens a new one.
 type Hub struct {
 	live    *fleet.Live
-	mu      sync.Mutex // taken within live's
-	clients map[chan event]struct{}
+	mu      sync.Mutex            // taken within live's
+	clients map[chan event]string // the store that it is about, "" for all
 	closed  bool
 }
 
@@ -45,48 +45,56 @@ type event struct {
 
 // NewHub returns a hub that listens to live.
 func NewHub(live *fleet.Live) *Hub {
-	h := &Hub{live: live, clients: map[chan event]struct{}{}}
+	h := &Hub{live: live, clients: map[chan event]string{}}
 	live.Listen(h.send)
 	return h
 }
 
-// PublishStored passes on records that are stored for good, and those of health to
-// Live. Others are left out.
+// PublishStored passes on records that are stored for good, and to Live that they
+// came, and those of health. Others are left out.
 func (h *Hub) PublishStored(store, edge string, recs []floorwatch.Record) {
+	newest := floorwatch.Time(0)
+	for _, r := range recs {
+		newest = max(newest, r.Head().At)
+	}
+	h.live.Heard(store, edge, newest)
 	for _, r := range recs {
 		switch x := r.(type) {
 		case *floorwatch.Stay:
-			h.send("stay", recordView{store, edge, stayView{*x, figures.Length(x)}})
+			h.send("stay", store, recordView{store, edge, stayView{*x, figures.Length(x)}})
 		case *floorwatch.Wait:
-			h.send("wait", recordView{store, edge, waitView{*x, figures.Length(x)}})
+			h.send("wait", store, recordView{store, edge, waitView{*x, figures.Length(x)}})
 		case *floorwatch.Interval:
-			h.send("interval", recordView{store, edge, x})
+			h.send("interval", store, recordView{store, edge, x})
 		case *floorwatch.Gap:
-			h.send("gap", recordView{store, edge, x})
+			h.send("gap", store, recordView{store, edge, x})
 		case *floorwatch.Count:
-			h.send("count", recordView{store, edge, x})
+			h.send("count", store, recordView{store, edge, x})
 		case *floorwatch.CameraScene:
-			h.send("scene", recordView{store, edge, x.Header})
+			h.send("scene", store, recordView{store, edge, x.Header})
 		case *floorwatch.Segment:
-			h.send("segment", recordView{store, edge, x.Header})
+			h.send("segment", store, recordView{store, edge, x.Header})
 		case *floorwatch.Health:
 			h.live.PutHealth(store, edge, *x)
 		}
 	}
 }
 
-// send hands an event to every client.
-func (h *Hub) send(name string, v any) {
+// send hands an event of a store to every client that wants it.
+func (h *Hub) send(name, store string, v any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.clients) == 0 {
-		return
-	}
-	b, err := json.Marshal(v)
-	if err != nil { // only a NaN, which no record that was parsed can hold
-		return
-	}
-	for c := range h.clients {
+	var b []byte
+	for c, of := range h.clients {
+		if of != "" && of != store {
+			continue
+		}
+		if b == nil {
+			var err error
+			if b, err = json.Marshal(v); err != nil { // only a NaN, which no record that was parsed can hold
+				return
+			}
+		}
 		select {
 		case c <- event{name, b}:
 		default:
@@ -115,13 +123,13 @@ func (h *Hub) Clients() int {
 }
 
 // join opens a stream: what is known now, then what follows, without a hole.
-func (h *Hub) join() (live []fleet.LiveView, states []fleet.StateView, c chan event, ok bool) {
-	h.live.Snapshot(func(l []fleet.LiveView, s []fleet.StateView) {
+func (h *Hub) join(store string) (live []fleet.LiveView, states []fleet.StateView, c chan event, ok bool) {
+	h.live.Snapshot(store, func(l []fleet.LiveView, s []fleet.StateView) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if ok = !h.closed && len(h.clients) < maxClients; ok {
 			live, states, c = l, s, make(chan event, clientRoom)
-			h.clients[c] = struct{}{}
+			h.clients[c] = store
 		}
 	})
 	return live, states, c, ok
@@ -138,7 +146,11 @@ func (h *Hub) leave(c chan event) {
 
 // live answers /api/live. A figure older than its validity is still named, with
 // valid false: nothing is known of now.
-func (s *server) live(w http.ResponseWriter, _ *http.Request) error {
+func (s *server) live(w http.ResponseWriter, r *http.Request) error {
+	store, err := nameParam(r.URL.Query(), "store")
+	if err != nil {
+		return err
+	}
 	type aged struct {
 		fleet.LiveView
 		AgeS  float64 `json:"age_s"`
@@ -146,7 +158,7 @@ func (s *server) live(w http.ResponseWriter, _ *http.Request) error {
 	}
 	now := floorwatch.TimeOf(s.Now())
 	zones, edges := []aged{}, []fleet.StateView{}
-	s.Hub.live.Snapshot(func(live []fleet.LiveView, states []fleet.StateView) {
+	s.Hub.live.Snapshot(store, func(live []fleet.LiveView, states []fleet.StateView) {
 		for _, v := range live {
 			age := floorwatch.Seconds(now.Sub(v.T))
 			zones = append(zones, aged{v, age, age <= v.ValidS})
@@ -159,6 +171,10 @@ func (s *server) live(w http.ResponseWriter, _ *http.Request) error {
 // events answers /api/events, a stream of server-sent events: live, state,
 // stay, wait, interval, gap, segment, and ping with the server's time.
 func (s *server) events(w http.ResponseWriter, r *http.Request) error {
+	store, err := nameParam(r.URL.Query(), "store")
+	if err != nil {
+		return err
+	}
 	head := w.Header()
 	head.Set("Content-Type", "text/event-stream; charset=utf-8")
 	head.Set("Cache-Control", "no-store")
@@ -166,7 +182,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	live, states, c, ok := s.Hub.join()
+	live, states, c, ok := s.Hub.join(store)
 	if !ok {
 		head.Set("Retry-After", "10")
 		return &fault{http.StatusServiceUnavailable, "too many pages are open", "close some, or try again in a moment"}

@@ -26,8 +26,8 @@ const (
 type Watch struct {
 	Broker access.Login
 	Sites  *site.Live
-	// OnState and OnLive are called for each message, by one goroutine, and say why
-	// it cannot be shown; they must not block.
+	// OnState and OnLive are called for each message, each by one goroutine, and say
+	// why it cannot be shown; they must not block.
 	OnState func(store, edge string, s floorwatch.State) error
 	OnLive  func(store, edge string, l floorwatch.Live) error
 	Log     *slog.Logger // nil discards
@@ -39,13 +39,21 @@ type Watch struct {
 
 // Run works until ctx ends and returns when its goroutines are gone.
 func (w *Watch) Run(ctx context.Context) error {
-	// Retained messages do not reach a shared subscription, so this one is plain.
-	l := ingest.NewLink(w.Broker, w.log(), "", false, map[string]byte{
-		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafState:       1,
-		floorwatch.TopicRoot + "/+/+/" + floorwatch.LeafLive + "/+": 0,
-	}, func(*link.Session) {})
+	// Retained messages do not reach a shared subscription, so these are plain. Live
+	// figures come each second from each zone and may be lost, so they have a link of
+	// their own, paced: it reads them 20 times a second instead of one by one.
+	state := w.link(false, floorwatch.LeafState, 1)
+	live := w.link(true, floorwatch.LeafLive+"/+", 0)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = live.Run(ctx) }) // nil
+	defer wg.Wait()
+	return state.Run(ctx)
+}
+
+func (w *Watch) link(paced bool, leaf string, qos byte) *link.Link {
+	l := ingest.NewLink(w.Broker, w.log(), "", paced, map[string]byte{floorwatch.TopicRoot + "/+/+/" + leaf: qos}, func(*link.Session) {})
 	l.Message = func(_ context.Context, _ *link.Session, m mqtt.Message) { w.message(m) }
-	return l.Run(ctx)
+	return l
 }
 
 func (w *Watch) log() *slog.Logger {

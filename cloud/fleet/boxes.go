@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"cmp"
-	"context"
 	"math"
 	"slices"
 	"time"
@@ -78,6 +77,7 @@ type Box struct {
 	Store      string           `json:"store"`
 	StoreLabel floorwatch.Label `json:"store_label"`
 	TimeZone   string           `json:"time_zone"`
+	Path       []Name           `json:"path"` // of the org tree, down to what the store is below
 	Edge       string           `json:"edge"`
 	Label      floorwatch.Label `json:"label"`
 	State      string           `json:"state"`    // online, offline, stopped; "" before the first word
@@ -104,6 +104,8 @@ type Box struct {
 	safe   bool
 	lately bool          // it came or went a moment ago
 	quiet  time.Duration // since its last live figure
+	alive  bool          // it was heard of lately
+	known  bool          // what was stored of it before we began has been read
 }
 
 // Camera is what a box last said of one, and what it owes.
@@ -125,46 +127,100 @@ type Gaps struct {
 	ObservationS float64 `json:"observation_s"`
 }
 
-// Boxes returns all boxes, those in trouble first.
-func (f *Fleet) Boxes(ctx context.Context) []Box {
-	read := f.ask(ctx)
-	views := []Box{}
-	for _, e := range f.Sites.Now().Registry().Edges {
-		store, _ := f.Sites.Now().Store(e.Store)
-		views = append(views, f.view(store, e, read[key{e.Store, e.ID}]))
+// place is a box and where it stands.
+type place struct {
+	store site.Store
+	path  []Name
+	edge  site.Edge // with its cameras
+}
+
+// Name is what a node of the org tree is called.
+type Name struct {
+	ID    string           `json:"id"`
+	Label floorwatch.Label `json:"label"`
+}
+
+func (p place) key() key { return key{p.store.ID, p.edge.ID} }
+
+// placesFor is how long the list of boxes is kept: with time halls close and move,
+// which no newer snapshot tells.
+const placesFor = 30 * time.Second
+
+// places lists the boxes that are registered now. Nobody changes the list.
+func (f *Fleet) places() []place {
+	snapshot, now := f.Sites.Snapshot(), floorwatch.TimeOf(f.now())
+	f.list.Lock()
+	defer f.list.Unlock()
+	if f.list.of == snapshot && now < f.list.until && now >= f.list.until.Add(-placesFor) {
+		return f.list.all
 	}
-	worst := func(b Box) int {
-		if len(b.Troubles) == 0 {
-			return len(troubles)
+	at := snapshot.At(now)
+	var all []place
+	for _, id := range at.Halls("") {
+		store, _ := at.Store(id)
+		path := []Name{}
+		for _, above := range at.Path(id) {
+			if n, _ := at.Node(above); !n.Hall() {
+				path = append(path, Name{n.ID, n.Label})
+			}
 		}
-		return slices.Index(troubles, b.Troubles[0].What)
+		for _, e := range at.Edges(id) {
+			e.Cameras = at.Cameras(id, e.ID)
+			all = append(all, place{store, path, e})
+		}
 	}
-	slices.SortFunc(views, func(a, b Box) int {
-		return cmp.Or(cmp.Compare(worst(a), worst(b)), cmp.Compare(len(b.Troubles), len(a.Troubles)),
-			cmp.Compare(a.Store, b.Store), cmp.Compare(a.Edge, b.Edge))
-	})
+	f.list.of, f.list.until, f.list.all = snapshot, now.Add(placesFor), all
+	return all
+}
+
+// Boxes returns all boxes, those in trouble first.
+func (f *Fleet) Boxes() []Box { return f.view(f.places()) }
+
+func (f *Fleet) view(all []place) []Box {
+	f.mu.Lock()
+	read, known := f.read, f.known
+	f.mu.Unlock()
+	views := make([]Box, 0, len(all))
+	for _, p := range all {
+		f.Live.of(p.store.ID, p.edge.ID, func(b *box) { views = append(views, f.viewBox(p, b, read[p.key()], known)) })
+	}
+	slices.SortFunc(views, byTrouble)
 	return views
 }
 
-func (f *Fleet) view(store site.Store, e site.Edge, read reading) Box {
-	now, known := f.now(), f.Live.of(e.Store, e.ID)
-	v := Box{
-		Store: store.ID, StoreLabel: store.Label, TimeZone: cmp.Or(store.TimeZone, "UTC"), Edge: e.ID, Label: e.Label,
-		State: known.state.State, Since: known.state.T, Version: known.state.Version, Seen: known.seen(),
-		Notes: []string{}, Cameras: []Camera{}, Gaps: read.gaps,
-		lately: known.lately(now), quiet: known.quiet(now),
+func byTrouble(a, b Box) int {
+	return cmp.Or(cmp.Compare(a.worst(), b.worst()), cmp.Compare(len(b.Troubles), len(a.Troubles)), byName(a, b))
+}
+
+func byName(a, b Box) int { return cmp.Or(cmp.Compare(a.Store, b.Store), cmp.Compare(a.Edge, b.Edge)) }
+
+// worst is the place of its worst trouble among all of them.
+func (v *Box) worst() int {
+	if len(v.Troubles) == 0 {
+		return len(troubles)
 	}
-	if h, ok := known.health[""]; ok {
+	return slices.Index(troubles, v.Troubles[0].What)
+}
+
+func (f *Fleet) viewBox(p place, b *box, read reading, known bool) Box {
+	now, e := f.now(), p.edge
+	v := Box{
+		Store: p.store.ID, StoreLabel: p.store.Label, TimeZone: p.store.TimeZone, Path: p.path, Edge: e.ID, Label: e.Label,
+		State: b.state.State, Since: b.state.T, Version: b.state.Version, Seen: b.seen(),
+		Notes: []string{}, Cameras: []Camera{}, Gaps: read.gaps,
+		lately: b.lately(now), quiet: b.quiet(now), alive: b.lives(floorwatch.TimeOf(now)), known: known,
+	}
+	if h, ok := b.health[""]; ok {
 		v.report(h)
 	}
 	for _, c := range e.Cameras {
-		h := known.health[c.Name]
+		h := b.health[c.Name]
 		w := Camera{
 			Name: c.Name, Label: c.Label, Owed: read.owed[c.Name], Watching: flag(h, floorwatch.FigureWatching),
 			FrameAgeS: value(h, floorwatch.FigureFrameAge), Coverage: value(h, floorwatch.FigureCoverage),
 		}
 		if floorwatch.TimeOf(now).Sub(v.Since) > freshOnline {
-			w.Sight = known.sight(c.Name, now)
+			w.Sight = b.sight(c.Name, now)
 		}
 		v.Cameras = append(v.Cameras, w)
 	}
@@ -182,7 +238,7 @@ func (v *Box) names() []string {
 }
 
 func (v *Box) report(h floorwatch.Health) {
-	v.Reported, v.Seen = h.At, max(v.Seen, h.At)
+	v.Reported = h.At
 	v.Backlog, v.BacklogS = value(h, floorwatch.FigureBacklogRecords), value(h, floorwatch.FigureBacklog)
 	if dropped, lost := value(h, floorwatch.FigureDroppedRecords), value(h, floorwatch.FigureLostRecords); dropped != nil && lost != nil {
 		sum := *dropped + *lost
@@ -216,11 +272,13 @@ func over(f *float64, limit float64) bool { return f != nil && *f > limit }
 // known: its figures are of the past.
 func (v *Box) wrong(now floorwatch.Time) []string {
 	switch {
+	case v.State == "" && v.Seen == 0 && !v.known:
+		return []string{} // the database has not answered yet
 	case v.State == "" && v.Seen == 0:
 		return []string{troubleNever}
 	case v.State == floorwatch.StateOffline && v.lately:
 		return []string{}
-	case v.State == floorwatch.StateOffline, v.State == "":
+	case v.State == floorwatch.StateOffline, v.State == "" && !v.alive:
 		return []string{troubleOffline}
 	case v.State == floorwatch.StateStopped:
 		return []string{troubleStopped}

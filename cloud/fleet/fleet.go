@@ -1,10 +1,12 @@
 // Package fleet says what is wrong with boxes, for the page of boxes, the log and
 // alarms alike:
 //
-//	live figures, states, health ─> Live ─┐
-//	gaps of today, what is owed ─> Records ┴─> Boxes ─> page; Run ─> log, Troubles
+//	live figures, states, stored records ─> Live ─┐
+//	gaps of today, what is owed ─> Records ───────┴─> Boxes ─> page; Run ─> log, Troubles
 //
-// The database is asked once for all boxes, every 20 seconds at most.
+// Nobody who looks waits for the database: Run asks it for all boxes at once, for
+// what is new, and for the rest now and then. It stays the truth: several
+// aggregators share what boxes send, so that each hears a part of it only.
 package fleet
 
 import (
@@ -20,12 +22,14 @@ import (
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
+	"floorwatch/internal/retry"
 )
 
 // Records is where the records of all boxes come from; influx.Client is one. Safe
-// for concurrent use.
+// for concurrent use. Without boxes LastHealth is asked for all.
 type Records interface {
-	LastHealth(ctx context.Context, boxes []site.Source, from, to floorwatch.Time) ([]influx.Sent[floorwatch.Health], error)
+	LastHealth(ctx context.Context, boxes []site.Source, figures []floorwatch.Figure, from, to floorwatch.Time) ([]influx.Sent[floorwatch.Health], error)
+	Heard(ctx context.Context, from, to floorwatch.Time) ([]influx.Heard, error)
 	GapsOfAll(ctx context.Context, from, to floorwatch.Time) ([]influx.Sent[floorwatch.Gap], error)
 	Observed(ctx context.Context, from, to floorwatch.Time) ([]influx.Observed, error)
 }
@@ -45,14 +49,28 @@ type Fleet struct {
 	Log     *slog.Logger     // nil discards
 	Now     func() time.Time // nil: time.Now
 
-	mu    sync.Mutex // held while the database is asked
-	until time.Time
+	mu    sync.Mutex
 	read  map[key]reading
-	every time.Duration // the longest interval of a box, as known so far
+	known bool // what was stored before we began is in Live
+
+	// Of the goroutine that asks.
+	gapsDue   time.Time
+	gapsRead  map[key]*Gaps
+	gaps      window[influx.Sent[floorwatch.Gap]]
+	owedOf    floorwatch.Time // the moment by which owedRead was due
+	owedRead  map[key]map[string]*Owed
+	intervals window[influx.Observed]
+	every     time.Duration // the longest interval of a box, as known so far
 
 	last struct {
 		sync.Mutex
 		boxes []Box
+	}
+	list struct {
+		sync.Mutex
+		of    *site.Snapshot
+		until floorwatch.Time
+		all   []place
 	}
 }
 
@@ -62,13 +80,18 @@ type reading struct {
 	owed map[string]*Owed // by camera
 }
 
-// How long what the database says is kept, and how far back the last word of a
-// box is looked for.
+// How often the database is asked, for how long, and how far back the last word of
+// a box is looked for.
 const (
-	readFor   = 20 * time.Second
-	healthFor = 30 * 24 * time.Hour
-	readTime  = 5 * time.Second // for all of it
-	lookEvery = 5 * time.Second
+	askEvery     = 20 * time.Second
+	askShare     = 20 // times as long as the last answer took is the pause before the next question, at least
+	askTime      = time.Minute
+	gapsEvery    = time.Minute
+	healthFor    = 30 * 24 * time.Hour
+	overdueAfter = 90 * time.Second // health comes once a minute; what another aggregator stored is asked for then
+	overdueFor   = 5 * time.Minute
+	namedAtMost  = 100 // boxes in one question; of more, all are asked for
+	lookEvery    = 5 * time.Second
 )
 
 func (f *Fleet) now() time.Time {
@@ -85,19 +108,22 @@ func (f *Fleet) log() *slog.Logger {
 	return f.Log
 }
 
-// Run logs of each box when it becomes unhealthy and when it has recovered, until
-// ctx ends.
+// Run asks the database, and logs of each box when it becomes unhealthy and when
+// it has recovered, until ctx ends.
 func (f *Fleet) Run(ctx context.Context) error {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			f.look(f.Boxes(ctx))
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() {
+		for pause := time.Duration(0); retry.Pause(ctx, pause); {
+			began := time.Now()
+			f.ask(ctx)
+			pause = max(askEvery, askShare*time.Since(began))
 		}
+	})
+	for retry.Pause(ctx, lookEvery) {
+		f.look(f.Boxes())
 	}
+	return nil
 }
 
 // Troubles returns all boxes as Run saw them last.
@@ -138,77 +164,173 @@ func (f *Fleet) look(all []Box) {
 	f.last.boxes = all
 }
 
-// ask reads what the database says of all boxes, for the last words that Live has
-// not heard too. What cannot be read is missing: whether boxes are online is to
-// be seen also while the database is down.
-func (f *Fleet) ask(ctx context.Context) map[key]reading {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.now().Before(f.until) {
-		return f.read
-	}
-	ctx, cancel := context.WithTimeout(ctx, readTime)
+// ask reads what the database says of all boxes. What cannot be read is missing:
+// whether boxes are online is to be seen also while the database is down.
+func (f *Fleet) ask(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	healthErr := f.readHealth(ctx)
-	gaps, gapsErr := f.gapsToday(ctx)
-	owed, owedErr := f.owed(ctx)
-	read := map[key]reading{}
-	for _, e := range f.Sites.Now().Registry().Edges {
-		k := key{e.Store, e.ID}
-		read[k] = reading{gaps[k], owed[k]}
+	all, now := f.places(), floorwatch.TimeOf(f.now())
+	err := f.readWords(ctx, all, now)
+	gapsErr := f.readGaps(ctx, all, now)
+	owedErr := f.readOwed(ctx, all, now)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return // we end
 	}
-	if errors.Is(ctx.Err(), context.Canceled) { // the caller left; the next one reads anew
-		return read
+	read := make(map[key]reading, len(all))
+	for _, p := range all {
+		k := p.key()
+		read[k] = reading{f.gapsRead[k], f.owedRead[k]}
 	}
-	if err := errors.Join(healthErr, gapsErr, owedErr); err != nil {
+	f.mu.Lock()
+	f.read = read
+	f.mu.Unlock()
+	if err := errors.Join(err, gapsErr, owedErr); err != nil {
 		f.log().Warn("boxes are shown without what the database knows of them", "error", err)
 	}
-	f.read, f.until = read, f.now().Add(readFor)
-	return read
 }
 
-// readHealth gives Live the stored words of boxes that it knows none of.
-func (f *Fleet) readHealth(ctx context.Context) error {
-	var unknown []site.Source
-	for _, e := range f.Sites.Now().Registry().Edges {
-		b := f.Live.of(e.Store, e.ID)
-		if _, known := b.health[""]; !known {
-			unknown = append(unknown, site.Source{Store: e.Store, Edge: e.ID})
+// readWords gives Live what is stored of boxes: once all of it, then the words of
+// those of whom we should have heard and have not, as others store them too.
+func (f *Fleet) readWords(ctx context.Context, all []place, now floorwatch.Time) error {
+	f.mu.Lock()
+	known := f.known
+	f.mu.Unlock()
+	registered := make(map[key]bool, len(all))
+	var overdue []site.Source
+	for _, p := range all {
+		k := p.key()
+		registered[k] = true
+		if f.Live.overdue(k, now) {
+			overdue = append(overdue, site.Source{Store: k.store, Edge: k.edge})
 		}
 	}
-	if len(unknown) == 0 {
+	from := now.Add(-overdueFor)
+	switch {
+	case !known:
+		from, overdue = now.Add(-healthFor), nil
+		heard, err := f.Records.Heard(ctx, from, now)
+		if err != nil {
+			return err
+		}
+		for _, h := range heard {
+			if registered[key{h.Store, h.Edge}] {
+				f.Live.Heard(h.Store, h.Edge, h.At)
+			}
+		}
+	case len(overdue) == 0:
+		return nil
+	case len(overdue) > namedAtMost:
+		overdue = nil
+	}
+	words, err := f.Records.LastHealth(ctx, overdue, judged(), from, now)
+	if err != nil {
+		return err
+	}
+	for _, h := range words {
+		if registered[key{h.Store, h.Edge}] {
+			f.Live.PutHealth(h.Store, h.Edge, h.Record)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known = true
+	return nil
+}
+
+// judged returns the figures that a box is judged by.
+func judged() (all []floorwatch.Figure) {
+	for _, info := range floorwatch.Figures {
+		if info.Page {
+			all = append(all, info.Name)
+		}
+	}
+	return all
+}
+
+// window keeps what was read of a span that moves on: what is older than fresh is
+// read again every wholeEvery only, for what came late.
+type window[T any] struct {
+	old  []T
+	from floorwatch.Time // of old
+	cut  floorwatch.Time // its end
+	due  floorwatch.Time // to be read again
+}
+
+const (
+	fresh      = 20 * time.Minute
+	wholeEvery = 10 * time.Minute
+)
+
+// read returns what is in [from, to), in two parts; the first may hold more.
+func (w *window[T]) read(ctx context.Context, from, to floorwatch.Time, ask func(ctx context.Context, from, to floorwatch.Time) ([]T, error)) (parts [2][]T, err error) {
+	if to >= w.due || from < w.from || to < w.cut {
+		cut := max(from, to.Add(-fresh))
+		if w.old, err = ask(ctx, from, cut); err != nil {
+			w.due = 0
+			return parts, err
+		}
+		w.from, w.cut, w.due = from, cut, to.Add(wholeEvery)
+	}
+	now, err := ask(ctx, w.cut, to)
+	return [2][]T{w.old, now}, err
+}
+
+func (f *Fleet) readGaps(ctx context.Context, all []place, now floorwatch.Time) (err error) {
+	if f.now().Before(f.gapsDue) {
 		return nil
 	}
-	now := floorwatch.TimeOf(f.now())
-	all, err := f.Records.LastHealth(ctx, unknown, now.Add(-healthFor), now)
-	for _, h := range all {
-		f.Live.PutHealth(h.Store, h.Edge, h.Record)
+	if f.gapsRead, err = f.gapsToday(ctx, all, now); err == nil {
+		f.gapsDue = f.now().Add(gapsEvery)
+	}
+	return err
+}
+
+// readOwed asks again when another of the shortest intervals is due: until then
+// nothing is owed that was not.
+func (f *Fleet) readOwed(ctx context.Context, all []place, now floorwatch.Time) (err error) {
+	due := now.Add(-owedLag).Floor(shortest)
+	if due == f.owedOf {
+		return nil
+	}
+	if f.owedRead, err = f.owed(ctx, all, now); err == nil {
+		f.owedOf = due
 	}
 	return err
 }
 
 // gapsToday adds up the gaps since midnight, of each store's own day.
-func (f *Fleet) gapsToday(ctx context.Context) (map[key]*Gaps, error) {
-	now := floorwatch.TimeOf(f.now())
-	from, midnight := now, map[string]floorwatch.Time{}
-	for _, s := range f.Sites.Now().Registry().Stores {
-		midnight[s.ID] = s.Midnight(now)
-		from = min(from, midnight[s.ID])
+func (f *Fleet) gapsToday(ctx context.Context, all []place, now floorwatch.Time) (map[key]*Gaps, error) {
+	from, midnights := now, map[string]floorwatch.Time{} // by time zone
+	for _, p := range all {
+		if _, known := midnights[p.store.TimeZone]; !known {
+			midnights[p.store.TimeZone] = p.store.Midnight(now)
+			from = min(from, midnights[p.store.TimeZone])
+		}
 	}
-	all, err := f.Records.GapsOfAll(ctx, from, now)
+	parts, err := f.gaps.read(ctx, from, now, f.Records.GapsOfAll)
 	if err != nil {
 		return nil, err
 	}
-	sums := map[key]*Gaps{}
-	for _, e := range f.Sites.Now().Registry().Edges {
-		sums[key{e.Store, e.ID}] = &Gaps{}
+	type sum struct {
+		Gaps
+		midnight floorwatch.Time
 	}
-	for _, g := range all {
-		if sum := sums[key{g.Store, g.Edge}]; sum != nil {
-			sum.add(g.Record, midnight[g.Store], now)
+	sums := make(map[key]*sum, len(all))
+	for _, p := range all {
+		sums[p.key()] = &sum{midnight: midnights[p.store.TimeZone]}
+	}
+	for _, part := range parts {
+		for _, g := range part {
+			if s := sums[key{g.Store, g.Edge}]; s != nil {
+				s.add(g.Record, s.midnight, now)
+			}
 		}
 	}
-	return sums, nil
+	out := make(map[key]*Gaps, len(all))
+	for k, s := range sums {
+		out[k] = &s.Gaps
+	}
+	return out, nil
 }
 
 func (s *Gaps) add(g floorwatch.Gap, from, now floorwatch.Time) {

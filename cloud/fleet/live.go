@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -14,8 +13,9 @@ import (
 
 // Bounds of what Live keeps.
 const (
-	maxKept  = 10_000 // boxes, live figures and health records, each
-	maxZones = 256    // with live figures, of one box
+	maxBoxes = 20_000
+	maxKept  = 200_000 // live figures and health records, each
+	maxZones = 256     // with live figures, of one box
 )
 
 // LiveView is a live figure and where it comes from.
@@ -39,7 +39,7 @@ type Live struct {
 	boxes  map[key]*box
 	lives  int // in all
 	health int
-	listen func(event string, view any)
+	listen func(event, store string, view any)
 }
 
 type key struct{ store, edge string }
@@ -47,8 +47,9 @@ type key struct{ store, edge string }
 // box is what is known of one.
 type box struct {
 	state  floorwatch.State
-	turned time.Time // when it came or went
-	heard  time.Time // when its newest live figure came
+	turned time.Time       // when it came or went
+	heard  time.Time       // when its newest live figure came
+	said   floorwatch.Time // the time of its newest stored record
 	live   map[string]floorwatch.Live
 	health map[string]floorwatch.Health // by camera; "" is the box itself
 }
@@ -58,11 +59,11 @@ func NewLive() *Live { return &Live{boxes: map[key]*box{}} }
 
 // Listen passes what changes on, in order: "live" with a LiveView, "state" with a
 // StateView. f must not block, nor call Live. Before the first change.
-func (l *Live) Listen(f func(event string, view any)) { l.listen = f }
+func (l *Live) Listen(f func(event, store string, view any)) { l.listen = f }
 
-func (l *Live) tell(event string, view any) {
+func (l *Live) tell(event, store string, view any) {
 	if l.listen != nil {
-		l.listen(event, view)
+		l.listen(event, store, view)
 	}
 }
 
@@ -70,7 +71,7 @@ func (l *Live) tell(event string, view any) {
 func (l *Live) box(store, edge string) *box {
 	k := key{store, edge}
 	b := l.boxes[k]
-	if b == nil && len(l.boxes) < maxKept {
+	if b == nil && len(l.boxes) < maxBoxes {
 		b = &box{live: map[string]floorwatch.Live{}, health: map[string]floorwatch.Health{}}
 		l.boxes[k] = b
 	}
@@ -100,7 +101,7 @@ func (l *Live) PutLive(store, edge string, x floorwatch.Live) error {
 		l.lives++
 	}
 	b.live[x.Zone], b.heard = x, time.Now()
-	l.tell("live", LiveView{store, edge, x})
+	l.tell("live", store, LiveView{store, edge, x})
 	return nil
 }
 
@@ -117,7 +118,7 @@ func (l *Live) PutState(store, edge string, st floorwatch.State) error {
 		b.turned = time.Now()
 	}
 	b.state = st
-	l.tell("state", StateView{store, edge, st})
+	l.tell("state", store, StateView{store, edge, st})
 	return nil
 }
 
@@ -140,6 +141,15 @@ func (l *Live) PutHealth(store, edge string, h floorwatch.Health) {
 	b.health[h.Camera] = h
 }
 
+// Heard takes the time of a box's stored record, which is a sign of life.
+func (l *Live) Heard(store, edge string, at floorwatch.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b := l.box(store, edge); b != nil {
+		b.said = max(b.said, at)
+	}
+}
+
 // State returns a box's last word on its presence.
 func (l *Live) State(store, edge string) (floorwatch.State, bool) {
 	l.mu.Lock()
@@ -151,13 +161,16 @@ func (l *Live) State(store, edge string) (floorwatch.State, bool) {
 	return b.state, true
 }
 
-// Snapshot calls f with all live figures and states, in order of names, and lets
-// nothing come in between.
-func (l *Live) Snapshot(f func([]LiveView, []StateView)) {
+// Snapshot calls f with all live figures and states of a store, "" for all, in
+// order of names, and lets nothing come in between.
+func (l *Live) Snapshot(store string, f func([]LiveView, []StateView)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	live, states := make([]LiveView, 0, l.lives), make([]StateView, 0, len(l.boxes))
+	live, states := []LiveView{}, []StateView{}
 	for k, b := range l.boxes {
+		if store != "" && k.store != store {
+			continue
+		}
 		for _, x := range b.live {
 			live = append(live, LiveView{k.store, k.edge, x})
 		}
@@ -174,27 +187,41 @@ func (l *Live) Snapshot(f func([]LiveView, []StateView)) {
 	f(live, states)
 }
 
-// of returns a copy of what is known of a box.
-func (l *Live) of(store, edge string) box {
+// of calls f with what is known of a box, which f must not keep.
+func (l *Live) of(store, edge string, f func(*box)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.boxes[key{store, edge}]
 	if b == nil {
-		return box{}
+		b = &box{}
 	}
-	c := *b
-	c.live, c.health = maps.Clone(b.live), maps.Clone(b.health)
-	return c
+	f(b)
 }
 
-// seen is the time of the box's newest live figure or connection, 0 for none.
+// overdue tells whether a box is there and we have not heard its word about itself
+// for longer than it is silent.
+func (l *Live) overdue(k key, now floorwatch.Time) (is bool) {
+	l.of(k.store, k.edge, func(b *box) {
+		here := b.state.State == floorwatch.StateOnline || b.state.State == "" && b.lives(now)
+		is = here && now.Sub(b.health[""].At) > overdueAfter
+	})
+	return is
+}
+
+// seen is the time of the box's newest word of any sort, 0 for none.
 func (b *box) seen() floorwatch.Time {
-	at := b.state.T
+	at := max(b.state.T, b.said)
 	for _, x := range b.live {
 		at = max(at, x.T)
 	}
+	for _, h := range b.health {
+		at = max(at, h.At)
+	}
 	return at
 }
+
+// lives tells whether a box was heard of lately.
+func (b *box) lives(now floorwatch.Time) bool { return now.Sub(b.seen()) <= silentAfter }
 
 // sight returns the least coverage of the last minute that a camera's live
 // figures tell of; nil when there are none that are still valid.

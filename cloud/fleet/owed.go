@@ -41,44 +41,35 @@ type due struct {
 	edge     site.Edge
 	from, to floorwatch.Time
 	expected time.Duration
-	health   map[string]floorwatch.Health
+	open     func(floorwatch.Time) bool
+	records  map[string]bool // by camera: it has sealed footage
 	observed []influx.Observed
 }
 
 // owed asks the database what all cameras have delivered.
-func (f *Fleet) owed(ctx context.Context) (map[key]map[string]*Owed, error) {
-	now := floorwatch.TimeOf(f.now())
-	all, err := f.observed(ctx, now)
+func (f *Fleet) owed(ctx context.Context, all []place, now floorwatch.Time) (map[key]map[string]*Owed, error) {
+	observed, err := f.observed(ctx, now)
 	if err != nil {
 		return nil, err
 	}
-	observed := map[key][]influx.Observed{}
-	for _, x := range all {
-		k := key{x.Store, x.Edge}
-		observed[k] = append(observed[k], x)
-	}
-	open := map[string]func(floorwatch.Time) bool{}
-	sites := f.Sites.Now().Registry()
-	for _, s := range sites.Stores {
-		open[s.ID] = func(t floorwatch.Time) bool { return f.Sites.Snapshot().Open(s.ID, t) }
-	}
+	sites := f.Sites.Snapshot()
 	var asked []due
-	for _, e := range sites.Edges {
-		if d, ok := f.dueOf(e, observed[key{e.Store, e.ID}], open[e.Store], now); ok {
+	for _, p := range all {
+		if d, ok := f.dueOf(p.edge, observed[p.key()], func(t floorwatch.Time) bool { return sites.Open(p.store.ID, t) }, now); ok {
 			asked = append(asked, d)
 		}
 	}
-	recorded, err := f.recorded(ctx, asked, open)
+	recorded, err := f.recorded(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
-	out := map[key]map[string]*Owed{}
+	out := make(map[key]map[string]*Owed, len(asked))
 	for _, d := range asked {
 		of := map[string]*Owed{}
 		for _, c := range d.edge.Cameras {
 			o := &Owed{Expected: d.expected.Seconds(), Recorded: recorded[site.Source{Store: d.edge.Store, Edge: d.edge.ID, Camera: c.Name}]}
 			for _, x := range d.observed {
-				if x.Camera == c.Name && x.Start >= d.from && x.End <= d.to && open[d.edge.Store](x.Start) {
+				if x.Camera == c.Name && x.Start >= d.from && x.End <= d.to && d.open(x.Start) {
 					o.Observed += x.ObservedS
 				}
 			}
@@ -91,16 +82,20 @@ func (f *Fleet) owed(ctx context.Context) (map[key]map[string]*Owed, error) {
 
 // observed reads as much as the longest interval needs: with those of all boxes,
 // four hours are four times the work of one.
-func (f *Fleet) observed(ctx context.Context, now floorwatch.Time) ([]influx.Observed, error) {
+func (f *Fleet) observed(ctx context.Context, now floorwatch.Time) (map[key][]influx.Observed, error) {
 	for {
 		f.every = min(max(f.every, shortest), owedAtMost/2)
-		all, err := f.Records.Observed(ctx, now.Add(-2*f.every-owedLag-max(owedFor, f.every)), now)
+		parts, err := f.intervals.read(ctx, now.Add(-2*f.every-owedLag-max(owedFor, f.every)), now, f.Records.Observed)
 		if err != nil {
 			return nil, err
 		}
-		longest := f.every
-		for _, x := range all {
-			longest = max(longest, x.End.Sub(x.Start))
+		longest, all := f.every, map[key][]influx.Observed{}
+		for _, part := range parts {
+			for _, x := range part {
+				longest = max(longest, x.End.Sub(x.Start))
+				k := key{x.Store, x.Edge}
+				all[k] = append(all[k], x)
+			}
 		}
 		if longest <= f.every || f.every == owedAtMost/2 {
 			return all, nil
@@ -112,10 +107,16 @@ func (f *Fleet) observed(ctx context.Context, now floorwatch.Time) ([]influx.Obs
 // dueOf says of which span a box is asked. One that works for less than that is
 // not asked, nor one that lags.
 func (f *Fleet) dueOf(e site.Edge, observed []influx.Observed, open func(floorwatch.Time) bool, now floorwatch.Time) (d due, ok bool) {
-	d = due{edge: e, observed: observed, health: f.Live.of(e.Store, e.ID).health}
-	h := d.health[""]
+	d = due{edge: e, observed: observed, open: open, records: map[string]bool{}}
+	var h floorwatch.Health
+	f.Live.of(e.Store, e.ID, func(b *box) {
+		h = b.health[""]
+		for camera, word := range b.health {
+			d.records[camera] = over(value(word, floorwatch.FigureSegments), 0)
+		}
+	})
 	up, lag := value(h, floorwatch.FigureUptime), value(h, floorwatch.FigureBacklog)
-	if up == nil || over(lag, lagLimitS) || open == nil {
+	if up == nil || over(lag, lagLimitS) {
 		return d, false
 	}
 	every := shortest
@@ -134,13 +135,13 @@ func (f *Fleet) dueOf(e site.Edge, observed []influx.Observed, open func(floorwa
 }
 
 // recorded adds up what is sealed, of the cameras that record.
-func (f *Fleet) recorded(ctx context.Context, asked []due, open map[string]func(floorwatch.Time) bool) (map[site.Source]*float64, error) {
+func (f *Fleet) recorded(ctx context.Context, asked []due) (map[site.Source]*float64, error) {
 	var cameras []site.Source
 	spans := map[site.Source]due{}
 	from, to := floorwatch.MaxTime, floorwatch.Time(0)
 	for _, d := range asked {
 		for _, c := range d.edge.Cameras {
-			if !over(value(d.health[c.Name], floorwatch.FigureSegments), 0) {
+			if !d.records[c.Name] {
 				continue
 			}
 			at := site.Source{Store: d.edge.Store, Edge: d.edge.ID, Camera: c.Name}
@@ -159,7 +160,7 @@ func (f *Fleet) recorded(ctx context.Context, asked []due, open map[string]func(
 	for _, c := range cameras {
 		d, sum := spans[c], 0.0
 		for _, p := range pieces[c] {
-			if open[c.Store](p.Start) {
+			if d.open(p.Start) {
 				sum += max(0, floorwatch.Seconds(min(d.to, p.End).Sub(max(d.from, p.Start))))
 			}
 		}

@@ -3,6 +3,8 @@ package influx
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"floorwatch"
@@ -23,42 +25,61 @@ type Observed struct {
 	ObservedS  float64
 }
 
-// lastWords is how many health records LastHealth looks at of each, so that
-// the probes of floorwatch doctor do not hide what the box said itself.
-const lastWords = 5
-
 // maxGaps is how many gaps of one box GapsOfAll reads, the newest.
 const maxGaps = 10_000
 
 // LastHealth returns the newest health record in [from, to) of each of the boxes,
-// and of each of their cameras.
-func (c *Client) LastHealth(ctx context.Context, boxes []site.Source, from, to floorwatch.Time) (out []Sent[floorwatch.Health], err error) {
-	var named []string
-	seen := map[site.Source]bool{}
+// and of each of their cameras: its time, its notes and the figures that are named.
+// Without boxes: of all. A record with none of them, as of a probe, is not looked at.
+func (c *Client) LastHealth(ctx context.Context, boxes []site.Source, figures []floorwatch.Figure, from, to floorwatch.Time) (out []Sent[floorwatch.Health], err error) {
+	var named, columns []string
 	for _, b := range boxes {
 		if !floorwatch.ValidName(b.Store) || !floorwatch.ValidName(b.Edge) {
 			return nil, fmt.Errorf("query health of all: box %.50q of store %.50q: a name is %s", b.Edge, b.Store, floorwatch.NameRule)
 		}
 		named = append(named, fmt.Sprintf(`("store" = '%s' AND "edge" = '%s')`, b.Store, b.Edge))
 	}
-	err = c.each(ctx, floorwatch.KindHealth, fmt.Sprintf(`SELECT * FROM %%s WHERE %s AND (%s) GROUP BY "store", "edge", "camera" ORDER BY time DESC LIMIT %d`,
-		Query{From: from, To: to}.within(), strings.Join(named, " OR "), lastWords), func(at site.Source, cur *cursor) {
+	where := Query{From: from, To: to}.within()
+	if len(named) > 0 {
+		where += " AND (" + strings.Join(named, " OR ") + ")"
+	}
+	for _, f := range figures {
+		columns = append(columns, quoteName(figure+string(f)))
+	}
+	err = c.each(ctx, floorwatch.KindHealth, fmt.Sprintf(`SELECT %s, "notes" FROM %%s WHERE %s GROUP BY "store", "edge", "camera" ORDER BY time DESC LIMIT 1`,
+		strings.Join(columns, ", "), where), func(at site.Source, cur *cursor) {
 		h := health.read(cur, floorwatch.KindHealth)
-		h.Camera = at.Camera
-		if h.Probe() || seen[at] {
-			return
-		}
-		seen[at] = true
+		h.Camera, h.At = at.Camera, floorwatch.Time(cur.int("time")/1e6)
 		out = append(out, Sent[floorwatch.Health]{at.Store, at.Edge, h})
 	})
 	return out, err
 }
 
-// GapsOfAll returns of each box the gaps that overlap [from, to), without their
+// Heard is when a box last said something that is stored.
+type Heard struct {
+	Store, Edge string
+	At          floorwatch.Time
+}
+
+// Heard returns of each box the time of its newest record in [from, to), of any
+// kind that becomes points; boxes stand there more than once.
+func (c *Client) Heard(ctx context.Context, from, to floorwatch.Time) (out []Heard, err error) {
+	for _, kind := range slices.Sorted(maps.Keys(tables)) {
+		err := c.each(ctx, kind, fmt.Sprintf(`SELECT last("seq") FROM %%s WHERE %s GROUP BY "store", "edge"`, Query{From: from, To: to}.within()), func(at site.Source, cur *cursor) {
+			out = append(out, Heard{at.Store, at.Edge, floorwatch.Time(cur.int("time") / 1e6)})
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// GapsOfAll returns of each box the gaps that ended in [from, to), without their
 // cameras.
 func (c *Client) GapsOfAll(ctx context.Context, from, to floorwatch.Time) (out []Sent[floorwatch.Gap], err error) {
-	err = c.each(ctx, floorwatch.KindGap, fmt.Sprintf(`SELECT "of", "from", "to" FROM %%s WHERE time >= %d AND "from" < %d GROUP BY "store", "edge" ORDER BY time DESC LIMIT %d`,
-		int64(from)*1e6, int64(to), maxGaps), func(at site.Source, cur *cursor) {
+	err = c.each(ctx, floorwatch.KindGap, fmt.Sprintf(`SELECT "of", "from", "to" FROM %%s WHERE %s GROUP BY "store", "edge" ORDER BY time DESC LIMIT %d`,
+		Query{From: from, To: to}.within(), maxGaps), func(at site.Source, cur *cursor) {
 		out = append(out, Sent[floorwatch.Gap]{at.Store, at.Edge, gaps.read(cur, floorwatch.KindGap)})
 	})
 	return out, err

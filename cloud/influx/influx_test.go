@@ -111,8 +111,8 @@ func TestRecordsComeBackWhole(t *testing.T) {
 	count := &floorwatch.Count{Header: h(floorwatch.KindCount), Line: "door", Start: t0, End: end, In: 3, Out: 4}
 	inside := &floorwatch.Count{Header: h(floorwatch.KindCount), Line: "store", Start: t0, End: end + 1, Coverage: 0.5, Occupancy: new(int64(7)), Drift: new(int64(-2))}
 	alert := &floorwatch.Alert{Header: h(floorwatch.KindAlert), Level: "warning", Since: t0, Value: 3, Limit: 2.5}
-	health := &floorwatch.Health{Header: h(floorwatch.KindHealth), Figures: map[string]float64{"cpu": 1, "disk_free": 2.5}, Notes: []string{`"x"`}}
-	if err := c.Write(ctx, points("whole", s, wait, interval, plain, gap, lost, count, inside, alert, health)); err != nil {
+	word := &floorwatch.Health{Header: h(floorwatch.KindHealth), Figures: map[string]float64{"cpu": 1, "disk_free": 2.5}, Notes: []string{`"x"`}}
+	if err := c.Write(ctx, points("whole", s, wait, interval, plain, gap, lost, count, inside, alert, word)); err != nil {
 		t.Fatal(err)
 	}
 	q := Query{Store: "whole", Edge: "box", From: t0, To: t0 + 3_600_000}
@@ -121,9 +121,9 @@ func TestRecordsComeBackWhole(t *testing.T) {
 	checkRows(t, q, c.Intervals, *interval, *plain)
 	checkRows(t, q, c.Gaps, *gap, *lost)
 	checkRows(t, q, c.Counts, *count, *inside)
-	checkRows(t, q, func(ctx context.Context, q Query) ([]Sent[floorwatch.Health], error) {
-		return c.LastHealth(ctx, []site.Source{{Store: q.Store, Edge: q.Edge}}, q.From, q.To)
-	}, Sent[floorwatch.Health]{"whole", "box", *health})
+	checkRows(t, q, func(ctx context.Context, q Query) ([]floorwatch.Health, error) { // nobody asks for all of it
+		return selectRows(ctx, c, q, floorwatch.KindHealth, q.within(), health.read)
+	}, *word)
 	q.Zone = "elsewhere"
 	checkRows(t, q, c.Stays)
 }
@@ -141,13 +141,22 @@ func TestHealthIsTheNewestOfEachCamera(t *testing.T) {
 	if err := c.Write(t.Context(), points("newest", health("", t0, "uptime_s"), health("door", t0+1, "frames"), box, door, probe)); err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.LastHealth(t.Context(), []site.Source{{Store: "newest", Edge: "box"}}, t0, t0+3_600_000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices.SortFunc(got, func(a, b Sent[floorwatch.Health]) int { return strings.Compare(a.Record.Camera, b.Record.Camera) })
-	if want := []Sent[floorwatch.Health]{{"newest", "box", *box}, {"newest", "box", *door}}; !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
+	figures := []floorwatch.Figure{floorwatch.FigureUptime, floorwatch.FigureFrames, "never-written"}
+	for _, boxes := range [][]site.Source{{{Store: "newest", Edge: "box"}}, nil} {
+		got, err := c.LastHealth(t.Context(), boxes, figures, t0+50_000, t0+3_600_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = slices.DeleteFunc(got, func(s Sent[floorwatch.Health]) bool { return s.Store != "newest" })
+		slices.SortFunc(got, func(a, b Sent[floorwatch.Health]) int { return strings.Compare(a.Record.Camera, b.Record.Camera) })
+		if len(got) != 2 || got[0].Edge != "box" {
+			t.Fatalf("%+v", got)
+		}
+		for i, want := range []*floorwatch.Health{box, door} {
+			if h := got[i].Record; h.At != want.At || h.Camera != want.Camera || !reflect.DeepEqual(h.Figures, want.Figures) {
+				t.Errorf("got  %+v\nwant %+v", h, *want)
+			}
+		}
 	}
 }
 
@@ -172,6 +181,14 @@ func TestAllBoxesAreAskedAtOnce(t *testing.T) {
 	}
 	if g := gaps[0].Record; g.Of != gap.Of || g.From != at || *g.To != to {
 		t.Errorf("%+v", g)
+	}
+	heard, err := c.Heard(t.Context(), at, to.Add(time.Minute))
+	newest := map[string]floorwatch.Time{}
+	for _, h := range heard {
+		newest[h.Store+"/"+h.Edge] = max(newest[h.Store+"/"+h.Edge], h.At)
+	}
+	if want := map[string]floorwatch.Time{"all-1/box": to, "all-2/box": to}; err != nil || !reflect.DeepEqual(newest, want) {
+		t.Errorf("heard %v %v, want %v", newest, err, want)
 	}
 	if gaps, err := c.GapsOfAll(t.Context(), to.Add(time.Second), to.Add(time.Minute)); err != nil || len(gaps) != 0 {
 		t.Errorf("gaps of before: %+v %v", gaps, err)

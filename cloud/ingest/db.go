@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -128,13 +129,9 @@ func (d *DB) admit(ctx context.Context, names []name) (refused map[name]bool, er
 	}
 	defer func() { _ = tx.Rollback() }()
 	refused = map[name]bool{}
-	for _, n := range names {
-		ok, err := admitOne(ctx, tx, n)
-		if err != nil {
-			return nil, fmt.Errorf("admit %s %s: %w", n.sort, n.name, err)
-		}
-		if !ok {
-			refused[n] = true
+	for place, group := range groups(names) {
+		if err := admitGroup(ctx, tx, place, group, refused); err != nil {
+			return nil, fmt.Errorf("admit %ss of box %s of store %s: %w", place.sort, place.edge, place.store, err)
 		}
 	}
 	if err := tx.Commit(); err != nil {
@@ -150,14 +147,50 @@ func (d *DB) admit(ctx context.Context, names []name) (refused map[name]bool, er
 	return refused, nil
 }
 
-func admitOne(ctx context.Context, tx *sql.Tx, n name) (ok bool, err error) {
-	_, err = tx.ExecContext(ctx, `INSERT OR IGNORE INTO name SELECT ?1, ?2, ?3, ?4
-		WHERE (SELECT count(*) FROM name WHERE store = ?1 AND edge = ?2 AND sort = ?3) < ?5`, n.store, n.edge, n.sort, n.name, MaxNames)
-	if err != nil {
-		return false, err
+// groups are the names of each sort of each box; the keys have no name.
+func groups(names []name) map[name][]string {
+	all := map[name][]string{}
+	for _, n := range names {
+		place := name{n.store, n.edge, n.sort, ""}
+		all[place] = append(all[place], n.name)
 	}
-	err = tx.QueryRowContext(ctx, `SELECT count(*) > 0 FROM name WHERE store = ? AND edge = ? AND sort = ? AND name = ?`, n.store, n.edge, n.sort, n.name).Scan(&ok)
-	return ok, err
+	return all
+}
+
+// admitGroup admits names of one sort of one box: two statements for all of them,
+// as a box that is new announces dozens, and thousands of boxes may be.
+func admitGroup(ctx context.Context, tx *sql.Tx, place name, names []string, refused map[name]bool) error {
+	rows, err := tx.QueryContext(ctx, `SELECT name FROM name WHERE store = ? AND edge = ? AND sort = ?`, place.store, place.edge, place.sort)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		known[s] = true
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	var fresh []any
+	for _, s := range names {
+		switch {
+		case known[s]:
+		case len(known) >= MaxNames:
+			refused[name{place.store, place.edge, place.sort, s}] = true
+		default:
+			known[s] = true
+			fresh = append(fresh, place.store, place.edge, place.sort, s)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO name VALUES (?, ?, ?, ?)`+strings.Repeat(`, (?, ?, ?, ?)`, len(fresh)/4-1), fresh...)
+	return err
 }
 
 // Letter is a dead letter: what was refused, byte for byte, and why. It is a

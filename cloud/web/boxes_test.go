@@ -3,7 +3,9 @@ package web_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"floorwatch/cloud/api"
 	"floorwatch/cloud/command"
 	"floorwatch/cloud/fleet"
+	"floorwatch/cloud/metadata"
 	"floorwatch/cloud/site"
 	"floorwatch/cloud/vault"
 	"floorwatch/cloud/web"
@@ -97,6 +100,7 @@ func TestBoxesAndTheirFootage(t *testing.T) {
 	t.Parallel()
 	ctx := webtest.Browser(t)
 	checkBoxes(t, ctx)
+	checkManyBoxes(t, ctx)
 	checkFetch(t, ctx)
 }
 
@@ -225,12 +229,106 @@ func chain(t *testing.T, hub *api.Hub, live *fleet.Live) (r site.Registry) {
 	return r
 }
 
+// thousands is a chain of 3,000 halls in three provinces with a box each, of which
+// every tenth is gone and every hundredth was never there.
+func thousands(t *testing.T, live *fleet.Live) *site.Live {
+	t.Helper()
+	var table strings.Builder
+	table.WriteString("id,level,zh,en,parent,time_zone,box\nacme,chain,天成,Acme,,Asia/Shanghai,\n")
+	for i, name := range []string{"广东,Guangdong", "上海,Shanghai", "新疆,Xinjiang"} {
+		fmt.Fprintf(&table, "p%d,province,%s,acme,,\n", i, name)
+	}
+	now := floorwatch.TimeOf(time.Now())
+	for i := range 3000 {
+		id := fmt.Sprintf("hall-%04d", i)
+		fmt.Fprintf(&table, "%s,,第%d营业厅,Hall %d,p%d,,box\n", id, i, i, i%3)
+		if i%100 == 99 {
+			continue
+		}
+		state := floorwatch.StateOnline
+		if i%10 == 3 {
+			state = floorwatch.StateOffline
+		}
+		show(t, live.PutState, id, "box", floorwatch.State{V: 1, State: state, T: now.Add(-time.Hour), Version: "0.4.0"})
+		live.PutHealth(id, "box", floorwatch.Health{Header: floorwatch.Header{Kind: floorwatch.KindHealth, At: now.Add(-20 * time.Second)}, Figures: map[string]float64{
+			"backlog_records": 14, "backlog_s": 2, "disk_free_bytes": 412e9, "disk_bytes": 960e9, "clock_synced": 1,
+		}})
+	}
+	db, err := metadata.Open(t.Context(), filepath.Join(t.TempDir(), "metadata.sqlite"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if _, err := site.Import(t.Context(), db, "chain.csv", "csv", []byte(table.String()), 1); err != nil {
+		t.Fatal(err)
+	}
+	sites, err := site.Open(t.Context(), db, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sites
+}
+
+// watched is a fleet that asks a database which holds nothing.
+func watched(t *testing.T, sites *site.Live, live *fleet.Live) *fleet.Fleet {
+	t.Helper()
+	f := &fleet.Fleet{Sites: sites, Records: nothing{}, Live: live}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-done })
+	return f
+}
+
+// checkManyBoxes: the page has one part of many boxes, finds among all of them, and
+// its address says what was asked for.
+func checkManyBoxes(t *testing.T, ctx context.Context) {
+	t.Helper()
+	live := fleet.NewLive()
+	hub := api.NewHub(live)
+	sites := thousands(t, live)
+	watch := watched(t, sites, live)
+	srv := httptest.NewServer(api.New(api.Settings{Sites: sites, Figures: nothing{}, Hub: hub, Fleet: watch, Pages: web.Handler()}))
+	t.Cleanup(srv.Close)
+	t.Cleanup(hub.Close)
+	light := emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}})
+	webtest.Run(t, ctx, "open", light, chromedp.EmulateViewport(1440, 900), chromedp.Navigate(srv.URL+"/boxes?lang=en"))
+	webtest.Until(t, ctx, `document.querySelectorAll('.box').length === 30 && document.body.innerText.includes('3,000 in all, 2,670 online, 330 unhealthy.')`)
+	webtest.Until(t, ctx, `document.querySelector('#place').innerText === '1 to 30 of 3,000' && document.querySelector('#prev').disabled`)
+	webtest.Until(t, ctx, `document.querySelector('.box h2 a').getAttribute('href') === '/?store=hall-0099&edge=box'`)
+	shot(t, ctx, "boxes-3000-en", false)
+	webtest.Run(t, ctx, "further", chromedp.Click(`#next`))
+	webtest.Until(t, ctx, `document.querySelector('#place').innerText === '31 to 60 of 3,000' && document.querySelector('.box').dataset.box === 'hall-0003/box'`)
+	webtest.Run(t, ctx, "offline", chromedp.SetValue(`#state`, "offline"))
+	webtest.Until(t, ctx, `document.querySelector('#summary').innerText.includes('300 of them match.') && location.search === '?lang=en&state=offline' && document.querySelector('#place').innerText === '1 to 30 of 300'`)
+	webtest.Run(t, ctx, "search", chromedp.SendKeys(`#q`, "第1203"))
+	webtest.Until(t, ctx, `document.querySelectorAll('.box').length === 1 && document.querySelector('.box').dataset.box === 'hall-1203/box' && document.querySelector('#pager').hidden`)
+	webtest.Run(t, ctx, "again", chromedp.Reload())
+	webtest.Until(t, ctx, `document.querySelectorAll('.box').length === 1 && document.querySelector('#q').value === '第1203' && document.querySelector('#state').value === 'offline'`)
+	webtest.Run(t, ctx, "nothing", chromedp.SendKeys(`#q`, "x"))
+	webtest.Until(t, ctx, `document.querySelector('#summary').innerText.includes('No box matches.')`)
+	webtest.Run(t, ctx, "clear", chromedp.Click(`#clear`))
+	webtest.Until(t, ctx, `document.querySelectorAll('.box').length === 30 && location.search === '?lang=en' && document.querySelector('#clear').hidden`)
+	webtest.Run(t, ctx, "down", chromedp.Focus(`#scope select`), chromedp.SetValue(`#scope select`, "acme"))
+	webtest.Until(t, ctx, `[...document.querySelectorAll('#scope option')].map(o => o.innerText).includes('Xinjiang (1,000, 110 unhealthy)')`)
+	webtest.Run(t, ctx, "further down", chromedp.Focus(`#scope select`), chromedp.SetValue(`#scope select`, "p2"))
+	webtest.Until(t, ctx, `[...document.querySelectorAll('#scope button')].map(b => b.innerText).join() === 'Everywhere,Acme,Xinjiang' && document.querySelector('#summary').innerText.startsWith('1,000 in all') && location.search === '?lang=en&scope=p2' && document.querySelector('.box .ids').innerText.startsWith('Acme › Xinjiang')`)
+	shot(t, ctx, "boxes-3000-scope-en", false)
+	webtest.Run(t, ctx, "up", chromedp.Click(`#scope button`))
+	webtest.Until(t, ctx, `location.search === '?lang=en' && document.querySelector('#summary').innerText.startsWith('3,000 in all')`)
+	webtest.Run(t, ctx, "phone", chromedp.Click(`#lang`), chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
+	webtest.Until(t, ctx, `document.documentElement.scrollWidth <= 390 && document.body.innerText.includes('共 3,000 台')`)
+	shot(t, ctx, "boxes-3000-phone-zh", false)
+	webtest.Run(t, ctx, "desktop", chromedp.EmulateViewport(1440, 900))
+	shot(t, ctx, "boxes-3000-zh", false)
+}
+
 func checkBoxes(t *testing.T, ctx context.Context) {
 	t.Helper()
 	boxes := fleet.NewLive()
 	hub := api.NewHub(boxes)
 	registry := chain(t, hub, boxes)
-	srv := httptest.NewServer(api.New(api.Settings{Sites: site.Of(registry), Figures: nothing{}, Hub: hub, Fleet: &fleet.Fleet{Sites: site.Of(registry), Records: nothing{}, Live: boxes}, Pages: web.Handler()}))
+	srv := httptest.NewServer(api.New(api.Settings{Sites: site.Of(registry), Figures: nothing{}, Hub: hub, Fleet: watched(t, site.Of(registry), boxes), Pages: web.Handler()}))
 	t.Cleanup(srv.Close)
 	t.Cleanup(hub.Close)
 	var bad webtest.Faults
@@ -242,7 +340,7 @@ func checkBoxes(t *testing.T, ctx context.Context) {
 	for _, want := range []string{
 		"5 in all, 3 online, 4 unhealthy.", "It has never connected.", "Its connection broke.", "A camera gives no pictures.", "no picture for 13 min 32 s",
 		"Less than 5 % of the disk is free", "21 GB of 960 GB (2 %); footage has 388 GB", "8,120, the oldest for 15 min 40 s", "not synchronised", "off by 4 ms",
-		"online since", "(1 d 2 h)", "3 pieces, 61 MB", "0.3.0", "it does not tell of now", "newest frame 0.1 s old when reported, coverage 99 %",
+		"online since", "UTC+08:00 (1 d 2 h)", "the time zone of this screen", "3 pieces, 61 MB", "0.3.0", "it does not tell of now", "newest frame 0.1 s old when reported, coverage 99 %",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not on the page:\n%s", want, text)
@@ -252,7 +350,7 @@ func checkBoxes(t *testing.T, ctx context.Context) {
 	shot(t, ctx, "boxes-en", true)
 	webtest.Run(t, ctx, "switch", chromedp.Click(`#lang`))
 	webtest.Until(t, ctx, `document.documentElement.lang === 'zh-CN' && document.body.innerText.includes('共 5 台，在线 3 台，有问题 4 台。')`)
-	checkChinese(t, ctx, "NTP", "outbox", "edge")
+	checkChinese(t, ctx, "NTP", "outbox", "edge", "UTC", "bund", "jingan", "box")
 	shot(t, ctx, "boxes-zh", true)
 	webtest.Run(t, ctx, "phone", chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
 	webtest.Until(t, ctx, `document.documentElement.scrollWidth <= 390`)

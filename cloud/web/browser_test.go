@@ -215,7 +215,11 @@ func (nothing) Waits(context.Context, influx.Query) ([]floorwatch.Wait, error) {
 
 func (nothing) Counts(context.Context, influx.Query) ([]floorwatch.Count, error) { return nil, nil }
 
-func (nothing) LastHealth(context.Context, []site.Source, floorwatch.Time, floorwatch.Time) ([]influx.Sent[floorwatch.Health], error) {
+func (nothing) Heard(context.Context, floorwatch.Time, floorwatch.Time) ([]influx.Heard, error) {
+	return nil, nil
+}
+
+func (nothing) LastHealth(context.Context, []site.Source, []floorwatch.Figure, floorwatch.Time, floorwatch.Time) ([]influx.Sent[floorwatch.Health], error) {
 	return nil, nil
 }
 

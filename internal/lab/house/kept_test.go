@@ -140,7 +140,7 @@ func TestInfluxDBOfOldGoesOn(t *testing.T) {
 	kit.Must(t, err)
 	intervals, err := c.Intervals(ctx, q)
 	kit.Must(t, err)
-	health, err := c.LastHealth(ctx, []site.Source{{Store: q.Store, Edge: q.Edge}}, q.From, q.To)
+	health, err := c.LastHealth(ctx, []site.Source{{Store: q.Store, Edge: q.Edge}}, []floorwatch.Figure{floorwatch.FigureUptime, floorwatch.FigureWatching}, q.From, q.To)
 	kit.Must(t, err)
 	gaps, err := c.Gaps(ctx, q)
 	kit.Must(t, err)

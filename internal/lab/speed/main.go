@@ -9,6 +9,10 @@
 //	go run ./internal/lab/speed            all of it, medians of five
 //	go run ./internal/lab/speed -short     a quick look
 //	go run ./internal/lab/speed -only drain-1,live -runs 3 -json out.json
+//	go run ./internal/lab/speed -fleet 1000,3000 -runs 3
+//
+// A fleet is boxes at rest, each with a connection of its own, before the whole
+// aggregator: what it costs per box, and how soon /api/boxes answers.
 //
 // It needs mosquitto and influxd, which deploy/setup.sh test brings, and some 2 GB
 // of memory. It ends with an error when a record is missing, and never because of
@@ -69,7 +73,8 @@ func run(ctx context.Context, args []string, out, say io.Writer) error {
 	only := fs.String("only", "", "names of measurements, with commas between; all without")
 	jsonTo := fs.String("json", "", "file for all figures of all runs")
 	kind := fs.String("kind", floorwatch.KindCount, "kind of record: count, 150 bytes and 9 fields, or stay, 250 bytes and 14 fields")
-	profile := fs.String("profile", "", "file for the last ingest's processor profile")
+	profile := fs.String("profile", "", "file for the processor profile of the last ingest, or the last fleet's aggregator")
+	fleet := fs.String("fleet", "", "instead: fleets at rest of so many boxes, as 1000,3000; 0/10000 are 10,000 registered of which none is connected")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -85,8 +90,14 @@ func run(ctx context.Context, args []string, out, say io.Writer) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	p := plan{runs: *runs, records: *records, live: 20 * time.Second, away: time.Minute, kind: *kind, dir: dir, say: say, profile: *profile}
+	if *fleet != "" {
+		p.live = time.Minute
+	}
 	if *short {
 		p.runs, p.records, p.live, p.away = 1, 100_000, 8*time.Second, 10*time.Second
+	}
+	if *fleet != "" {
+		return p.fleet(ctx, *fleet, *jsonTo, out)
 	}
 	report := report{Date: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Kind: *kind}
 	if err := p.all(ctx, &report, strings.Split(*only, ",")); err != nil {

@@ -20,8 +20,9 @@ const ticks = 100
 
 // usage is what a process has used so far.
 type usage struct {
-	cpu    float64 // seconds
-	memory float64 // peak, MiB
+	cpu      float64 // seconds
+	memory   float64 // peak, MiB
+	resident float64 // now, MiB
 }
 
 func usageOf(pid int) (u usage, err error) {
@@ -37,9 +38,11 @@ func usageOf(pid int) (u usage, err error) {
 	system, err2 := strconv.ParseFloat(f[12], 64)
 	status, err3 := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	_, peak, _ := strings.Cut(string(status), "VmHWM:")
+	_, now, _ := strings.Cut(string(status), "VmRSS:")
 	_, err4 := fmt.Sscan(peak, &u.memory)
-	u.cpu, u.memory = (user+system)/ticks, u.memory/1024
-	return u, errors.Join(err1, err2, err3, err4)
+	_, err5 := fmt.Sscan(now, &u.resident)
+	u.cpu, u.memory, u.resident = (user+system)/ticks, u.memory/1024, u.resident/1024
+	return u, errors.Join(err1, err2, err3, err4, err5)
 }
 
 // busy returns the processor seconds that the whole machine has used.

@@ -75,6 +75,7 @@ func role(ctx context.Context, name string, conf []byte, out io.Writer) error {
 	}
 	do := map[string]func(context.Context, task, io.Writer) error{
 		roleIngest: playIngest, roleReader: playReader, rolePublish: playPublisher, roleBoxes: playBoxes, roleRaw: playRaw, roleSink: playSink,
+		roleCloud: playCloud, roleFleet: playFleet,
 	}[name]
 	if do == nil {
 		return fmt.Errorf("no role %q", name)

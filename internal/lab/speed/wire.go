@@ -28,13 +28,14 @@ type wire struct {
 
 // MQTT control packets, with the flags that are used here.
 const (
-	connect    = 0x10
-	connack    = 0x20
-	publish1   = 0x32 // QoS 1
-	puback     = 0x40
-	subscribe  = 0x82
-	suback     = 0x90
-	disconnect = 0xe0
+	connect          = 0x10
+	connack          = 0x20
+	publish1         = 0x32 // QoS 1
+	publish0Retained = 0x31
+	puback           = 0x40
+	subscribe        = 0x82
+	suback           = 0x90
+	disconnect       = 0xe0
 )
 
 // dialWire connects; the broker keeps a session only if clean is false.
@@ -77,7 +78,7 @@ func (c *wire) packet(kind byte, head, rest []byte) error {
 			return err
 		}
 	}
-	if kind == publish1 {
+	if kind == publish1 || kind == publish0Retained {
 		return nil // the caller flushes
 	}
 	return c.w.Flush()

@@ -1,13 +1,24 @@
 // The page of boxes: each with its presence, its figures and what is wrong, the
-// troubled ones first, as the server sorts them.
+// troubled ones first. The server searches, filters and sorts; the page has one
+// part of what it found, and what was asked for in its address.
 import { $, el } from "./dom.js";
 import { applyTexts, label, language, locale, onLanguage, setLanguage, t } from "./i18n.js";
-import { ago, clock, figure, full, now, percent, setServerTime, setZone, span } from "./format.js";
+import { ago, clock, figure, full, now, offset, percent, setServerTime, setZone, span } from "./format.js";
 import { explain, get } from "./net.js";
 
 const every = 5000;
+const limit = 30;
+const silentAfter = 200_000; // ms, as the server judges
 
+const states = ["online", "offline", "stopped", "unknown"];
+const troubles = ["any", "bad", "warn", "never", "offline", "silent", "safe", "lost", "disk", "camera", "short", "stopped", "clock", "backlog", "gap", "none"];
+const sorts = ["trouble", "name", "seen", "backlog", "disk"];
+
+// asked is what the address says; nothing where it does not.
+const asked = Object.fromEntries(["scope", "state", "trouble", "q", "sort"].map((k) => [k, new URLSearchParams(location.search).get(k) || ""]));
+let start = 0;
 let data = null;
+let timer, request;
 
 // size formats bytes in powers of ten, as disks are sold.
 function size(n) {
@@ -17,14 +28,18 @@ function size(n) {
 
 const or = (v, f) => (v == null ? t("boxes.nothing") : f(v));
 
+// zoned is a moment by the store's clock, and which that is.
+const zoned = (ms) => `${full(ms)} ${offset()}`;
+
 function presence(b) {
+  if (!b.state && b.seen && now() - b.seen < silentAfter) return el("span", { class: "pill ok" }, el("i"), el("span", {}, t("boxes.delivers")));
   const key = { online: "boxes.online", offline: "boxes.offline", stopped: "boxes.stopped" }[b.state] || "boxes.unknown";
   return el("span", { class: `pill ${b.state === "online" ? "ok" : "bad"}` }, el("i"), el("span", {}, t(key)));
 }
 
 function since(b) {
-  if (b.state === "online") return t("boxes.since", { time: full(b.state_t), length: span(Math.max(0, (now() - b.state_t) / 1000)) });
-  return b.seen ? t("boxes.seen", { time: full(b.seen), ago: ago(b.seen) }) : t("boxes.unseen");
+  if (b.state === "online") return t("boxes.since", { time: zoned(b.state_t), length: span(Math.max(0, (now() - b.state_t) / 1000)) });
+  return b.seen ? t("boxes.seen", { time: zoned(b.seen), ago: ago(b.seen) }) : t(data.known ? "boxes.unseen" : "boxes.unasked");
 }
 
 function backlog(b) {
@@ -84,13 +99,77 @@ function card(b) {
   setZone(b.time_zone); // its times are those of its store
   const past = b.reported && (b.state !== "online" || b.troubles.some((w) => w.what === "silent"));
   const reported = b.reported ? t(past ? "boxes.past" : "boxes.reported", { ago: ago(b.reported) }) : t("boxes.noreport");
-  const name = label({ name: b.edge, label: b.label });
-  return el("section", { class: `card box ${b.troubles[0]?.level || ""}`, "aria-label": name, "data-box": `${b.store}/${b.edge}` },
-    el("div", { class: "head" }, el("h2", {}, label({ name: b.store, label: b.store_label }), " ", el("small", {}, name)), el("span", { class: "grow" }), presence(b)),
+  const name = label({ name: b.edge, label: b.label }), hall = label({ name: b.store, label: b.store_label });
+  const path = (b.path || []).map((n) => label({ name: n.id, label: n.label })).join(" › ");
+  return el("section", { class: `card box ${b.troubles[0]?.level || ""}`, "aria-label": `${hall} ${name}`, "data-box": `${b.store}/${b.edge}` },
+    el("div", { class: "head" }, el("h2", {}, el("a", { href: `/?${new URLSearchParams({ store: b.store, edge: b.edge })}`, title: t("boxes.hall", { hall }) }, hall), " ", el("small", {}, name)),
+      el("span", { class: "grow" }), presence(b)),
+    el("p", { class: "ids" }, path ? `${path} · ` : "", el("code", {}, `${b.store}/${b.edge}`)),
     el("p", { class: "muted" }, since(b)),
     b.troubles.length ? el("ul", { class: "wrong" }, ...b.troubles.map((w) => el("li", { class: w.level }, t("wrong." + w.what)))) : null,
     el("p", { class: past ? "warn" : "muted" }, reported),
     ...(b.seen ? [facts(b), el("ul", { class: "cams" }, ...b.cameras.map(camera))] : []));
+}
+
+// choose fills a select with what may be asked for; all stands for nothing. counts
+// of 0 are left out, but for what is chosen.
+function choose(id, of, all, text, counts) {
+  const chosen = asked[of];
+  const option = (value, words) => el("option", { value, selected: value === chosen }, words);
+  const list = { state: states, trouble: troubles, sort: sorts }[of].filter((x) => !counts || counts(x) || x === chosen);
+  $(id).replaceChildren(...(all ? [option("", all)] : []),
+    ...list.map((x) => option(x, counts ? t("boxes.count", { what: t(text + x), n: figure(counts(x) || 0, 0) }) : t(text + x))));
+}
+
+// drawScope shows where we are in the org tree and what is below. What has not
+// changed is left, as somebody may be choosing.
+let shown;
+function drawScope() {
+  const { path, below } = data.scope;
+  const what = JSON.stringify([path, below, language()]);
+  if (what === shown || document.activeElement.matches("#scope select")) return;
+  shown = what;
+  const go = (scope) => ask({ scope });
+  const name = (n) => label({ name: n.id, label: n.label });
+  $("scope").hidden = !path.length && !below.length;
+  const steps = [{ id: "", label: { zh: t("boxes.everywhere"), en: t("boxes.everywhere") } }, ...path];
+  const pick = el("select", { "aria-label": t("boxes.below"), onchange: (e) => { e.target.blur(); go(e.target.value); } }, el("option", { value: asked.scope }, t("boxes.below")),
+    ...below.map((n) => el("option", { value: n.id }, t(n.troubled ? "boxes.nodewrong" : "boxes.node", { name: name(n), n: figure(n.boxes, 0), troubled: figure(n.troubled, 0) }))));
+  $("scope").replaceChildren(...steps.map((n, i) => el("button", { class: "small", type: "button", "aria-pressed": i === steps.length - 1 ? "true" : "false", onclick: () => go(n.id) }, name(n))),
+    ...(below.length ? [pick] : []));
+}
+
+function drawPick() {
+  const c = data.counts;
+  const busy = (id) => document.activeElement === $(id); // it may be open
+  if (!busy("state")) choose("state", "state", t("boxes.anystate"), "state.", (x) => c.states[x]);
+  if (!busy("wrong")) choose("wrong", "trouble", t("boxes.anytrouble"), "fault.", (x) => (x === "none" ? c.healthy : c.troubles[x]));
+  if (!busy("sort")) choose("sort", "sort", "", "sort.");
+  $("clear").hidden = !["scope", "state", "trouble", "q"].some((k) => asked[k]);
+  drawScope();
+}
+
+// drawList keeps the focus on the box that had it.
+function drawList() {
+  const held = document.activeElement?.closest?.("[data-box]")?.dataset.box;
+  $("boxlist").replaceChildren(...data.boxes.map(card));
+  if (held) [...$("boxlist").children].find((c) => c.dataset.box === held)?.querySelector("a")?.focus({ preventScroll: true });
+  $("pager").hidden = data.found <= limit;
+  $("place").textContent = t("boxes.place", { from: figure(Math.min(start + 1, data.found), 0), to: figure(Math.min(start + limit, data.found), 0), n: figure(data.found, 0) });
+  $("prev").disabled = !start;
+  $("next").disabled = start + limit >= data.found;
+}
+
+function summary() {
+  const c = data.counts, narrowed = asked.q || asked.scope || asked.state || asked.trouble;
+  if (!c.all && !narrowed) return t("boxes.none");
+  setZone(Intl.DateTimeFormat().resolvedOptions().timeZone);
+  const read = t("boxes.read", { time: clock(data.t), zone: offset() });
+  if (!c.all) return `${t("boxes.nomatch")} ${read}`;
+  const online = c.states.online, whole = online === c.all && c.healthy === c.all ? t("boxes.allone", { n: figure(c.all, 0) })
+    : t("boxes.all", { n: figure(c.all, 0), online: figure(online, 0), troubled: figure(c.all - c.healthy, 0) });
+  const found = !data.found ? t("boxes.nomatch") : asked.state || asked.trouble ? t("boxes.found", { n: figure(data.found, 0) }) : "";
+  return [whole, found, read].filter(Boolean).join(" ");
 }
 
 function draw() {
@@ -98,24 +177,38 @@ function draw() {
   $("lang").lang = language() === "zh" ? "en" : "zh-CN";
   document.title = t("boxes.pagetitle");
   if (!data) return;
-  const n = data.boxes.length, online = data.boxes.filter((b) => b.state === "online").length, troubled = data.boxes.filter((b) => b.troubles.length).length;
-  const whole = !n ? t("boxes.none") : online === n && !troubled ? t("boxes.allone", { n }) : t("boxes.all", { n, online, troubled });
-  setZone(Intl.DateTimeFormat().resolvedOptions().timeZone);
-  $("summary").textContent = n ? `${whole} ${t("boxes.read", { time: clock(data.t) })}` : whole;
-  $("boxlist").replaceChildren(...data.boxes.map(card));
+  $("summary").textContent = summary();
+  drawPick();
+  drawList();
+}
+
+// ask changes what is asked for, and begins at the first box of that.
+function ask(change, from = 0) {
+  Object.assign(asked, change);
+  start = from;
+  const address = new URLSearchParams(location.search);
+  for (const [k, v] of Object.entries(asked)) v ? address.set(k, v) : address.delete(k);
+  history.replaceState(null, "", `${location.pathname}${address.size ? `?${address}` : ""}`);
+  return load();
 }
 
 async function load() {
+  clearTimeout(timer);
+  request?.abort();
+  const mine = (request = new AbortController());
   try {
-    data = await get("/api/boxes");
+    const answer = await get("/api/boxes", { ...asked, offset: start || "", limit }, mine.signal);
+    data = answer;
     setServerTime(data.t);
     $("trouble").hidden = true;
+    if (start && start >= data.found) return ask({}, Math.max(0, Math.floor((data.found - 1) / limit) * limit)); // they became fewer
     draw();
   } catch (e) {
+    if (mine.signal.aborted) return; // another question took its place
     $("trouble").hidden = false;
     $("trouble").textContent = explain(e);
   }
-  setTimeout(next, every);
+  timer = setTimeout(next, every);
 }
 
 // next waits while nobody looks.
@@ -123,6 +216,30 @@ function next() {
   if (!document.hidden) return load();
   document.addEventListener("visibilitychange", next, { once: true });
 }
+
+// turn shows another part of what was found, from its top.
+function turn(by) {
+  scrollTo({ top: 0 });
+  ask({}, Math.max(0, start + by * limit));
+}
+
+let typed;
+$("q").value = asked.q;
+$("q").oninput = () => {
+  clearTimeout(typed);
+  typed = setTimeout(() => ask({ q: $("q").value.trim() }), 250);
+};
+$("pick").onsubmit = (e) => e.preventDefault();
+$("state").onchange = (e) => ask({ state: e.target.value });
+$("wrong").onchange = (e) => ask({ trouble: e.target.value });
+$("sort").onchange = (e) => ask({ sort: e.target.value === "trouble" ? "" : e.target.value });
+$("clear").onclick = () => {
+  $("q").value = "";
+  $("q").focus();
+  ask({ scope: "", state: "", trouble: "", q: "" });
+};
+$("prev").onclick = () => turn(-1);
+$("next").onclick = () => turn(1);
 
 applyTexts();
 $("lang").onclick = () => setLanguage(language() === "zh" ? "en" : "zh");

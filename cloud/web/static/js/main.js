@@ -19,7 +19,9 @@ import { clearCounts, counted, drawCounts, drawInsideNow, loadCounts, startCount
 
 let choices = []; // every camera of every store, by names
 const whole = new Map(); // store -> all that is known of it, once it was looked at
-const few = 20; // stores of which all is read at once
+const few = 20; // stores of which all is read at once, and heard of as it changes
+let many = false; // there are more
+let follow = () => {}; // hears of the store that is looked at
 let connected = null; // null: not yet
 const edges = new Map(); // store/edge -> state
 
@@ -40,7 +42,8 @@ async function loadSites() {
   const got = await get("/api/sites");
   setServerTime(got.t);
   choices = got.stores.flatMap((store) => store.edges.flatMap((edge) => edge.cameras.map((camera) => ({ store, edge, camera }))));
-  if (got.stores.length <= few) await Promise.all(got.stores.map((s) => loadStore(s.name)));
+  many = got.stores.length > few;
+  if (!many) await Promise.all(got.stores.map((s) => loadStore(s.name)));
 }
 
 async function loadStore(name) {
@@ -85,6 +88,7 @@ function remember() {
 async function choose(i) {
   if (!find(choices[i])) await loadStore(choices[i].store.name);
   Object.assign(at, find(choices[i]));
+  follow();
   remember();
   setZone(at.store.time_zone);
   clearLive();
@@ -102,8 +106,10 @@ async function choose(i) {
 
 const refreshAll = () => attempt(loadStill, loadLive, loadStays, loadWaits, loadCounts, loadCharts, loadTimeline);
 
+const heard = () => (many ? { store: at.store?.name } : {});
+
 async function loadLive() {
-  const got = await get("/api/live");
+  const got = await get("/api/live", heard());
   setServerTime(got.t);
   for (const s of got.edges) edges.set(`${s.store}/${s.edge}`, s);
   for (const v of got.zones) { takeLive(v); takeLevel(v); }
@@ -205,7 +211,7 @@ function startControls() {
 function startEvents() {
   let charts = 0, counts = 0, footage = 0;
   const soon = (id, f) => id || setTimeout(f, 1500); // records come in batches
-  listen({
+  follow = listen({
     ping: (v) => setServerTime(v.t),
     live: (v) => { takeLive(v); takeLevel(v); drawQueueNow(); },
     state: (v) => { edges.set(`${v.store}/${v.edge}`, v); drawConnection(); },
@@ -223,7 +229,7 @@ function startEvents() {
     connected = ok;
     drawConnection();
     if (again) refreshAll(); // what was missed while we were cut off
-  });
+  }, heard);
 }
 
 function startTimers() {

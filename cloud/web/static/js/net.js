@@ -52,13 +52,15 @@ export function bring(params, on, failed) {
   return () => source.close();
 }
 
-// listen opens the event stream and keeps it open: the browser reconnects by
-// itself, and a stream that has been silent for 25 s is opened anew.
-export function listen(handlers, onState) {
-  let source, heard = Date.now();
+// listen opens the event stream of what of() names and keeps it open: the browser
+// reconnects by itself, and a stream that has been silent for 25 s is opened anew.
+// Returns what opens it anew when of() names something else.
+export function listen(handlers, onState, of) {
+  let source, heard = Date.now(), at;
   const open = () => {
     source?.close();
-    source = new EventSource("/api/events");
+    at = address("/api/events", of());
+    source = new EventSource(at);
     heard = Date.now();
     source.onopen = () => onState(true);
     source.onerror = () => onState(false);
@@ -76,4 +78,5 @@ export function listen(handlers, onState) {
       open();
     }
   }, 5000);
+  return () => { if (at !== address("/api/events", of())) open(); };
 }
