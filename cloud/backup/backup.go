@@ -242,6 +242,9 @@ func (b *Backup) copyFiles(ctx context.Context, p *progress, files []string, par
 		} else {
 			_, err = copyFile(from, to, p)
 		}
+		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(f, layout.LinesDir+"/") {
+			continue // the vault's retention came between
+		}
 		if err != nil {
 			return err
 		}

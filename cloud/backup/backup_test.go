@@ -295,3 +295,30 @@ func TestBackupRefuses(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestLinesMayGoMeanwhile: camera lines are copied as files, and retention may
+// delete some between the listing and the copying; no other file may be missing.
+func TestLinesMayGoMeanwhile(t *testing.T) {
+	t.Parallel()
+	dir, part := t.TempDir(), t.TempDir()
+	here, gone := layout.LinesPath(strings.Repeat("ab", 32)), layout.LinesPath(strings.Repeat("cd", 32))
+	for _, path := range []string{here, gone} {
+		kit.Must(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o700))
+		kit.Write(t, filepath.Join(dir, path), "lines")
+	}
+	b := &Backup{Data: dir}
+	files, leftOut, err := b.files()
+	if err != nil || len(files) != 2 || len(leftOut) != 0 {
+		t.Fatalf("%v %v %v", files, leftOut, err)
+	}
+	kit.Must(t, os.Remove(filepath.Join(dir, gone)))
+	if err := b.copyFiles(t.Context(), &progress{}, files, part); err != nil {
+		t.Error(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(part, dataDir, here)); err != nil || string(got) != "lines" {
+		t.Errorf("%q %v", got, err)
+	}
+	if err := b.copyFiles(t.Context(), &progress{}, []string{"letters"}, part); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("another file is missing: %v", err)
+	}
+}
