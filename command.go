@@ -53,6 +53,8 @@ type Reply struct {
 	Objects []string `json:"objects,omitempty"`
 	Bytes   int64    `json:"bytes,omitempty"`
 	Open    bool     `json:"open,omitempty"`
+	// Of a standard that is older than what the box keeps: the serial of that.
+	Serial int64 `json:"serial,omitempty"`
 }
 
 // Limits of commands and replies.
@@ -132,7 +134,7 @@ func ParseReply(b []byte) (Reply, error) {
 		return r, fmt.Errorf("reply has version %d, want %d", r.V, Version)
 	case !ValidCommandID(r.ID):
 		return r, fmt.Errorf("reply to %.60q, which is no command", r.ID)
-	case len(r.Objects) > MaxReplyObjects || r.Bytes < 0 || len(r.Reason) > 1024:
+	case len(r.Objects) > MaxReplyObjects || r.Bytes < 0 || len(r.Reason) > 1024 || r.Serial < 0 || r.Serial > maxSerial:
 		return r, fmt.Errorf("reply names %d objects of %d bytes, limit %d", len(r.Objects), r.Bytes, MaxReplyObjects)
 	}
 	for _, o := range r.Objects {
