@@ -66,6 +66,8 @@ type Reply struct {
 	At        Time   `json:"at,omitempty"`
 	Data      []byte `json:"data,omitempty"`
 	Signature string `json:"signature,omitempty"`
+	// Of a standard that is older than what the box keeps: the serial of that.
+	Serial int64 `json:"serial,omitempty"`
 }
 
 // Limits of commands and replies.
@@ -153,7 +155,7 @@ func ParseReply(b []byte) (Reply, error) {
 		return r, fmt.Errorf("reply to %.60q, which is no command", r.ID)
 	case r.At < 0 || r.At > MaxTime:
 		return r, fmt.Errorf("reply is about %d, which is no time", r.At)
-	case len(r.Objects) > MaxReplyObjects || r.Bytes < 0 || len(r.Reason) > 1024:
+	case len(r.Objects) > MaxReplyObjects || r.Bytes < 0 || len(r.Reason) > 1024 || r.Serial < 0 || r.Serial > maxSerial:
 		return r, fmt.Errorf("reply names %d objects of %d bytes, limit %d", len(r.Objects), r.Bytes, MaxReplyObjects)
 	}
 	for _, o := range r.Objects {

@@ -177,22 +177,31 @@ func (s *Standards) send(ctx context.Context, now *site.Snapshot, k standardBox)
 	if keeps == "" && !now.HallStandard(k.store, at).Says() {
 		return r, "", nil // nothing was set, and nothing is kept
 	}
-	told, err := now.Tell(ctx, s.DB, k.store, at, s.Key)
-	if err != nil {
-		return r, "", err
+	for above := int64(0); ; above = r.Serial {
+		told, err := now.Tell(ctx, s.DB, k.store, at, above, s.Key)
+		if err != nil {
+			return r, "", err
+		}
+		hash = told.Signed.Hash()
+		s.took(k.store, toldHall{told.Hall, hash}, told.OtherKey)
+		if hash == keeps {
+			return r, hash, nil
+		}
+		r, err = s.command(ctx, k, told.Signed)
+		if err != nil || r.State != floorwatch.ReplyRefused || r.Serial < told.Hall.Serial || above > 0 {
+			return r, hash, err
+		}
+		s.Log.Warn("a box keeps a newer standard than this cloud knows of, as after a restore; it is told anew", "store", k.store, "edge", k.edge)
 	}
-	hash = told.Signed.Hash()
-	s.took(k.store, toldHall{told.Hall, hash}, told.OtherKey)
-	if hash == keeps {
-		return r, hash, nil
-	}
+}
+
+func (s *Standards) command(ctx context.Context, k standardBox, told floorwatch.Signed) (floorwatch.Reply, error) {
 	id := make([]byte, 16)
 	_, _ = rand.Read(id) // it never fails
-	r, err = s.Do(ctx, k.store, k.edge, floorwatch.Command{
-		V: floorwatch.Version, ID: hex.EncodeToString(id), Do: floorwatch.DoStandard, Standard: &told.Signed,
+	return s.Do(ctx, k.store, k.edge, floorwatch.Command{
+		V: floorwatch.Version, ID: hex.EncodeToString(id), Do: floorwatch.DoStandard, Standard: &told,
 		Expires: floorwatch.TimeOf(time.Now().Add(standardLife)),
 	})
-	return r, hash, err
 }
 
 // took remembers what a hall is told, and says once that the cloud has another key

@@ -268,20 +268,20 @@ func (s *Snapshot) Holds(told floorwatch.HallStandard, t floorwatch.Time) bool {
 
 // Tell returns what the boxes of a hall are to hold. It is the same, byte by byte,
 // as long as nothing changes; else it is kept before it is returned. Its serial
-// grows with the clock, so that a store which was put back from a backup also goes
-// on above what it told before.
-func (s *Snapshot) Tell(ctx context.Context, db *metadata.DB, store string, t floorwatch.Time, key ed25519.PrivateKey) (out HallTold, err error) {
+// grows with the clock, and is above one that a box says it keeps: of a store that
+// was put back from a backup, boxes know more than it does.
+func (s *Snapshot) Tell(ctx context.Context, db *metadata.DB, store string, t floorwatch.Time, above int64, key ed25519.PrivateKey) (out HallTold, err error) {
 	holds := s.HallStandard(store, t)
 	err = db.Read(ctx, func(tx *metadata.Tx) error {
-		out, err = hallTold(ctx, tx, holds, t, key)
+		out, err = hallTold(ctx, tx, holds, t, above, key)
 		return err
 	})
 	if err == nil && !out.still {
 		err = db.Write(ctx, hallTopic, func(tx *metadata.Tx) error {
-			if out, err = hallTold(ctx, tx, holds, t, key); err != nil || out.still {
+			if out, err = hallTold(ctx, tx, holds, t, above, key); err != nil || out.still {
 				return err
 			}
-			holds.Serial = max(out.serial+1, int64(t))
+			holds.Serial = max(out.serial+1, above+1, int64(t))
 			out.Hall = holds
 			if out.Signed, err = floorwatch.SignHallStandard(holds, key); err != nil {
 				return err
@@ -303,7 +303,7 @@ func (s *Snapshot) Tell(ctx context.Context, db *metadata.DB, store string, t fl
 }
 
 // hallTold reads what a hall was told last, and whether that is what holds.
-func hallTold(ctx context.Context, tx *metadata.Tx, holds floorwatch.HallStandard, t floorwatch.Time, key ed25519.PrivateKey) (out HallTold, err error) {
+func hallTold(ctx context.Context, tx *metadata.Tx, holds floorwatch.HallStandard, t floorwatch.Time, above int64, key ed25519.PrivateKey) (out HallTold, err error) {
 	var signature, body []byte
 	err = tx.QueryRowContext(ctx, `SELECT serial, signature, body FROM hall_standard WHERE store = $1`, holds.Store).Scan(&out.serial, &signature, &body)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -315,6 +315,6 @@ func hallTold(ctx context.Context, tx *metadata.Tx, holds floorwatch.HallStandar
 	out.Signed = floorwatch.Signed{Body: string(body), Signature: hex.EncodeToString(signature)}
 	out.Hall, err = floorwatch.ParseHallStandard(out.Signed, key.Public().(ed25519.PublicKey))
 	out.OtherKey = errors.Is(err, floorwatch.ErrStandardSignature)
-	out.still = err == nil && saysStill(out.Hall, holds, t) // what cannot be read is told anew
+	out.still = err == nil && out.serial > above && saysStill(out.Hall, holds, t) // what cannot be read is told anew
 	return out, nil
 }

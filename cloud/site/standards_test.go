@@ -56,7 +56,7 @@ func standardSuite(t *testing.T, db *metadata.DB) {
 		return w.Node + " " + time.Duration(w.WithinS*1e9).String()
 	}
 	tell := func(s *Snapshot, hall string, at floorwatch.Time) HallTold {
-		out, err := s.Tell(ctx, db, hall, at, key)
+		out, err := s.Tell(ctx, db, hall, at, 0, key)
 		kit.Must(t, err)
 		return out
 	}
@@ -131,8 +131,19 @@ func standardSuite(t *testing.T, db *metadata.DB) {
 		t.Error("a trial is kept, or does not show")
 	}
 
+	// A box keeps what is newer than this store knows: it is told the same above that.
+	before := tell(snapshot(t, db), "h1", now)
+	known := before.Hall.Serial + 1_000_000
+	above, err := snapshot(t, db).Tell(ctx, db, "h1", now, known, key)
+	if kit.Must(t, err); above.Hall.Serial != known+1 || above.Signed == before.Signed || !reflect.DeepEqual(above.Hall.Spans, before.Hall.Spans) {
+		t.Errorf("%+v", above.Hall)
+	}
+	if again := tell(snapshot(t, db), "h1", now); again.Signed != above.Signed {
+		t.Error("told anew without need")
+	}
+
 	// With another key it is signed anew, and said so.
-	got, err := snapshot(t, db).Tell(ctx, db, "h1", now, cloudKey(2))
+	got, err := snapshot(t, db).Tell(ctx, db, "h1", now, 0, cloudKey(2))
 	if kit.Must(t, err); !got.OtherKey {
 		t.Error("another key went unnoticed")
 	}
@@ -174,7 +185,7 @@ func BenchmarkTell(b *testing.B) {
 	for _, name := range []string{"anew", "as it was"} {
 		b.Run(name, func(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
-				_, err := s.Tell(b.Context(), db, fmt.Sprintf("h%d", i%halls), now, key)
+				_, err := s.Tell(b.Context(), db, fmt.Sprintf("h%d", i%halls), now, 0, key)
 				kit.Must(b, err)
 			}
 		})

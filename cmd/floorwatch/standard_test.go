@@ -55,6 +55,20 @@ func (c *chain) run(t *testing.T, key ed25519.PrivateKey) (stop func()) {
 	}
 }
 
+func (c *chain) open(t *testing.T, path string) {
+	t.Helper()
+	var err error
+	c.db, err = metadata.Open(t.Context(), path)
+	kit.Must(t, err)
+	c.sites, err = site.Open(t.Context(), c.db, slog.New(slog.DiscardHandler))
+	kit.Must(t, err)
+}
+
+func (c *chain) close(t *testing.T) {
+	t.Helper()
+	kit.Must(t, c.db.Close())
+}
+
 // target sets how long people may wait.
 func (c *chain) target(t *testing.T, key ed25519.PrivateKey, within int64) {
 	t.Helper()
@@ -83,14 +97,10 @@ func (c *chain) keeps(data string) (within int64, told bool) {
 func TestStandardsReachTheirBoxes(t *testing.T) {
 	c := &chain{broker: kit.Mosquitto(t, ""), live: fleet.NewLive()}
 	dir := t.TempDir()
-	var err error
-	c.db, err = metadata.Open(t.Context(), filepath.Join(dir, "metadata.sqlite"))
+	c.open(t, filepath.Join(dir, "metadata.sqlite"))
+	_, err := site.Import(t.Context(), c.db, "f.csv", "csv", []byte("id,level,parent,box\nacme,chain,,\nh1,,acme,box\n"), 1)
 	kit.Must(t, err)
-	defer func() { _ = c.db.Close() }()
-	_, err = site.Import(t.Context(), c.db, "f.csv", "csv", []byte("id,level,parent,box\nacme,chain,,\nh1,,acme,box\n"), 1)
-	kit.Must(t, err)
-	c.sites, err = site.Open(t.Context(), c.db, slog.New(slog.DiscardHandler))
-	kit.Must(t, err)
+	kit.Must(t, c.sites.Refresh(t.Context()))
 	key, err := identity.Load(filepath.Join(dir, "cloud.key"))
 	kit.Must(t, err)
 	public := identity.Text(key.Public().(ed25519.PublicKey))
@@ -162,6 +172,23 @@ func TestStandardsReachTheirBoxes(t *testing.T) {
 	stopBox()
 	stopBox = startBox(identity.Text(lost.Public().(ed25519.PublicKey)))
 	kept("with the new key", 180)
+
+	// The cloud is put back from a backup of before: what it holds is told anew, above
+	// what the box keeps.
+	stopCloud()
+	c.close(t)
+	b, err = os.ReadFile(filepath.Join(dir, "metadata.sqlite"))
+	kit.Must(t, err)
+	c.open(t, filepath.Join(dir, "metadata.sqlite"))
+	stopCloud = c.run(t, lost)
+	c.target(t, lost, 120)
+	kept("what came after the backup", 120)
+	stopCloud()
+	c.close(t)
+	c.open(t, kit.Write(t, filepath.Join(dir, "restored.sqlite"), string(b)))
+	defer c.close(t)
+	stopCloud = c.run(t, lost)
+	kept("what the backup holds", 180)
 	stopCloud()
 
 	// A day without an uplink, and a restart in it.

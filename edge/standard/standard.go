@@ -97,16 +97,17 @@ func (k *Keeper) Take(s floorwatch.Signed) floorwatch.Reply {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	h, err := k.read(s)
+	kept := int64(0) // of what is newer
 	switch {
 	case err != nil:
 	case k.hash == s.Hash():
 		return floorwatch.Reply{State: floorwatch.ReplyDone}
 	case k.hash != "" && h.Serial <= k.kept.Serial:
-		err = fmt.Errorf("its serial %d is not above %d, which the box keeps", h.Serial, k.kept.Serial)
+		kept, err = k.kept.Serial, fmt.Errorf("its serial %d is not above %d, which the box keeps", h.Serial, k.kept.Serial)
 	}
 	if err != nil {
 		k.log.Warn("a standard is refused; what the box keeps stays", "reason", err)
-		return floorwatch.Reply{State: floorwatch.ReplyRefused, Reason: err.Error()}
+		return floorwatch.Reply{State: floorwatch.ReplyRefused, Reason: err.Error(), Serial: kept}
 	}
 	b, err := json.Marshal(s)
 	if err == nil {

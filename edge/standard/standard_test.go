@@ -55,6 +55,9 @@ func TestWhatIsKept(t *testing.T) {
 		"signature is not that of the cloud's key": changed,
 	} {
 		r := k.Take(s)
+		if older := strings.HasPrefix(reason, "its serial"); (r.Serial == 10) != older {
+			t.Errorf("%s: the box says that it keeps %d", reason, r.Serial)
+		}
 		if r.State != floorwatch.ReplyRefused || !strings.Contains(r.Reason, reason) || !strings.Contains(said.String(), reason) {
 			t.Errorf("%s: %+v", reason, r)
 		}
