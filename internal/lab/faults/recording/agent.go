@@ -22,8 +22,8 @@ import (
 // workers are the real ones. Its uplink is dead.
 type agent struct {
 	edge.Agent
-	names   []string
-	stop    func() error
+	names []string
+	stop  func() error
 
 	mu   sync.Mutex
 	recs []floorwatch.Header // of records that became durable
