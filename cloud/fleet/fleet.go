@@ -85,6 +85,7 @@ type reading struct {
 const (
 	askEvery     = 20 * time.Second
 	askShare     = 20 // times as long as the last answer took is the pause before the next question, at least
+	askLatest    = 5 * time.Minute
 	askTime      = time.Minute
 	gapsEvery    = time.Minute
 	healthFor    = 30 * 24 * time.Hour
@@ -117,7 +118,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		for pause := time.Duration(0); retry.Pause(ctx, pause); {
 			began := time.Now()
 			f.ask(ctx)
-			pause = max(askEvery, askShare*time.Since(began))
+			pause = min(max(askEvery, askShare*time.Since(began)), askLatest)
 		}
 	})
 	for retry.Pause(ctx, lookEvery) {
