@@ -86,7 +86,7 @@ const (
 	askEvery     = 20 * time.Second
 	askShare     = 20 // times as long as the last answer took is the pause before the next question, at least
 	askLatest    = 5 * time.Minute
-	askTime      = time.Minute
+	askTime      = 3 * time.Minute // for all of its questions
 	gapsEvery    = time.Minute
 	healthFor    = 30 * 24 * time.Hour
 	overdueAfter = 90 * time.Second // health comes once a minute; what another aggregator stored is asked for then
