@@ -15,7 +15,9 @@ const (
 	troubleNever   = "never"   // it has never been heard of
 	troubleOffline = "offline" // its connection broke
 	troubleSilent  = "silent"  // online, but it says nothing of itself
+	troubleTwins   = "twins"   // two boxes use its name
 	troubleCamera  = "camera"  // a camera gives no pictures
+	troublePicture = "picture" // a camera's picture is not the one its zones were drawn on
 	troubleSafe    = "safe"    // it crashed again and again, and only reports
 	troubleShort   = "short"   // it delivers less than its cameras and the opening hours ask for
 	troubleLost    = "lost"    // it had to give up records
@@ -28,11 +30,11 @@ const (
 
 // troubles are all of them, worst first; from firstWarning on they can wait.
 var troubles = []string{
-	troubleNever, troubleOffline, troubleSilent, troubleSafe, troubleLost, troubleDisk, troubleCamera, troubleShort,
+	troubleTwins, troubleNever, troubleOffline, troubleSilent, troubleSafe, troubleLost, troubleDisk, troubleCamera, troublePicture, troubleShort,
 	troubleStopped, troubleClock, troubleBacklog, troubleGap,
 }
 
-const firstWarning = 8
+const firstWarning = 10
 
 // Levels of a trouble: whether it can wait.
 const (
@@ -65,6 +67,7 @@ const (
 	freshOnline = time.Minute       // cameras still open
 	frameLimitS = 30
 	sightLimit  = 0.5              // of the last minute
+	twinsFor    = time.Hour        // after two were seen to take turns
 	brokenFor   = 10 * time.Second // a link that is back by then was not offline
 	offLimitS   = 1
 	lagLimitS   = 300
@@ -105,6 +108,7 @@ type Box struct {
 	lately bool          // it came or went a moment ago
 	quiet  time.Duration // since its last live figure
 	alive  bool          // it was heard of lately
+	twins  bool          // two boxes took turns under its name lately
 	known  bool          // what was stored of it before we began has been read
 }
 
@@ -117,6 +121,7 @@ type Camera struct {
 	Coverage  *float64         `json:"coverage"`    // of the newest interval
 	Sight     *float64         `json:"sight"`       // share of the last minute that was observed
 	Owed      *Owed            `json:"owed"`
+	other     bool             // its picture is not the one that its zones were drawn on
 }
 
 // Gaps adds up gaps of all cameras; overlapping ones of one camera twice.
@@ -209,6 +214,7 @@ func (f *Fleet) viewBox(p place, b *box, read reading, known bool) Box {
 		State: b.state.State, Since: b.state.T, Version: b.state.Version, Seen: b.seen(),
 		Notes: []string{}, Cameras: []Camera{}, Gaps: read.gaps,
 		lately: b.lately(now), quiet: b.quiet(now), alive: b.lives(floorwatch.TimeOf(now)), known: known,
+		twins: !b.twins.IsZero() && time.Since(b.twins) < twinsFor,
 	}
 	if h, ok := b.health[""]; ok {
 		v.report(h)
@@ -216,7 +222,7 @@ func (f *Fleet) viewBox(p place, b *box, read reading, known bool) Box {
 	for _, c := range e.Cameras {
 		h := b.health[c.Name]
 		w := Camera{
-			Name: c.Name, Label: c.Label, Owed: read.owed[c.Name], Watching: flag(h, floorwatch.FigureWatching),
+			Name: c.Name, Label: c.Label, other: otherPicture(c), Owed: read.owed[c.Name], Watching: flag(h, floorwatch.FigureWatching),
 			FrameAgeS: value(h, floorwatch.FigureFrameAge), Coverage: value(h, floorwatch.FigureCoverage),
 		}
 		if floorwatch.TimeOf(now).Sub(v.Since) > freshOnline {
@@ -290,10 +296,12 @@ func (v *Box) wrong(now floorwatch.Time) []string {
 		is   bool
 		what string
 	}{
+		{v.twins, troubleTwins},
 		{v.safe, troubleSafe},
 		{over(v.Lost, 0), troubleLost},
 		{v.Disk != nil && v.DiskFree != nil && *v.DiskFree < diskLimit**v.Disk, troubleDisk},
 		{!v.safe && slices.ContainsFunc(v.Cameras, blind), troubleCamera},
+		{slices.ContainsFunc(v.Cameras, func(c Camera) bool { return c.other }), troublePicture},
 		{slices.ContainsFunc(v.Cameras, func(c Camera) bool { return c.Owed.short() }), troubleShort},
 		{v.ClockSynced != nil && !*v.ClockSynced || v.ClockOffsetS != nil && math.Abs(*v.ClockOffsetS) > offLimitS, troubleClock},
 		{over(v.BacklogS, lagLimitS), troubleBacklog},
@@ -304,6 +312,24 @@ func (v *Box) wrong(now floorwatch.Time) []string {
 		}
 	}
 	return out
+}
+
+// otherPicture tells whether a camera's zones cannot lie right: they were drawn on
+// a picture of another shape, or reach out of the one that comes now.
+func otherPicture(c site.Camera) bool {
+	drawn, now := c.Scene.Picture, c.Stream
+	if now.Width == 0 {
+		return false
+	}
+	if drawn.Width != 0 {
+		a, b := float64(drawn.Width)*float64(now.Height), float64(now.Width)*float64(drawn.Height)
+		return math.Abs(a-b) > 0.02*max(a, b)
+	}
+	return slices.ContainsFunc(c.Scene.Zones, func(z floorwatch.Zone) bool {
+		return slices.ContainsFunc(z.Polygon, func(p floorwatch.Point) bool {
+			return p.X > float64(now.Width)+1 || p.Y > float64(now.Height)+1
+		})
+	})
 }
 
 // blind tells whether a camera gives no pictures: by its live figures, or where

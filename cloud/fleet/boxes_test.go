@@ -156,7 +156,7 @@ func TestBoxesInTroubleComeFirst(t *testing.T) {
 		if got != want[i] {
 			t.Errorf("%d: box %s has %q, want %q", i, v.Edge, v.names(), want[i])
 		}
-		if len(v.Troubles) > 0 && (v.Troubles[0].Level == "bad") != (i < firstWarning) {
+		if len(v.Troubles) > 0 && (v.Troubles[0].Level == "bad") != (slices.Index(troubles, v.Troubles[0].What) < firstWarning) {
 			t.Errorf("%s is %s", v.Edge, v.Troubles[0].Level)
 		}
 	}
@@ -272,6 +272,46 @@ func TestChangesAreLoggedOnce(t *testing.T) {
 			if !strings.Contains(lines[i], part) {
 				t.Errorf("no %s in %s", part, lines[i])
 			}
+		}
+	}
+}
+
+// TestTwoBoxesUnderOneName: their outboxes take turns. A box that begins a new
+// outbox, and the will of its old connection that comes late, are none.
+func TestTwoBoxesUnderOneName(t *testing.T) {
+	live, now := NewLive(), boxNow
+	f := (&chain{}).fleet(live, &now, "a", "b")
+	say := func(edge, is, log string) {
+		state(t, live, edge, floorwatch.State{V: 1, State: is, T: now.Add(-time.Minute), Log: log})
+	}
+	say("a", floorwatch.StateOnline, "old")
+	say("a", floorwatch.StateOnline, "new")
+	say("a", floorwatch.StateOffline, "old")
+	say("a", floorwatch.StateOnline, "new")
+	for _, log := range []string{"one", "two", "one"} {
+		say("b", floorwatch.StateOnline, log)
+	}
+	for _, b := range f.see(t.Context()) {
+		if twins := slices.Contains(b.names(), troubleTwins); twins != (b.Edge == "b") {
+			t.Errorf("box %s: %v", b.Edge, b.names())
+		}
+	}
+}
+
+// TestAPictureThatGrew: zones that cannot lie right are told.
+func TestAPictureThatGrew(t *testing.T) {
+	zone := floorwatch.NewZone("z", floorwatch.RoleArea, floorwatch.Point{X: 10, Y: 10}, floorwatch.Point{X: 600, Y: 10}, floorwatch.Point{X: 600, Y: 400})
+	size := func(w, h int) floorwatch.Size { return floorwatch.Size{Width: w, Height: h} }
+	for name, c := range map[string]struct {
+		drawn, now floorwatch.Size
+		want       bool
+	}{
+		"as drawn": {size(640, 480), size(640, 480), false}, "twice as large": {size(640, 480), size(1280, 960), false},
+		"wider": {size(640, 480), size(1280, 720), true}, "of the stream, and fits": {size(0, 0), size(640, 480), false},
+		"of the stream, which shrank": {size(0, 0), size(320, 240), true}, "not seen yet": {size(640, 480), size(0, 0), false},
+	} {
+		if got := otherPicture(site.Camera{Scene: floorwatch.Scene{Picture: c.drawn, Zones: []floorwatch.Zone{zone}}, Stream: c.now}); got != c.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }

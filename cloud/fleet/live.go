@@ -50,8 +50,12 @@ type box struct {
 	turned time.Time       // when it came or went
 	heard  time.Time       // when its newest live figure came
 	said   floorwatch.Time // the time of its newest stored record
-	live   map[string]floorwatch.Live
-	health map[string]floorwatch.Health // by camera; "" is the box itself
+	// An outbox has an id of its own. One that comes back after another had taken its
+	// place is a second box under the same name.
+	log, otherLog string
+	twins         time.Time // when that was seen last
+	live          map[string]floorwatch.Live
+	health        map[string]floorwatch.Health // by camera; "" is the box itself
 }
 
 // NewLive returns one that knows nothing.
@@ -116,6 +120,12 @@ func (l *Live) PutState(store, edge string, st floorwatch.State) error {
 	}
 	if b.state.State != st.State {
 		b.turned = time.Now()
+	}
+	if st.State == floorwatch.StateOnline && st.Log != b.log { // a will may come late
+		if st.Log != "" && st.Log == b.otherLog {
+			b.twins = time.Now()
+		}
+		b.otherLog, b.log = b.log, st.Log
 	}
 	b.state = st
 	l.tell("state", store, StateView{store, edge, st})
