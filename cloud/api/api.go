@@ -94,30 +94,31 @@ func New(set Settings) http.Handler {
 	for _, e := range []struct {
 		pattern string
 		answer  func(http.ResponseWriter, *http.Request) error
+		params  string // that it knows; every other is refused
 	}{
-		{"GET /api/sites", s.sites},
-		{"GET /api/standard", s.standard},
-		{"GET /api/live", s.live},
-		{"GET /api/events", s.events},
-		{"GET /api/stays", s.stays},
-		{"GET /api/waits", s.waits},
-		{"GET /api/waits/summary", s.waitSummary},
-		{"GET /api/waits/series", s.waitSeries},
-		{"GET /api/compare", s.compare},
-		{"GET /api/intervals", s.intervals},
-		{"GET /api/series", s.series},
-		{"GET /api/counts", s.counts},
-		{"GET /api/timeline", s.timeline},
-		{"GET /api/clip", s.clip},
-		{"GET /api/clip.mp4", s.clipFile},
-		{"GET /api/fetch", s.fetch},
-		{"POST /api/hold", s.hold},
-		{"DELETE /api/hold", s.release},
-		{"GET /api/boxes", s.boxes},
-		{"GET /api/still.jpg", s.still},
-		{"GET /healthz", s.healthz},
+		{"GET /api/sites", s.sites, "store at"},
+		{"GET /api/standard", s.standard, "store at"},
+		{"GET /api/live", s.live, "store"},
+		{"GET /api/events", s.events, "store"},
+		{"GET /api/stays", s.stays, "store edge camera zone from to limit rev min_quality format"},
+		{"GET /api/waits", s.waits, "store edge camera zone from to limit rev min_quality format"},
+		{"GET /api/waits/summary", s.waitSummary, "store edge camera zone from to min_quality cohort target"},
+		{"GET /api/waits/series", s.waitSeries, "store edge camera zone from to min_quality step target format"},
+		{"GET /api/compare", s.compare, "store edge camera zone from to min_quality b_store b_edge b_camera b_zone b_from b_to"},
+		{"GET /api/intervals", s.intervals, "store edge camera zone from to limit rev min_quality format"},
+		{"GET /api/series", s.series, "store edge camera zone from to min_quality step format"},
+		{"GET /api/counts", s.counts, "store edge camera from to step format"},
+		{"GET /api/timeline", s.timeline, "store edge camera from to"},
+		{"GET /api/clip", s.clip, "store edge camera from to tracks at"},
+		{"GET /api/clip.mp4", s.clipFile, "store edge camera from to"},
+		{"GET /api/fetch", s.fetch, "store edge camera from to"},
+		{"POST /api/hold", s.hold, ""},
+		{"DELETE /api/hold", s.release, "id"},
+		{"GET /api/boxes", s.boxes, "scope q state trouble sort offset limit"},
+		{"GET /api/still.jpg", s.still, "store edge camera"},
+		{"GET /healthz", s.healthz, ""},
 	} {
-		s.mux.Handle(e.pattern, s.answer(e.answer))
+		s.mux.Handle(e.pattern, s.answer(knowing(strings.Fields(e.params), e.answer)))
 		method, path, _ := strings.Cut(e.pattern, " ")
 		allowed[path] = append(allowed[path], method)
 	}

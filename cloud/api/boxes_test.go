@@ -51,7 +51,7 @@ func TestBoxesRefusesWhatItDoesNotKnow(t *testing.T) {
 	h := boxesHandler(t)
 	for target, want := range map[string][3]string{
 		"/api/boxes?state=asleep":                  {"400", "parameter state is unknown", "use one of online, offline, stopped, unknown"},
-		"/api/boxes?trouble=tired":                 {"400", "parameter trouble is unknown", "use one of any, none, bad, warn, never, offline,"},
+		"/api/boxes?trouble=tired":                 {"400", "parameter trouble is unknown", "use one of any, none, bad, warn, twins, never, offline,"},
 		"/api/boxes?sort=colour":                   {"400", "parameter sort is unknown", "use one of trouble, name, seen, backlog, disk"},
 		"/api/boxes?scope=elsewhere":               {"404", "there is no scope elsewhere", "see"},
 		"/api/boxes?scope=../etc":                  {"400", "parameter scope is not a name", "use "},

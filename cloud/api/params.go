@@ -1,8 +1,11 @@
 package api
 
 import (
+	"maps"
+	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +13,7 @@ import (
 	"floorwatch"
 	"floorwatch/cloud/influx"
 	"floorwatch/cloud/site"
+	"floorwatch/internal/config"
 )
 
 // Bounds of a query.
@@ -19,6 +23,32 @@ const (
 	maxTracks   = 64
 	defaultSpan = time.Hour
 )
+
+// knowing refuses a request with a parameter that the endpoint does not know, or
+// that stands twice: an answer to a question that was not asked would be wrong.
+func knowing(known []string, answer func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		v, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return bad("write names and values as a browser does: %20 for a blank, & between two, no ;", "the parameters cannot be read")
+		}
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if _, err := param(v, name); err != nil {
+				return err
+			}
+			if !slices.Contains(known, name) {
+				hint := "it takes no parameters"
+				if near := config.Nearest(name, known); near != "" {
+					hint = "did you mean " + near + "? It takes: " + strings.Join(known, ", ")
+				} else if len(known) > 0 {
+					hint = "it takes: " + strings.Join(known, ", ")
+				}
+				return bad(hint, "parameter %.40q is not known here", name)
+			}
+		}
+		return answer(w, r)
+	}
+}
 
 // param returns a parameter that is given at most once.
 func param(v url.Values, name string) (string, error) {

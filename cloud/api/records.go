@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -42,8 +43,15 @@ func list[T any, P record[T]](s *server, w http.ResponseWriter, r *http.Request,
 	if err != nil {
 		return err
 	}
+	if csv && all.Cut && !v.Has("limit") { // nobody sees in a table that it was cut
+		return &fault{
+			http.StatusRequestEntityTooLarge, fmt.Sprintf("the time range holds more than %d records, which is all that a table takes", figures.MaxRecords),
+			"ask for a shorter time range, or give limit for the newest",
+		}
+	}
 	breaks := append([]figures.Break{}, all.Breaks...)
 	if csv {
+		w.Header().Set("Floorwatch-Limit-Reached", strconv.FormatBool(all.Cut))
 		if len(breaks) > 0 {
 			w.Header().Set("Floorwatch-Redrawn", breaks[0].T.String())
 		}

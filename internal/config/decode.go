@@ -370,12 +370,22 @@ func keysOf(t reflect.Type) []string {
 }
 
 func suggest(name string, keys []string) string {
-	for _, k := range keys {
-		if distance(name, k) <= 2 {
-			return fmt.Sprintf("did you mean %s?", k)
-		}
+	if near := Nearest(name, keys); near != "" {
+		return fmt.Sprintf("did you mean %s?", near)
 	}
 	return "known keys: " + strings.Join(keys, ", ")
+}
+
+// Nearest returns the known word that differs from another in the fewest letters,
+// two at most; "" where none is so near.
+func Nearest(word string, known []string) (near string) {
+	least := 3
+	for _, k := range known {
+		if d := distance(word, k); d < least {
+			least, near = d, k
+		}
+	}
+	return near
 }
 
 // distance is the Levenshtein distance of two short words.
