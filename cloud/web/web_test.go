@@ -87,7 +87,7 @@ func TestTextsAreUsed(t *testing.T) {
 	}
 	built := []string{
 		"def.", "cause.", "range.", "chart.", "fetch.", "wrong.", "error.", "compare.", "role.", "scene.empty.", "why.", "clip.missing.",
-		"state.", "fault.", "sort.",
+		"state.", "fault.", "sort.", "day.",
 	} // keys that are put together
 	for k := range en {
 		if !used[k] && !slices.ContainsFunc(built, func(p string) bool { return strings.HasPrefix(k, p) }) {

@@ -140,10 +140,10 @@ function drawScope() {
 }
 
 function drawPick() {
-  const c = data.counts;
+  const n = data.counts;
   const busy = (id) => document.activeElement === $(id); // it may be open
-  if (!busy("state")) choose("state", "state", t("boxes.anystate"), "state.", (x) => c.states[x]);
-  if (!busy("wrong")) choose("wrong", "trouble", t("boxes.anytrouble"), "fault.", (x) => (x === "none" ? c.healthy : c.troubles[x]));
+  if (!busy("state")) choose("state", "state", t("boxes.anystate"), "state.", (x) => n.states[x]);
+  if (!busy("wrong")) choose("wrong", "trouble", t("boxes.anytrouble"), "fault.", (x) => (x === "none" ? n.healthy : n.troubles[x]));
   if (!busy("sort")) choose("sort", "sort", "", "sort.");
   $("clear").hidden = !["scope", "state", "trouble", "q"].some((k) => asked[k]);
   drawScope();
@@ -153,7 +153,7 @@ function drawPick() {
 function drawList() {
   const held = document.activeElement?.closest?.("[data-box]")?.dataset.box;
   $("boxlist").replaceChildren(...data.boxes.map(card));
-  if (held) [...$("boxlist").children].find((c) => c.dataset.box === held)?.querySelector("a")?.focus({ preventScroll: true });
+  if (held) [...$("boxlist").children].find((e) => e.dataset.box === held)?.querySelector("a")?.focus({ preventScroll: true });
   $("pager").hidden = data.found <= limit;
   $("place").textContent = t("boxes.place", { from: figure(Math.min(start + 1, data.found), 0), to: figure(Math.min(start + limit, data.found), 0), n: figure(data.found, 0) });
   $("prev").disabled = !start;
@@ -161,13 +161,13 @@ function drawList() {
 }
 
 function summary() {
-  const c = data.counts, narrowed = asked.q || asked.scope || asked.state || asked.trouble;
-  if (!c.all && !narrowed) return t("boxes.none");
+  const n = data.counts, narrowed = asked.q || asked.scope || asked.state || asked.trouble;
+  if (!n.all && !narrowed) return t("boxes.none");
   setZone(Intl.DateTimeFormat().resolvedOptions().timeZone);
   const read = t("boxes.read", { time: clock(data.t), zone: offset() });
-  if (!c.all) return `${t("boxes.nomatch")} ${read}`;
-  const online = c.states.online, whole = online === c.all && c.healthy === c.all ? t("boxes.allone", { n: figure(c.all, 0) })
-    : t("boxes.all", { n: figure(c.all, 0), online: figure(online, 0), troubled: figure(c.all - c.healthy, 0) });
+  if (!n.all) return `${t("boxes.nomatch")} ${read}`;
+  const online = n.states.online, whole = online === n.all && n.healthy === n.all ? t("boxes.allone", { n: figure(n.all, 0) })
+    : t("boxes.all", { n: figure(n.all, 0), online: figure(online, 0), troubled: figure(n.all - n.healthy, 0) });
   const found = !data.found ? t("boxes.nomatch") : asked.state || asked.trouble ? t("boxes.found", { n: figure(data.found, 0) }) : "";
   return [whole, found, read].filter(Boolean).join(" ");
 }
