@@ -94,8 +94,9 @@ func writeFault(w http.ResponseWriter, f *fault) {
 	_ = json.NewEncoder(w).Encode(struct {
 		Error     string `json:"error"`
 		Hint      string `json:"hint"`
-		Elsewhere bool   `json:"elsewhere,omitempty"`
-	}{f.msg, f.hint, f == onBox})
+		Elsewhere bool   `json:"elsewhere,omitempty"` // the footage is on its box
+		Soon      bool   `json:"soon,omitempty"`      // it is being recorded
+	}{f.msg, f.hint, f == onBox, f == stillRecorded})
 }
 
 func writeJSON(w http.ResponseWriter, v any) error {

@@ -163,7 +163,7 @@ type progressView struct {
 
 // fetch answers /api/fetch, a stream of server-sent events: progress while
 // footage comes from its box, then end, or failed with a code (none, away,
-// stalled, broken), an error and a hint.
+// refused, stalled, broken), an error and a hint.
 func (s *server) fetch(w http.ResponseWriter, r *http.Request) error {
 	c, from, to, err := s.clipParams(r.URL.Query())
 	if err != nil {
@@ -246,6 +246,8 @@ func (s *server) fetched(ctx context.Context, out eventWriter, c site.Source, er
 		return say("none", "the box has no footage of this time", "the timeline shows what was recorded, and the cause of each gap")
 	case errors.Is(err, command.ErrAway):
 		return say("away", "the box does not answer", "try again when it is online; the page of boxes says since when it is not")
+	case errors.Is(err, vault.ErrRefused):
+		return say("refused", err.Error(), "a box sends footage where backup.url stands in its configuration")
 	case errors.Is(err, vault.ErrStalled):
 		return say("stalled", "nothing comes from the box any more", "its line may be down or its upload budget for the day spent; what has come is kept, so try again later")
 	case ctx.Err() != nil: // the caller left, or this program ends

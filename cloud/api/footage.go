@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -276,6 +277,20 @@ const (
 	keepClips = 96 << 20
 )
 
+// stillRecorded is said of the newest moments: a piece is closed at the full minute
+// of the box's clock as shipped, and its seal takes a moment.
+var stillRecorded = &fault{http.StatusNotFound, "this time is still being recorded", "its piece is closed within about a minute; ask again then"}
+
+const recordedWithin = 2 * time.Minute
+
+// none says why there is no footage of a span.
+func (s *server) none(to floorwatch.Time) *fault {
+	if floorwatch.TimeOf(s.Now()).Sub(to) < recordedWithin {
+		return stillRecorded
+	}
+	return noFootage
+}
+
 var noFootage = &fault{http.StatusNotFound, "there is no footage of this time", "the timeline shows what was recorded, and the cause of each gap"}
 
 type clipKey struct {
@@ -314,10 +329,10 @@ func (s *server) loadClip(ctx context.Context, who account.Identity, c site.Sour
 	}
 	cut, err := s.Footage.Clip(ctx, who, c, from, to)
 	switch {
+	case errors.Is(err, vault.ErrNoFootage) || err == nil && len(cut.Data) == 0:
+		return keptClip{}, s.none(to)
 	case err != nil:
 		return keptClip{}, fmt.Errorf("read clip of %s: %w", c.Camera, err)
-	case len(cut.Data) == 0:
-		return keptClip{}, noFootage
 	case len(cut.Data) > maxClip:
 		return keptClip{}, &fault{http.StatusRequestEntityTooLarge, "the clip is too large", "ask for a shorter time range"}
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"floorwatch"
 	"floorwatch/cloud/figures"
@@ -48,5 +49,19 @@ func TestACutTableIsRefused(t *testing.T) {
 	w := get(t, h, "/api/stays?format=csv&limit=10")
 	if w.Code != http.StatusOK || w.Header().Get("Floorwatch-Limit-Reached") != "true" || strings.Count(w.Body.String(), "\n") != 11 {
 		t.Errorf("%d %v %d lines", w.Code, w.Header(), strings.Count(w.Body.String(), "\n"))
+	}
+}
+
+// TestWhatIsStillRecordedIsNotDenied: a stay that has just ended has its clip in a
+// minute, once the piece is closed.
+func TestWhatIsStillRecordedIsNotDenied(t *testing.T) {
+	h, _, _ := handler(&memory{}) // its clock is ten minutes after t0
+	now := t0.Add(10 * time.Minute)
+	for ago, soon := range map[time.Duration]bool{5 * time.Second: true, 5 * time.Minute: false} {
+		to := now.Add(-ago)
+		w := get(t, h, "/api/clip?camera=cam&from="+ms(to.Add(-10*time.Second))+"&to="+ms(to))
+		if w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), `"soon":true`) != soon || strings.Contains(w.Body.String(), "still being recorded") != soon {
+			t.Errorf("%s ago: %d %s", ago, w.Code, w.Body)
+		}
 	}
 }

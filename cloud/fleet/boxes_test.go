@@ -258,7 +258,8 @@ func TestChangesAreLoggedOnce(t *testing.T) {
 	var said strings.Builder
 	f := &Fleet{Log: slog.New(slog.NewTextHandler(&said, nil))}
 	box := func(names ...string) []Box { return []Box{{Store: "s1", Edge: "e0", Troubles: viewTroubles(names)}} }
-	for _, boxes := range [][]Box{box(), box(troubleClock), box(troubleClock), box(troubleDisk, troubleClock), box()} {
+	broken := func() []Box { return []Box{{Store: "s1", Edge: "e0", State: floorwatch.StateOffline, lately: true}} } // it may be back in a moment
+	for _, boxes := range [][]Box{box(), box(troubleClock), broken(), box(troubleClock), box(troubleDisk, troubleClock), box()} {
 		f.look(boxes)
 	}
 	lines := strings.Split(strings.TrimSpace(said.String()), "\n")

@@ -139,8 +139,12 @@ func (f *Fleet) look(all []Box) {
 	for _, b := range f.Troubles() {
 		before[key{b.Store, b.Edge}] = b.names()
 	}
-	for _, b := range all {
+	for i, b := range all {
 		now, old := b.names(), before[key{b.Store, b.Edge}]
+		if b.State == floorwatch.StateOffline && b.lately { // nobody can say yet; it has not recovered
+			all[i].Troubles = viewTroubles(old)
+			continue
+		}
 		if slices.Equal(old, now) {
 			continue
 		}

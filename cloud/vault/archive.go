@@ -221,11 +221,18 @@ func (a *Archive) Fetch(ctx context.Context, who account.Identity, c site.Source
 	return a.await(ctx, c.Store, c.Edge, r, progress)
 }
 
+// ErrRefused is what Fetch returns when the box does not do it, and repeating does
+// not help.
+var ErrRefused = errors.New("the box refuses")
+
 // do sends one command and turns every answer but "done" into an error.
 func (a *Archive) do(ctx context.Context, store, edge string, c floorwatch.Command) (floorwatch.Reply, error) {
 	r, err := a.Boxes.Do(ctx, store, edge, c)
 	if err == nil && r.State != floorwatch.ReplyDone {
 		err = fmt.Errorf("the box answers %.20q: %.300s", r.State, r.Reason)
+		if r.State == floorwatch.ReplyRefused {
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
 	}
 	if err != nil {
 		return r, fmt.Errorf("ask box %s of store %s to %s footage: %w", edge, store, c.Do, err)

@@ -252,7 +252,7 @@ func (u *Uploads) admit(w http.ResponseWriter, r *http.Request, t target) (floor
 	}
 	key, ok := u.Key(t.store, t.edge)
 	if !ok || len(key) != ed25519.PublicKeySize {
-		return refuse(http.StatusForbidden, "this box is not registered with a key", "put the key that floorwatch-edge key prints into the cloud's configuration")
+		return refuse(http.StatusForbidden, "this box is not registered with a key", "type the command that floorwatch-edge key prints, at the cloud")
 	}
 	signed, err := strconv.ParseInt(r.Header.Get(floorwatch.HeaderTime), 10, 64)
 	if err != nil {

@@ -62,9 +62,7 @@ func (d *Doctor) Parts() []finding.Part {
 	if d.Login != nil {
 		parts = append(parts, finding.Part{Name: "broker", Test: d.broker})
 	}
-	if d.VaultURL != "" {
-		parts = append(parts, finding.Part{Name: "vault", Test: d.vault})
-	}
+	parts = append(parts, finding.Part{Name: "vault", Test: d.vault})
 	for _, c := range d.Cameras {
 		parts = append(parts, finding.Part{Name: "camera " + c.Name, Test: func(ctx context.Context) []finding.Finding { return d.camera(ctx, c) }})
 	}

@@ -212,6 +212,9 @@ func (d *Doctor) probe(log string) ([]byte, error) {
 
 // vault asks for an object that nobody has, with the box's signature.
 func (d *Doctor) vault(ctx context.Context) []finding.Finding {
+	if d.VaultURL == "" {
+		return []finding.Finding{finding.Doubt("set backup.url to the cloud's address, where clips are to be watched in the cloud", "footage stays on this box: backup.url is not set")}
+	}
 	trust, err := access.Trust(d.VaultCA)
 	if err != nil {
 		return []finding.Finding{finding.Bad("correct backup.ca", "%v", err)}

@@ -377,7 +377,7 @@ func (u *Uploader) Command(ctx context.Context, c floorwatch.Command) floorwatch
 		err = u.Claims.remove(func(x claim) bool { return x.Kind == claimHold && x.ID == c.Hold })
 	case floorwatch.DoSend:
 		if u.URL == "" {
-			r.State, r.Reason = floorwatch.ReplyRefused, "this box does not upload; set upload in its configuration"
+			r.State, r.Reason = floorwatch.ReplyRefused, "this box does not upload; set backup.url in its configuration"
 			return r
 		}
 		err = u.send(ctx, c, now, &r)

@@ -156,7 +156,7 @@ function draw(kind) {
       stroke: zoneColour(z.zone), width: 2, points: { show: false }, spanGaps: false,
       fill: kind.key === "arrivals" ? zoneColour(z.zone) + "2e" : undefined,
     }))],
-    hooks: { drawClear: [(u) => hatchUnobserved(u, data.zones, data.step_s)], setCursor: [(u) => read(u, kind, host.querySelector(".read"))] },
+    hooks: { drawClear: [(u) => data && hatchUnobserved(u, data.zones, data.step_s)], setCursor: [(u) => read(u, kind, host.querySelector(".read"))] },
   }, stairs(data.zones[0].t, data.step_s, data.zones.map((z) => z[kind.column])), plot));
   read(null, kind, host.querySelector(".read"));
 }

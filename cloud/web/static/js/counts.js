@@ -1,7 +1,7 @@
 // Entries and exits of the store's lines and counters, and who is inside; shown
 // where anything is counted.
 import { $, el } from "./dom.js";
-import { t } from "./i18n.js";
+import { label, t } from "./i18n.js";
 import { ago, clock, day, figure, now, percent, span } from "./format.js";
 import { address, get } from "./net.js";
 import { at, isHere } from "./state.js";
@@ -58,7 +58,11 @@ export function clearCounts() {
 }
 
 // lineName says whose line it is where a name alone would not.
-const lineName = (l) => (data.lines.some((o) => o !== l && o.line === l.line) ? `${l.line} (${l.camera})` : l.line);
+function lineName(l) {
+  const known = at.edge.cameras.flatMap((c) => c.lines ?? []).concat(at.edge.counters ?? []).find((x) => x.name === l.line);
+  const name = label(known ?? { name: l.line });
+  return data.lines.some((o) => o !== l && o.line === l.line) ? `${name} (${l.camera})` : name;
+}
 
 export function drawCounts() {
   $("counts").hidden = !counted();
@@ -138,7 +142,7 @@ function draw(id, z, columns) {
     series: [{}, ...columns.map((c) => ({
       stroke: c.stroke, width: 2, dash: c.dash, fill: c.dash ? undefined : c.stroke + "2e", points: { show: false }, spanGaps: false,
     }))],
-    hooks: { drawClear: [(u) => hatchUnobserved(u, [z], data.step_s)], setCursor: [(u) => read(u, z, columns, out)] },
+    hooks: { drawClear: [(u) => data && hatchUnobserved(u, [z], data.step_s)], setCursor: [(u) => read(u, z, columns, out)] },
   }, stairs(z.t, data.step_s, columns.map((c) => z[c.column])), plot));
   read(null, z, columns, out);
 }

@@ -76,7 +76,7 @@ const places = () => choices.map(find).filter(Boolean);
 function asked() {
   const q = new URLSearchParams(location.search);
   const fits = (c) => ["store", "edge", "camera"].every((k) => !q.get(k) || c[k].name === q.get(k));
-  return Math.max(0, choices.findIndex(fits));
+  return choices.findIndex(fits); // -1: its box has told nothing yet
 }
 
 function remember() {
@@ -256,11 +256,11 @@ async function start() {
     attempt(loadCharts, loadWaits, loadCounts, loadTimeline);
   });
   // Until the first camera is known: its box may be on its way.
-  for (let wait = 1000; !choices.length; wait = Math.min(wait * 2, 15000)) {
+  for (let wait = 1000; asked() < 0; wait = Math.min(wait * 2, 15000)) {
     try {
       await loadSites();
-      if (choices.length) break;
-      trouble(new Failure(0, t("none.sites"), ""));
+      if (asked() >= 0) break;
+      trouble(new Failure(0, t(choices.length || new URLSearchParams(location.search).get("store") ? "none.here" : "none.sites"), ""));
       wait = 1000;
     } catch (e) {
       trouble(e);

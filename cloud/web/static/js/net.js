@@ -2,11 +2,12 @@ import { has, language, t } from "./i18n.js";
 
 // Failure carries what the server said went wrong and what to do next.
 export class Failure extends Error {
-  constructor(status, what, hint, elsewhere = false) {
+  constructor(status, what, hint, { elsewhere = false, soon = false } = {}) {
     super(what);
     this.status = status;
     this.hint = hint;
     this.elsewhere = elsewhere; // the footage is still on its box
+    this.soon = soon; // it is being recorded
   }
 }
 
@@ -37,7 +38,7 @@ export async function change(method, path, params, body) {
 async function answer(r) {
   if (r.ok) return r.json();
   const body = await r.json().catch(() => ({}));
-  throw new Failure(r.status, body.error || r.statusText, body.hint || "", body.elsewhere === true);
+  throw new Failure(r.status, body.error || r.statusText, body.hint || "", body);
 }
 
 // bring has the footage of a span sent from its box. on hears {done, total} in

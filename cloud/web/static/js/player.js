@@ -45,6 +45,10 @@ async function play(next) {
   } catch (e) {
     if (mine !== turn) return;
     if (e.elsewhere) offerFetch("fetch.elsewhere");
+    else if (e.soon) {
+      say("clip.soon");
+      setTimeout(() => { if (mine === turn && $("player").open) play({ ...job }); }, 10000);
+    }
     else say("trouble", { what: explain(e), hint: "" });
   }
 }

@@ -32,6 +32,9 @@ func ReadLedger(t testing.TB, path string) (records map[string]int, segments []s
 			SHA256 string `json:"sha256"`
 		}
 		kit.Must(t, json.Unmarshal([]byte(line), &h))
+		if h.Kind == floorwatch.KindScene { // is in the metadata
+			continue
+		}
 		if h.Kind == floorwatch.KindSegment {
 			segments = append(segments, h.SHA256)
 			continue
