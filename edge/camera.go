@@ -83,11 +83,15 @@ func (c *Camera) told() *floorwatch.CameraScene {
 	return t
 }
 
+// firstPiece is the length of the first piece of footage after a start: whoever has
+// just installed the box sees within seconds that it records, and can play it.
+const firstPiece = 4 * time.Second
+
 func (r *run) newRecorder(c *Camera, source string) *footage.Recorder {
 	meter := r.meters.Camera(c.Name)
 	return &footage.Recorder{
 		Dir: r.footageDir(), Store: r.cfg.Store, Edge: r.cfg.Edge, Camera: c.Name,
-		Source: source, Every: r.cfg.Footage.Segment, Key: r.key, Clock: r.clock, Log: r.log,
+		Source: source, Every: r.cfg.Footage.Segment, First: firstPiece, Key: r.key, Clock: r.clock, Log: r.log,
 		Emit: func(rec floorwatch.Record) error { return r.store(rec) }, Pulse: r.pulse("recorder of", c),
 		GOP: func(apart time.Duration) { meter.SetGOP(apart, footage.MaxGOP) },
 	}

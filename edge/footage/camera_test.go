@@ -135,3 +135,26 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+// TestFirstPieceIsShort: whoever has just installed a box sees within seconds that
+// it records; the pieces after it are as long as ever, and nothing is missing between.
+func TestFirstPieceIsShort(t *testing.T) {
+	camera, _ := startCamera(t, makeFilm(t, "30", "5"))
+	dir, recs := t.TempDir(), &records{}
+	stop := runRecorder(t, &footage.Recorder{
+		Dir: dir, Store: "s1", Edge: "box", Camera: "door", Source: camera, Every: 6 * time.Second, First: 2 * time.Second,
+		Key: testKey(), Emit: recs.emit,
+	})
+	waitFor(t, "three pieces", func() bool { return len(recs.segments()) >= 3 })
+	stop()
+	all := recs.segments()
+	if d := all[0].End.Sub(all[0].Start); d > 4*time.Second {
+		t.Errorf("the first piece has %s", d)
+	}
+	if d := all[2].End.Sub(all[2].Start); d < 4500*time.Millisecond {
+		t.Errorf("a later piece has %s", d)
+	}
+	if between := all[1].Start.Sub(all[0].End).Abs(); between > 300*time.Millisecond {
+		t.Errorf("%s between the first two pieces", between)
+	}
+}

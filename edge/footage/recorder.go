@@ -36,6 +36,7 @@ type Recorder struct {
 	Store, Edge, Camera string
 	Source              string        // rtsp://…; credentials never reach a log
 	Every               time.Duration // files end on multiples of it; 0 = DefaultEvery
+	First               time.Duration // the first file of Run ends after so long, if not before; 0: as the others
 	Key                 ed25519.PrivateKey
 	FFmpeg              string       // program; "" = ffmpeg on PATH
 	Clock               *clock.Clock // nil = this machine's
@@ -99,8 +100,10 @@ type recording struct {
 	log   *slog.Logger
 	cause string // of the time since the last seal
 	full  bool
-	need  int64         // bytes of the largest fragment of late, for which there must be room
-	gop   time.Duration // as GOP was last told
+	// sealed tells whether this run has closed a file.
+	sealed bool
+	need   int64         // bytes of the largest fragment of late, for which there must be room
+	gop    time.Duration // as GOP was last told
 }
 
 // Run records until ctx ends, then seals the open file. It returns early only
@@ -458,6 +461,9 @@ func (c *connection) fileEnds(f fmp4.Fragment) bool {
 		every = DefaultEvery
 	}
 	from := f.Stamp.Wall.Add(-f.Duration)
+	if c.First > 0 && !c.sealed && from.Sub(c.w.first) >= c.First {
+		return true
+	}
 	return from.Floor(every) > c.w.first.Floor(every) || len(c.w.list) >= floorwatch.MaxSealFragments ||
 		c.w.bytes > maxFile
 }
@@ -468,6 +474,7 @@ func (c *connection) closeFile() error {
 	if w == nil {
 		return nil
 	}
+	c.sealed = true
 	c.w = nil
 	c.carry, c.known = w.place.carry(w.duration()), true
 	s, some, err := w.close(c.clock.Now().Wall)

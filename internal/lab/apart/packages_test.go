@@ -54,7 +54,10 @@ func TestPackages(t *testing.T) {
 			case ours:
 				_, err = os.Stat(filepath.Join(staged, rest))
 			case !strings.HasPrefix(c.Src, "bin/"):
-				_, err = os.Stat(kit.Repository(t, c.Src))
+				var found []string
+				if found, err = filepath.Glob(filepath.Join(kit.Repository(t, "."), c.Src)); len(found) == 0 {
+					err = fmt.Errorf("nothing is there under %s", c.Src)
+				}
 			}
 			if err != nil {
 				t.Errorf("%s: %v", m.Name, err)
