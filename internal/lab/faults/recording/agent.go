@@ -99,7 +99,10 @@ func (a *agent) start(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- a.Run(running) }()
 	a.stop = func() error { cancel(); return <-done }
-	return nil
+	return kit.Until(ctx, "the agent's figures", kit.Patience, func() (bool, error) {
+		_, err := kit.ReadFigures(ctx, nil, a.Metrics)
+		return err == nil, nil
+	})
 }
 
 // look returns figures by name and camera, such as "watching c0".

@@ -2,6 +2,7 @@ package unattended
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -176,7 +177,8 @@ func (e *ear) count() int { return int(e.n.Load()) }
 // Close stops listening.
 func (e *ear) Close() { e.Disconnect(100) }
 
-// listen begins to count.
+// listen begins to count, and acknowledges what it hears, as a cloud would: a box
+// without answers says no more than its window holds.
 func listen(b *bench.Bench, broker, edge, text string) (*ear, error) {
 	e := new(ear)
 	e.Client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + broker).SetClientID("ear-" + edge))
@@ -186,6 +188,10 @@ func listen(b *bench.Bench, broker, edge, text string) (*ear, error) {
 	t := e.Subscribe(floorwatch.Topic("shop", edge, floorwatch.LeafUp), 1, func(_ mqtt.Client, m mqtt.Message) {
 		if strings.Contains(string(m.Payload()), text) {
 			e.n.Add(1)
+		}
+		if sent, err := floorwatch.ParseBatch(m.Payload()); err == nil {
+			ack, _ := json.Marshal(floorwatch.Ack{V: floorwatch.Version, Log: sent.Log, First: sent.First, N: sent.N}) // of strings and numbers
+			e.Publish(floorwatch.Topic("shop", edge, floorwatch.LeafAck), 1, false, ack)
 		}
 	})
 	if t.Wait() && t.Error() != nil {
