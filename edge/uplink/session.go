@@ -148,7 +148,7 @@ func (s *session) send() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	for s.u.Stats().InFlight < window {
+	for s.u.room() {
 		b, err := s.u.set.Outbox.Next(floorwatch.MaxBatchRecords, floorwatch.MaxRecordBytes+1)
 		if err != nil {
 			s.u.set.Log.Error("outbox not read; trying again", "error", err)
@@ -169,6 +169,19 @@ func (s *session) send() (time.Duration, error) {
 		next = min(next, f.due.Sub(now))
 	}
 	return next, nil
+}
+
+// room tells whether another batch may go.
+func (u *Uplink) room() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	once := 0
+	for _, f := range u.flight {
+		if f.tries <= 1 {
+			once++
+		}
+	}
+	return once < window && len(u.flight) < maxFlight
 }
 
 // resend publishes again what waited too long for its acknowledgement.

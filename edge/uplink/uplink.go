@@ -72,7 +72,10 @@ var contract = timing{
 }
 
 const (
-	window      = 4        // batches in flight
+	window = 4 // batches in flight that were sent once
+	// maxFlight bounds all of them. One that the cloud cannot settle yet, as a scene
+	// while its metadata is away, goes again and again and must not hold up the others.
+	maxFlight   = 16
 	maxAck      = 1 << 10  // bytes of an acknowledgement
 	maxLive     = 1 << 10  // zones waiting to be published
 	maxLiveSize = 64 << 10 // bytes of one live message

@@ -711,3 +711,39 @@ func BenchmarkDrain(b *testing.B) {
 	eventually(b, "drain", bx.drained)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
+
+// TestWhatCannotBeSettledHoldsUpNothing: the cloud leaves more batches than the
+// window holds unanswered, as those with scenes while its metadata is away; what
+// comes after them is delivered, and they are in the end.
+func TestWhatCannotBeSettledHoldsUpNothing(t *testing.T) {
+	_, addr := startBroker(t, "127.0.0.1:0")
+	var settle atomic.Bool
+	c := startCloud(t, addr, func(b floorwatch.Batch, _ int) [][]byte {
+		if !settle.Load() && strings.Contains(string(b.Records[0]), `"kind":"alert"`) {
+			return nil
+		}
+		return [][]byte{ackOf(b)}
+	})
+	b := openBox(t, addr, quick)
+	b.run(t)
+	put := func(kind string, i int) {
+		t.Helper()
+		r := fmt.Sprintf(`{"kind":%q,"id":"%d"}`, kind, i)
+		b.ledger[r] = true
+		if err := b.Append(floorwatch.Encoded{Kind: kind, JSON: json.RawMessage(r)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const stuck = window + 2
+	for i := range stuck {
+		put("alert", i)
+		eventually(t, "a batch that stays open", func() bool { return b.up.Stats().InFlight > min(i, window-1) })
+	}
+	for i := range 20 {
+		put("stay", i)
+	}
+	eventually(t, "the stays behind them", func() bool { return b.Outbox.Stats().Records == stuck })
+	settle.Store(true)
+	eventually(t, "drain", b.drained)
+	c.check(b.ledger)
+}
