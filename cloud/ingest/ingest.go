@@ -615,7 +615,7 @@ func (g *Ingest) storeLetters(ctx context.Context, jobs []*job) error {
 	var done []string
 	for _, j := range jobs {
 		letters = append(letters, j.letters...)
-		if j.letter != "" {
+		if j.letter != "" && !j.later { // else it is the only copy
 			done = append(done, j.letter)
 		}
 	}

@@ -65,7 +65,25 @@ func TestFiguresGoOnWithoutMetadata(t *testing.T) {
 		t.Errorf("scene is %q, versions %d, want the one before", label(), len(sites.Snapshot().Scenes(camera)))
 	}
 
+	// A scene in a dead letter, tried again while nobody can keep it, stays there.
+	stranger := newBox(t, b.broker, "hot", "late")
+	stranger.send(stranger.batch(t, 1, b.scene(5, "Late")))
+	until(t, "the letter of a box that is not registered", func() bool { tot, _ := b.DB.Totals(ctx); return tot.Letters == 3 })
+	_, err = site.Add(ctx, db, site.Node{ID: "hot", Boxes: []site.Box{{ID: "late"}}})
+	kit.Must(t, err)
+	until(t, "the box to be known", func() bool { _, known := sites.Edge("hot", "late"); return known })
+
 	kit.Must(t, server.Stop())
+	kept, err := b.DB.List(ctx, 0, 10)
+	kit.Must(t, err)
+	if n, err := b.DB.Retry(ctx, kept[2].ID); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	until(t, "the attempt to keep it", func() bool { return b.noScenes.Load() != 0 })
+	time.Sleep(500 * time.Millisecond) // in which it would be forgotten
+	if tot, _ := b.DB.Totals(ctx); tot.Letters != 3 {
+		t.Errorf("%d letters, want 3: a scene that could not be kept is gone", tot.Letters)
+	}
 	x.send(x.batch(t, 7, b.stayAt("queue", 4)))
 	redrawn := x.batch(t, 8, b.scene(10, "Line"), b.stayAt("queue", 5))
 	x.send(redrawn)
@@ -100,7 +118,7 @@ func TestFiguresGoOnWithoutMetadata(t *testing.T) {
 	x.send(x.batch(t, 10, b.stayAt("queue", 7), late))
 	until(t, "the answer", func() bool { return x.has(10, 2) })
 	letters, err := b.DB.List(ctx, 0, 10)
-	if err != nil || len(letters) != 3 || !strings.Contains(letters[2].Reason, "was closed at") {
+	if err != nil || len(letters) != 4 || !strings.Contains(letters[3].Reason, "was closed at") {
 		t.Errorf("%+v %v", letters, err)
 	}
 	if n := len(b.stored(t, "hot", "box")); n != 6 {
